@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/emulator/hardware/executor.h"
+
+#include <cerrno>
+
+namespace berth::emulator {
+namespace {
+
+constexpr uint32_t kMaxSid = (1u << 20) - 1;  // SID_MATCH and SID_REPLACE hold 20 bits
+
+ConsError ToConsError(Refusal refusal) {
+  return refusal == Refusal::kIllegal ? ConsError::kIllegal : ConsError::kIllegalAccess;
+}
+
+}  // namespace
+
+int CommandExecutor::AddSid(uint32_t vsid, uint32_t psid) {
+  if (vsid > kMaxSid || psid > kMaxSid) return -EINVAL;
+  if (FindSid(vsid) != nullptr) return -EEXIST;
+  for (int i = 0; i < config_.sid_slots; ++i) {
+    if (slots_[i].enabled) continue;
+    slots_[i] = {.vsid = vsid, .psid = psid, .enabled = true};
+    return i;
+  }
+  return -ENOSPC;
+}
+
+int CommandExecutor::RemoveSid(int slot) {
+  if (slot < 0 || slot >= config_.sid_slots || !slots_[slot].enabled) return -EINVAL;
+  slots_[slot] = {};
+  return 0;
+}
+
+std::vector<SidSlot> CommandExecutor::SidSlots() const {
+  std::vector<SidSlot> result;
+  for (int i = 0; i < config_.sid_slots; ++i) {
+    if (slots_[i].enabled) result.push_back({i, slots_[i].vsid, slots_[i].psid});
+  }
+  return result;
+}
+
+const CommandExecutor::Slot* CommandExecutor::FindSid(uint32_t vsid) const {
+  for (const Slot& slot : slots_) {
+    if (slot.enabled && slot.vsid == vsid) return &slot;
+  }
+  return nullptr;
+}
+
+ConsError CommandExecutor::Execute(const RawCommand& raw, LvcmdqCounters* counters,
+                                   Command* command) const {
+  switch (Decode(raw, config_.reserved_bits, command)) {
+    case DecodeResult::kOk:
+      break;
+    case DecodeResult::kForbidden:
+      return ToConsError(config_.forbidden_opcode);
+    case DecodeResult::kMalformed:
+      return ConsError::kIllegal;
+  }
+  switch (command->opcode) {
+    case Opcode::kTlbiNhAsid:
+      command->vmid = vmid_;
+      ++counters->tlbi_nh_asid;
+      break;
+    case Opcode::kTlbiNhVa:
+      command->vmid = vmid_;
+      ++counters->tlbi_nh_va;
+      break;
+    case Opcode::kAtcInv: {
+      const Slot* slot = FindSid(command->sid);
+      if (slot == nullptr) return ToConsError(config_.unmatched_vsid);
+      command->sid = slot->psid;
+      ++counters->atc_inv;
+      break;
+    }
+    case Opcode::kCmdSync:
+      ++counters->cmd_sync;
+      break;
+  }
+  return ConsError::kNone;
+}
+
+}  // namespace berth::emulator

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BERTH_LIB_EMULATOR_HARDWARE_EXECUTOR_H_
+#define BERTH_LIB_EMULATOR_HARDWARE_EXECUTOR_H_
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "lib/emulator/hardware/cmdqv.h"
+#include "lib/emulator/hardware/command.h"
+#include "lib/emulator/hardware/registers.h"
+
+namespace berth::emulator {
+
+// Does what the commands of one VINTF say, under that VINTF's identity: its VMID in place of the
+// guest's, pSIDs in place of vSIDs. What the commands act on stands behind this class; today that
+// is an account of them. Not thread-safe.
+class CommandExecutor {
+ public:
+  explicit CommandExecutor(const CmdqvConfig& config) : config_(config) {}
+
+  void SetVmid(uint16_t vmid) { vmid_ = vmid; }
+  [[nodiscard]] uint16_t vmid() const { return vmid_; }
+
+  // See Cmdqv. -EINVAL, -EEXIST, -ENOSPC.
+  int AddSid(uint32_t vsid, uint32_t psid);
+  int RemoveSid(int slot);
+  [[nodiscard]] std::vector<SidSlot> SidSlots() const;
+
+  // Executes `raw`: kNone, the command as executed in `*command`, and counted; else nothing has
+  // happened and `*command` is unspecified.
+  ConsError Execute(const RawCommand& raw, LvcmdqCounters* counters, Command* command) const;
+
+ private:
+  struct Slot {
+    uint32_t vsid = 0;
+    uint32_t psid = 0;
+    bool enabled = false;
+  };
+  static constexpr int kMaxSlots = 16;
+
+  [[nodiscard]] const Slot* FindSid(uint32_t vsid) const;
+
+  const CmdqvConfig& config_;
+  uint16_t vmid_ = 0;
+  std::array<Slot, kMaxSlots> slots_ = {};
+};
+
+}  // namespace berth::emulator
+
+#endif  // BERTH_LIB_EMULATOR_HARDWARE_EXECUTOR_H_
