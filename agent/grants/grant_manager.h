@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// All grants of a host: the desired set on one side, kernel objects on the other.
+#ifndef BERTH_AGENT_GRANTS_GRANT_MANAGER_H_
+#define BERTH_AGENT_GRANTS_GRANT_MANAGER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/grants/device_lookup.h"
+#include "agent/grants/grant_limits.h"
+#include "berth/agent/v1/agent_local.pb.h"
+#include "berth/agent/v1/grant.pb.h"
+#include "lib/base/clock.h"
+#include "lib/base/executor.h"
+#include "lib/base/ids.h"
+#include "lib/iommufd/kernel_api.h"
+
+namespace berth {
+
+class Grant;
+
+// Thread-safe. No method waits for the kernel (but Stop()): work is done on the pool, one task of a
+// grant at a time, and what comes of it is told to the status sink.
+//
+// States change along the edges of lib/base/lifecycle.h only. A grant that failed to prepare is
+// GONE with its Failure; it is tried again when it comes with a newer generation. Grants of the
+// controller's that this step of Berth does not do (HAND_OFF, CONFINED) end the same way, with
+// reason UNSUPPORTED.
+class GrantManager {
+ public:
+  // Told each time a status has changed, in order per grant, from pool threads. It must not block,
+  // and may call no method of the manager but Statuses().
+  using StatusSink = std::function<void(const agent::v1::GrantStatus&)>;
+
+  // Everything pointed to outlives the manager.
+  struct Options {
+    KernelApi* kernel = nullptr;
+    const DeviceLookup* devices = nullptr;
+    ThreadPool* pool = nullptr;
+    Clock* clock = nullptr;
+    GrantLimits limits;
+    StatusSink on_status;  // may be empty
+  };
+
+  explicit GrantManager(Options options);
+  ~GrantManager();  // Stop()
+  GrantManager(const GrantManager&) = delete;
+  GrantManager& operator=(const GrantManager&) = delete;
+
+  // The whole desired set (Welcome): what is held and not in it is released and forgotten, unless a
+  // VMM is attached; that one is ORPHANED until the VMM leaves. What cannot be taken over is
+  // skipped as in Upsert(), and the first such error is returned.
+  absl::Status Apply(const std::vector<agent::v1::DesiredGrant>& desired);
+
+  // One grant, new or changed (DesiredDelta). Errors: FENCED (an older generation than known, or an
+  // intent that cannot follow the known one; counted), INVALID_FIELD, MISSING_FIELD, TOO_LARGE,
+  // OVERLOADED, SHUTTING_DOWN.
+  absl::Status Upsert(const agent::v1::DesiredGrant& desired);
+
+  // The controller has stored that it is GONE. Does nothing to a grant that is not.
+  void Forget(const AssignmentUid& uid);
+
+  // Sorted by uid.
+  [[nodiscard]] std::vector<agent::v1::GrantStatus> Statuses() const;
+  [[nodiscard]] std::vector<agent::v1::LocalGrant> LocalGrants() const;
+  // In order of creation. NOT_FOUND.
+  [[nodiscard]] absl::StatusOr<std::vector<agent::v1::KernelObject>> Objects(
+      const AssignmentUid& uid) const;
+
+  // The kernel behind the contexts has ended (somebody got KERNEL_GONE): all contexts are dead.
+  // Every grant ends its VMM's session and prepares anew as soon as the kernel is back. Grants find
+  // out by themselves as well, through their own calls and event queues. Idempotent.
+  void KernelGone();
+
+  // Commands refused because of their generation or intent.
+  [[nodiscard]] int64_t fenced() const;
+
+  // The grant that a VMM names (agent/vmm), or null.
+  [[nodiscard]] std::shared_ptr<Grant> Find(const AssignmentUid& uid) const;
+
+  // Refuses new work, lets what runs finish, then destroys the contexts that no VMM has; one that a
+  // VMM has is left to the VMM's own fds. Blocks. Idempotent.
+  void Stop();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace berth
+
+#endif  // BERTH_AGENT_GRANTS_GRANT_MANAGER_H_
