@@ -283,9 +283,7 @@ struct IommuViommuArmSmmuv3Invalidate {
 };
 static_assert(sizeof(IommuViommuArmSmmuv3Invalidate) == 16);
 
-// The size of one command, and the most commands that one HWPT_INVALIDATE takes before the kernel
-// runs out of one allocation (2^19 is formally allowed and ENOMEM; an 8 MiB kmalloc).
-inline constexpr uint32_t kSmmuv3CommandSize = 16;
+// More entries than this are EINVAL; 2^19 itself is ENOMEM, because the kernel copies all at once.
 inline constexpr uint32_t kHwptInvalidateMaxEntries = 1U << 19;
 
 // IommuViommuAlloc::type
