@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/daemon/daemon.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <variant>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "lib/base/status.h"
+#include "lib/config/config.h"
+
+namespace berth {
+namespace {
+
+enum class Action { kRun, kCheckConfig, kPrintConfig };
+
+struct CommandLine {
+  Action action = Action::kRun;
+  std::string config_path;
+};
+
+// The command line, or the code to exit with when all has been said.
+std::variant<CommandLine, int> ParseCommandLine(const DaemonSpec& spec, int argc,
+                                                const char* const* argv,
+                                                const DaemonEnvironment& environment) {
+  CommandLine line;
+  line.config_path = spec.default_config;
+  CLI::App app(spec.description, spec.name);
+  app.set_version_flag("--version", absl::StrCat(spec.name, " ", Version()));
+  CLI::Option* config = app.add_option("-c,--config", line.config_path, "Configuration, YAML")
+                            ->type_name("FILE")
+                            ->capture_default_str();
+  if (spec.default_config.empty()) config->required();
+  CLI::Option* check = app.add_flag_callback(
+      "--check-config", [&line] { line.action = Action::kCheckConfig; },
+      "Check the configuration and exit");
+  app.add_flag_callback(
+         "--print-config", [&line] { line.action = Action::kPrintConfig; },
+         "Print the configuration with all defaults and exit")
+      ->excludes(check);
+  if (spec.add_options) spec.add_options(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    // Also thrown for --help and --version, with code 0.
+    return app.exit(e, *environment.out, *environment.err) == 0 ? kExitOk : kExitUsage;
+  }
+  return line;
+}
+
+absl::StatusOr<DaemonSettings> ReadConfig(const DaemonSpec& spec, const std::string& path) {
+  BERTH_RETURN_IF_ERROR(LoadYamlFile(path, spec.config));
+  BERTH_ASSIGN_OR_RETURN(DaemonSettings settings, spec.finish_config(path));
+  if (!ParseLogLevel(settings.log_level).has_value()) {
+    return Error(Reason::kInvalidField,
+                 absl::StrCat("log level \"", settings.log_level,
+                              "\": expected trace, debug, info, warn or error"));
+  }
+  return settings;
+}
+
+absl::Status Run(const DaemonSpec& spec, const DaemonEnvironment& environment,
+                 const DaemonSettings& settings, Logger& log) {
+  // Before the metrics server, which is the first to start threads.
+  BERTH_ASSIGN_OR_RETURN(std::unique_ptr<ProcessSignals> signals, ProcessSignals::Block());
+  Notifier notifier(environment.notify);
+  Metrics metrics;
+  log.Info("starting", {{"version", Version()}, {"pid", ::getpid()}});
+  if (!settings.metrics_address.empty()) {
+    BERTH_RETURN_IF_ERROR(metrics.Expose(settings.metrics_address));
+    log.Info("serving metrics", {{"port", metrics.port()}});
+  }
+  Daemon daemon{log, metrics, *signals, notifier};
+  return spec.run(daemon);
+}
+
+}  // namespace
+
+DaemonEnvironment ReadEnvironment(const char* const* envp) {
+  DaemonEnvironment environment;
+  environment.out = &std::cout;
+  environment.err = &std::cerr;
+  int64_t watchdog_us = 0;
+  int64_t watchdog_pid = ::getpid();
+  for (; *envp != nullptr; ++envp) {
+    const std::string_view entry = *envp;
+    const size_t equals = entry.find('=');
+    if (equals == std::string_view::npos) continue;
+    const std::string_view name = entry.substr(0, equals);
+    const std::string value(entry.substr(equals + 1));
+    if (name == "NOTIFY_SOCKET") {
+      environment.notify.socket = value;
+    } else if (name == "WATCHDOG_USEC") {
+      if (!absl::SimpleAtoi(value, &watchdog_us)) watchdog_us = 0;
+    } else if (name == "WATCHDOG_PID") {
+      if (!absl::SimpleAtoi(value, &watchdog_pid)) watchdog_pid = 0;
+    } else if (name == "JOURNAL_STREAM") {
+      environment.log_format = LogFormatFor(value, STDERR_FILENO);
+    }
+  }
+  if (watchdog_us > 0 && watchdog_pid == ::getpid()) {
+    environment.notify.watchdog = absl::Microseconds(watchdog_us);
+  }
+  return environment;
+}
+
+int RunDaemon(const DaemonSpec& spec, int argc, const char* const* argv,
+              const DaemonEnvironment& environment) {
+  const auto parsed = ParseCommandLine(spec, argc, argv, environment);
+  if (const int* exit_code = std::get_if<int>(&parsed)) return *exit_code;
+  const CommandLine& line = std::get<CommandLine>(parsed);
+  const absl::StatusOr<DaemonSettings> settings = ReadConfig(spec, line.config_path);
+  if (!settings.ok()) {
+    *environment.err << spec.name << ": " << settings.status().message() << "\n";
+    return kExitBadConfig;
+  }
+  switch (line.action) {
+    case Action::kCheckConfig:
+      *environment.out << line.config_path << ": ok\n";
+      return kExitOk;
+    case Action::kPrintConfig:
+      *environment.out << ToYaml(*spec.config);
+      return kExitOk;
+    case Action::kRun:
+      break;
+  }
+  Logger log(spec.name, *ParseLogLevel(settings->log_level), environment.log_format,
+             environment.err);
+  if (const absl::Status status = Run(spec, environment, *settings, log); !status.ok()) {
+    log.Error("failed", {{"error", status}});
+    return kExitFailed;
+  }
+  log.Info("stopped");
+  return kExitOk;
+}
+
+void ServeUntilStopped(Daemon& daemon, const std::function<void()>& reload) {
+  const auto tell = [&daemon](const absl::Status& status) {
+    if (!status.ok()) daemon.log.Warn("cannot tell the service manager", {{"error", status}});
+  };
+  tell(daemon.notifier.Ready());
+  daemon.log.Info("ready");
+  for (;;) {
+    const std::optional<Signal> signal = daemon.signals.Wait(daemon.notifier.watchdog_period());
+    if (!signal.has_value()) {
+      tell(daemon.notifier.Watchdog());
+    } else if (*signal == Signal::kReload) {
+      daemon.log.Info("reloading");
+      if (reload) reload();
+    } else {
+      break;
+    }
+  }
+  tell(daemon.notifier.Stopping());
+  daemon.log.Info("stopping");
+}
+
+std::string Version() { return BERTH_VERSION; }
+
+}  // namespace berth
