@@ -34,25 +34,30 @@ class Ring {
   explicit Ring(uint32_t log2size) : log2size_(log2size) {
     const size_t bytes = sizeof(RawCommand) << log2size;
     void* data = std::aligned_alloc(4096, bytes < 4096 ? 4096 : bytes);
-    memory_ = std::shared_ptr<void>(data, std::free);
+    owner_ = std::shared_ptr<void>(data, std::free);
+    data_ = static_cast<std::byte*>(data);
     for (uint32_t i = 0; i < size(); ++i) Write(i, {});
   }
+  // A ring at `data`, which `owner` keeps.
+  Ring(uint32_t log2size, std::shared_ptr<const void> owner, std::byte* data)
+      : log2size_(log2size), owner_(std::move(owner)), data_(data) {}
+
   [[nodiscard]] QueueMemory memory() const {
-    return QueueMemory::FromMapping(memory_, static_cast<const std::byte*>(memory_.get()),
-                                    sizeof(RawCommand) << log2size_);
+    return QueueMemory::FromMapping(owner_, data_, sizeof(RawCommand) << log2size_);
   }
   [[nodiscard]] uint32_t log2size() const { return log2size_; }
   [[nodiscard]] uint32_t size() const { return 1u << log2size_; }
   // `index` may carry a wrap bit.
   void Write(uint32_t index, const RawCommand& command) const {
-    auto* at = static_cast<uint64_t*>(memory_.get()) + uint64_t{2} * (index & (size() - 1));
+    auto* at = reinterpret_cast<uint64_t*>(data_ + sizeof(command) * (index & (size() - 1)));
     std::atomic_ref(at[0]).store(command.dword0, std::memory_order_relaxed);
     std::atomic_ref(at[1]).store(command.dword1, std::memory_order_relaxed);
   }
 
  private:
   uint32_t log2size_;
-  std::shared_ptr<void> memory_;
+  std::shared_ptr<const void> owner_;
+  std::byte* data_ = nullptr;
 };
 
 class GuestQueue {

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/emulator/hardware/executor.h"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "tests/emulator/hardware/guest.h"
+
+namespace berth::emulator {
+namespace {
+
+using testing::AtcInv;
+using testing::kCfgiSte;
+using testing::kSync;
+using testing::kTlbiAsid;
+using testing::kTlbiVa;
+
+class ExecutorTest : public ::testing::Test {
+ protected:
+  ConsError Execute(const RawCommand& raw) { return executor_.Execute(raw, &counters_, &command_); }
+
+  CmdqvConfig config_;
+  CommandExecutor executor_{config_};
+  LvcmdqCounters counters_;
+  Command command_;
+};
+
+TEST_F(ExecutorTest, TheVintfsVmidReplacesTheGuests) {
+  executor_.SetVmid(42);
+  ASSERT_EQ(Execute(kTlbiVa), ConsError::kNone);
+  EXPECT_EQ(command_.vmid, 42);
+  ASSERT_EQ(Execute({kTlbiAsid.dword0 | uint64_t{7} << 32, 0}), ConsError::kNone);
+  EXPECT_EQ(command_.vmid, 42);
+  EXPECT_EQ(command_.asid, 6);
+}
+
+TEST_F(ExecutorTest, AMatchedVsidBecomesThePsid) {
+  ASSERT_EQ(executor_.AddSid(0x100, 0x4321), 0);
+  ASSERT_EQ(Execute(AtcInv(0x100)), ConsError::kNone);
+  EXPECT_EQ(command_.sid, 0x4321u);
+}
+
+TEST_F(ExecutorTest, AnUnmatchedVsidIsRefusedAsConfigured) {
+  EXPECT_EQ(Execute(AtcInv(0x100)), ConsError::kIllegal);
+  config_.unmatched_vsid = Refusal::kIllegalAccess;
+  EXPECT_EQ(Execute(AtcInv(0x100)), ConsError::kIllegalAccess);
+}
+
+TEST_F(ExecutorTest, AForbiddenOpcodeIsRefusedAsConfigured) {
+  EXPECT_EQ(Execute(kCfgiSte), ConsError::kIllegal);
+  config_.forbidden_opcode = Refusal::kIllegalAccess;
+  EXPECT_EQ(Execute(kCfgiSte), ConsError::kIllegalAccess);
+  EXPECT_EQ(Execute({kSync.dword0 | 1 << 12, 0}), ConsError::kIllegal) << "bad, not forbidden";
+}
+
+TEST_F(ExecutorTest, OnlyWhatIsExecutedCounts) {
+  executor_.AddSid(0x100, 1);
+  for (const RawCommand& raw : {kTlbiVa, kTlbiVa, kTlbiVa, kTlbiAsid, AtcInv(0x100), AtcInv(0x100),
+                                AtcInv(0x200), kCfgiSte, kSync}) {
+    Execute(raw);
+  }
+  EXPECT_EQ(counters_,
+            (LvcmdqCounters{.tlbi_nh_asid = 1, .tlbi_nh_va = 3, .atc_inv = 2, .cmd_sync = 1}));
+  EXPECT_EQ(counters_.commands(), 7u);
+}
+
+TEST_F(ExecutorTest, SidSlotsAreTakenFromTheLowestAndRunOut) {
+  for (uint32_t i = 0; i < 16; ++i) EXPECT_EQ(executor_.AddSid(0x100 + i, i), static_cast<int>(i));
+  EXPECT_EQ(executor_.AddSid(0x900, 1), -ENOSPC);
+  EXPECT_EQ(executor_.RemoveSid(3), 0);
+  EXPECT_EQ(executor_.RemoveSid(3), -EINVAL);
+  EXPECT_EQ(executor_.AddSid(0x900, 1), 3);
+  EXPECT_EQ(executor_.SidSlots().size(), 16u);
+}
+
+TEST_F(ExecutorTest, SidsHaveTwentyBitsAndOneSlotEach) {
+  EXPECT_EQ(executor_.AddSid(1 << 20, 1), -EINVAL);
+  EXPECT_EQ(executor_.AddSid(1, 1 << 20), -EINVAL);
+  EXPECT_EQ(executor_.AddSid((1 << 20) - 1, (1 << 20) - 1), 0);
+  EXPECT_EQ(executor_.AddSid((1 << 20) - 1, 5), -EEXIST);
+  EXPECT_EQ(executor_.RemoveSid(-1), -EINVAL);
+  EXPECT_EQ(executor_.RemoveSid(16), -EINVAL);
+}
+
+}  // namespace
+}  // namespace berth::emulator

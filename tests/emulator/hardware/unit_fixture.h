@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BERTH_TESTS_EMULATOR_HARDWARE_UNIT_FIXTURE_H_
+#define BERTH_TESTS_EMULATOR_HARDWARE_UNIT_FIXTURE_H_
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "tests/emulator/hardware/guest.h"
+
+namespace berth::emulator::testing {
+
+// A unit of the Grace's size whose time passes only where a guest waits, and what it reported.
+class UnitTest : public ::testing::Test {
+ protected:
+  explicit UnitTest(CmdqvConfig::Polling polling = CmdqvConfig::Polling::kManual)
+      : polling_(polling) {
+    CmdqvConfig config;
+    config.polling = polling;
+    config.on_error = [this](const VintfError& error) {
+      absl::MutexLock lock(&mu_);
+      errors_.push_back(error);
+    };
+    cmdqv_ = std::make_unique<Cmdqv>(std::move(config));
+  }
+
+  // A guest with queue `lvcmdq` of `vintf`, mapped and not enabled.
+  GuestQueue MapQueue(int vintf, int lvcmdq, const Mapping& page0, uint32_t log2size = 6) {
+    Ring ring(log2size);
+    EXPECT_EQ(cmdqv_->MapLvcmdq(vintf, lvcmdq, ring.memory(), log2size), 0);
+    return Guest(page0, lvcmdq, ring);
+  }
+  GuestQueue Guest(const Mapping& page0, int lvcmdq, Ring ring) {
+    return {page0.data(), lvcmdq, std::move(ring), [this] { PassTime(); }};
+  }
+  void PassTime() {
+    if (polling_ == CmdqvConfig::Polling::kManual) {
+      cmdqv_->Poll();
+    } else {
+      ::sched_yield();
+    }
+  }
+  [[nodiscard]] std::vector<VintfError> errors() {
+    absl::MutexLock lock(&mu_);
+    return errors_;
+  }
+
+  const CmdqvConfig::Polling polling_;
+  absl::Mutex mu_;
+  std::vector<VintfError> errors_ ABSL_GUARDED_BY(mu_);
+  std::unique_ptr<Cmdqv> cmdqv_;
+};
+
+class PolledUnitTest : public UnitTest {
+ protected:
+  PolledUnitTest() : UnitTest(CmdqvConfig::Polling::kThread) {}
+};
+
+}  // namespace berth::emulator::testing
+
+#endif  // BERTH_TESTS_EMULATOR_HARDWARE_UNIT_FIXTURE_H_
