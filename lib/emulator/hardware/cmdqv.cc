@@ -28,7 +28,8 @@ class Cmdqv::Impl {
   explicit Impl(CmdqvConfig config) : config_(std::move(config)), vintfs_(config_.vintfs) {
     if (config_.polling == CmdqvConfig::Polling::kThread) {
       poller_.emplace(
-          &mu_, config_.max_idle_wait, [this] { return Sweep(&swept_); },
+          &mu_, config_.max_idle_wait,
+          [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return Sweep(&swept_); },
           [this] { Deliver(&swept_); });
     }
   }

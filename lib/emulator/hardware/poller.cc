@@ -25,26 +25,26 @@ void Pause() {
 
 void PolledMutex::Lock() {
   requests_.fetch_add(1);
-  mu_.Lock();
+  mu_.lock();
   entries_.fetch_add(1);
   entries_.notify_all();
 }
 
 void PolledMutex::UnlockAndWake() {
   woken_ = true;
-  wake_.Signal();
-  mu_.Unlock();
+  wake_.notify_one();
+  mu_.unlock();
 }
 
 void PolledMutex::LetOthersIn() {
   const uint32_t requested = requests_.load();
-  mu_.Unlock();
+  mu_.unlock();
   uint32_t entered = entries_.load();
   while (static_cast<int32_t>(requested - entered) > 0) {
     entries_.wait(entered);
     entered = entries_.load();
   }
-  mu_.Lock();
+  mu_.lock();
 }
 
 IdleStep NextIdleStep(absl::Duration idle_for, absl::Duration max_wait) {
@@ -73,13 +73,13 @@ void Poller::Run() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   using SteadyClock = std::chrono::steady_clock;
   bool idle = false;
   SteadyClock::time_point idle_since;
-  mutex_->mu_.Lock();
+  mutex_->mu_.lock();
   while (!stopping_.load(std::memory_order_relaxed)) {
     const Found found = sweep_();
     if (found == Found::kEvents) {
-      mutex_->mu_.Unlock();
+      mutex_->mu_.unlock();
       deliver_();
-      mutex_->mu_.Lock();
+      mutex_->mu_.lock();
     }
     if (found >= Found::kWork) {
       idle = false;
@@ -89,7 +89,7 @@ void Poller::Run() ABSL_NO_THREAD_SAFETY_ANALYSIS {
     if (!std::exchange(idle, true)) idle_since = now;
     if (Rest(found, absl::FromChrono(now - idle_since))) idle = false;
   }
-  mutex_->mu_.Unlock();
+  mutex_->mu_.unlock();
 }
 
 bool Poller::Rest(Found found, absl::Duration idle_for) {
@@ -102,10 +102,14 @@ bool Poller::Rest(Found found, absl::Duration idle_for) {
     ::sched_yield();
     return false;
   }
-  if (!mutex_->woken_) {
-    mutex_->wake_.WaitWithTimeout(&mutex_->mu_,
-                                  found == Found::kNobody ? absl::InfiniteDuration() : step.wait);
+  std::unique_lock<std::mutex> lock(mutex_->mu_, std::adopt_lock);
+  const auto woken = [this] { return mutex_->woken_; };
+  if (found == Found::kNobody) {
+    mutex_->wake_.wait(lock, woken);
+  } else {
+    mutex_->wake_.wait_for(lock, absl::ToChronoMicroseconds(step.wait), woken);
   }
+  (void)lock.release();
   return std::exchange(mutex_->woken_, false);
 }
 

@@ -3,12 +3,13 @@
 #define BERTH_LIB_EMULATOR_HARDWARE_POLLER_H_
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
 namespace berth::emulator {
@@ -18,7 +19,7 @@ class ABSL_LOCKABLE PolledMutex {
  public:
   // For everyone but the poller.
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION();
-  void Unlock() ABSL_UNLOCK_FUNCTION() { mu_.Unlock(); }
+  void Unlock() ABSL_UNLOCK_FUNCTION() { mu_.unlock(); }
   // Unlock(), and the poller looks at once.
   void UnlockAndWake() ABSL_UNLOCK_FUNCTION();
   // For the holder: lets all who wait by now have the mutex first, so that none of them starves.
@@ -31,8 +32,9 @@ class ABSL_LOCKABLE PolledMutex {
   friend class Poller;
   void LetOthersIn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(this);
 
-  absl::Mutex mu_;
-  absl::CondVar wake_;
+  // Of std, because ThreadSanitizer does not see into an Abseil that was built without it.
+  std::mutex mu_;
+  std::condition_variable wake_;
   bool woken_ = false;
   std::atomic<uint32_t> requests_ = 0;
   std::atomic<uint32_t> entries_ = 0;

@@ -6,10 +6,10 @@
 
 #include <atomic>
 #include <cerrno>
+#include <latch>
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "tests/emulator/hardware/unit_fixture.h"
 
 namespace berth::emulator::testing {
@@ -186,13 +186,13 @@ TEST_F(PolledCmdqvTest, AllQueuesOfAUnitWorkAtOnce) {
 }
 
 TEST_F(PolledCmdqvTest, TheCallbackMayCallTheModel) {
-  absl::Notification called;
+  std::latch called(1);
   CmdqvConfig config;
   Cmdqv* model = nullptr;
   config.on_error = [&](const VintfError& error) {
     EXPECT_TRUE(model->Snapshot(error.vintf).has_value());
     EXPECT_EQ(model->SetVmid(error.vintf, 3), 0);
-    called.Notify();
+    called.count_down();
   };
   cmdqv_ = std::make_unique<Cmdqv>(config);
   model = cmdqv_.get();
@@ -201,7 +201,7 @@ TEST_F(PolledCmdqvTest, TheCallbackMayCallTheModel) {
   GuestQueue guest = MapQueue(1, 0, page0);
   ASSERT_TRUE(guest.Enable());
   guest.Submit({kCfgiSte});
-  called.WaitForNotification();
+  called.wait();
 }
 
 // A guest that does not care: writes commands, good and bad, any PROD, any register.

@@ -3,11 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <latch>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 
 namespace berth::emulator {
@@ -28,40 +28,40 @@ TEST(PollerTest, SpinsFirstThenYieldsThenWaitsLongerAndLongerUpToTheLimit) {
 TEST(PollerTest, WithNobodyToWatchItWaitsUntilWoken) {
   PolledMutex mutex;
   bool somebody = false;
-  absl::Notification seen;
+  std::latch seen(1);
   Poller poller(
       &mutex, kMaxWait,
       [&] {
-        if (somebody && !seen.HasBeenNotified()) seen.Notify();
+        if (somebody && !seen.try_wait()) seen.count_down();
         return Poller::Found::kNobody;
       },
       [] {});
   mutex.Lock();
   somebody = true;
   mutex.UnlockAndWake();
-  seen.WaitForNotification();
+  seen.wait();
 }
 
 TEST(PollerTest, WhenIdleItRestsAndLooksAgain) {
   PolledMutex mutex;
   absl::Time last = absl::InfiniteFuture();
-  absl::Notification rested;
+  std::latch rested(1);
   Poller poller(
       &mutex, kMaxWait,
       [&] {
         const absl::Time now = absl::Now();
-        if (now - last >= kMaxWait && !rested.HasBeenNotified()) rested.Notify();
+        if (now - last >= kMaxWait && !rested.try_wait()) rested.count_down();
         last = now;
         return Poller::Found::kNothing;
       },
       [] {});
-  rested.WaitForNotification();
+  rested.wait();
 }
 
 TEST(PollerTest, EventsAreDeliveredWithTheMutexFree) {
   PolledMutex mutex;
   bool raised = false;
-  absl::Notification delivered;
+  std::latch delivered(1);
   Poller poller(
       &mutex, kMaxWait,
       [&] {
@@ -70,12 +70,12 @@ TEST(PollerTest, EventsAreDeliveredWithTheMutexFree) {
       [&] {
         mutex.Lock();
         mutex.Unlock();
-        delivered.Notify();
+        delivered.count_down();
       });
   mutex.Lock();
   raised = true;
   mutex.UnlockAndWake();
-  delivered.WaitForNotification();
+  delivered.wait();
 }
 
 TEST(PollerTest, ASweepThatNeverRestsStarvesNobody) {

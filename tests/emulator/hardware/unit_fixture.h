@@ -5,10 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
 #include "tests/emulator/hardware/guest.h"
 
 namespace berth::emulator::testing {
@@ -21,7 +21,7 @@ class UnitTest : public ::testing::Test {
     CmdqvConfig config;
     config.polling = polling;
     config.on_error = [this](const VintfError& error) {
-      absl::MutexLock lock(&mu_);
+      const std::lock_guard lock(mu_);
       errors_.push_back(error);
     };
     cmdqv_ = std::make_unique<Cmdqv>(std::move(config));
@@ -44,13 +44,13 @@ class UnitTest : public ::testing::Test {
     }
   }
   [[nodiscard]] std::vector<VintfError> errors() {
-    absl::MutexLock lock(&mu_);
+    const std::lock_guard lock(mu_);
     return errors_;
   }
 
   const CmdqvConfig::Polling polling_;
-  absl::Mutex mu_;
-  std::vector<VintfError> errors_ ABSL_GUARDED_BY(mu_);
+  std::mutex mu_;
+  std::vector<VintfError> errors_;
   std::unique_ptr<Cmdqv> cmdqv_;
 };
 
