@@ -239,7 +239,7 @@ class JsonWriter {
   void Break() {
     if (indent_ == 0) return;
     out_.push_back('\n');
-    out_.append(static_cast<size_t>(indent_ * depth_), ' ');
+    out_.append(static_cast<size_t>(indent_) * static_cast<size_t>(depth_), ' ');
   }
 
   const int indent_;
