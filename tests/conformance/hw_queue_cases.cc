@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// HW queues. Linux drivers/iommu/iommufd/viommu.c,
+// drivers/iommu/arm/arm-smmu-v3/tegra241-cmdqv.c.
+#include <cerrno>
+
+#include "tests/conformance/kernel_api_suite.h"
+
+namespace berth::conformance {
+
+using Arg = uapi::IommuHwQueueAlloc;
+
+TEST_P(KernelApiSuite, HwQueueAllocChecksInOrder) {
+  const Vm vm = NewVm();
+  const uint32_t viommu = NewViommu(vm);
+  const uint32_t plain = NewPlainViommu(vm);
+  ExpectPrecedence<Arg>(
+      vm.context, uapi::kIommuHwQueueAlloc, HwQueueArg(viommu, 0),
+      {{"flags", [](Arg& a) { a.flags = 1; }, EOPNOTSUPP},
+       {"type 0", [](Arg& a) { a.type = uapi::kHwQueueTypeDefault; }, EOPNOTSUPP},
+       {"length 0", [](Arg& a) { a.length = 0; }, EINVAL},
+       {"wraps", [](Arg& a) { a.nesting_parent_iova = UINT64_MAX - 10; }, EOVERFLOW},
+       {"no such vIOMMU", [](Arg& a) { a.viommu_id = kStaleId; }, ENOENT},
+       {"a vIOMMU without queues", [&](Arg& a) { a.viommu_id = plain; }, EOPNOTSUPP},
+       {"unknown type", [](Arg& a) { a.type = 9; }, EOPNOTSUPP},
+       {"not mapped", [](Arg& a) { a.nesting_parent_iova = kHoleIova; }, ENOENT},
+       {"not contiguous", [](Arg& a) { a.length = 2 * kPage; }, EFAULT},
+       {"no such index", [](Arg& a) { a.index = 1000; }, EINVAL}});
+  auto valid = HwQueueArg(viommu, 0);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, valid), 0);
+}
+
+TEST_P(KernelApiSuite, HwQueueMemoryIsReadable) {
+  const Vm vm = NewVm();
+  auto map = MapFileArg(vm.ioas, vm.memory.get());
+  map.flags = uapi::kIoasMapFixedIova | uapi::kIoasMapWriteable;
+  ASSERT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, map), 0);
+  auto arg = HwQueueArg(NewViommu(vm), 0);
+  arg.nesting_parent_iova = kHoleIova;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -EPERM);
+}
+
+TEST_P(KernelApiSuite, HwQueuesAreAllocatedUpwardAndFreedDownward) {
+  const Vm vm = NewVm();
+  const uint32_t viommu = NewViommu(vm);
+  const uint32_t queues = 1U << CmdqvInfo(vm).log2vcmdqs;
+  auto arg = HwQueueArg(viommu, 1);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -EIO) << "0 is missing";
+  arg.length = 48;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -EIO) << "before the length";
+  arg = HwQueueArg(viommu, queues);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -EINVAL) << "before the order";
+
+  std::vector<uint32_t> ids;
+  for (uint32_t i = 0; i < queues; ++i) ids.push_back(NewHwQueue(vm, viommu, i));
+  arg = HwQueueArg(viommu, 0);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -EEXIST);
+  for (uint32_t i = queues; i-- > 0;) {
+    if (i > 0) {
+      EXPECT_EQ(Destroy(vm.context, ids[i - 1]), -EBUSY) << "a higher one is there";
+    }
+    EXPECT_EQ(Destroy(vm.context, ids[i]), 0);
+  }
+  NewHwQueue(vm, viommu, 0);
+}
+
+TEST_P(KernelApiSuite, HwQueueLengthIsAPowerOfTwoAndAligned) {
+  const Vm vm = NewVm();
+  const uint32_t viommu = NewViommu(vm);
+  for (const uint64_t length : {1UL, 16UL, 31UL, 33UL, 48UL, 4095UL}) {
+    auto arg = HwQueueArg(viommu, 0);
+    arg.length = length;
+    EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -EINVAL) << length;
+  }
+  auto arg = HwQueueArg(viommu, 0);
+  arg.length = 2048;
+  arg.nesting_parent_iova = kMemoryIova + 1024;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -EINVAL) << "not aligned to it";
+  arg.nesting_parent_iova = kMemoryIova + 2048;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), 0);
+  auto smallest = HwQueueArg(viommu, 1);
+  smallest.nesting_parent_iova = kMemoryIova + 32;
+  smallest.length = uapi::kMinHwQueueLength;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, smallest), 0);
+}
+
+TEST_P(KernelApiSuite, HwQueueTakesTwoIds) {
+  const Vm vm = NewVm();
+  const uint32_t viommu = NewViommu(vm);
+  const uint32_t queue = NewHwQueue(vm, viommu, 0);
+  EXPECT_EQ(queue, viommu + 1);
+  EXPECT_EQ(Destroy(vm.context, queue + 1), -EBUSY) << "its access to the IOAS";
+  EXPECT_EQ(NewIoas(vm.context), queue + 2);
+  EXPECT_EQ(Destroy(vm.context, queue), 0);
+  EXPECT_EQ(NewIoas(vm.context), queue);
+  EXPECT_EQ(NewIoas(vm.context), queue + 1);
+}
+
+TEST_P(KernelApiSuite, FailedHwQueueLeavesNothing) {
+  const Vm vm = NewVm();
+  const uint32_t viommu = NewViommu(vm);
+  auto arg = HwQueueArg(viommu, 0);
+  arg.length = 48;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -EINVAL);
+  EXPECT_EQ(Unmap(vm.context, vm.ioas, kMemoryIova, kMemorySize), 0) << "no page is pinned";
+  EXPECT_EQ(NewIoas(vm.context), viommu + 1) << "both ids are free";
+  EXPECT_EQ(Destroy(vm.context, viommu), 0);
+}
+
+}  // namespace berth::conformance

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// page0 in the hands of a VMM. Linux drivers/iommu/iommufd/main.c: iommufd_fops_mmap(),
+// drivers/iommu/arm/arm-smmu-v3/tegra241-cmdqv.c.
+#include <poll.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/time/clock.h"
+#include "lib/base/status.h"
+#include "tests/conformance/mapped_region_suite.h"
+
+namespace berth::conformance {
+namespace {
+
+// `done` becomes true within 10 s.
+bool InTime(const std::function<bool()>& done) {
+  const absl::Time deadline = absl::Now() + absl::Seconds(10);
+  while (!done()) {
+    if (absl::Now() > deadline) return false;
+    ::poll(nullptr, 0, 1);
+  }
+  return true;
+}
+
+}  // namespace
+
+MappedRegionSuite::Offer MappedRegionSuite::NewOffer(const Vm& vm) {
+  uapi::IommuViommuTegra241Cmdqv page0 = {};
+  Offer offer;
+  offer.viommu = NewViommu(vm, &page0);
+  absl::StatusOr<MappedRegion> region = kernel().RegionForVmm(
+      vm.context.get(), page0.out_vintf_mmap_offset, page0.out_vintf_mmap_length);
+  EXPECT_TRUE(region.ok()) << region.status();
+  if (region.ok()) offer.region = *std::move(region);
+  return offer;
+}
+
+void MappedRegionSuite::GiveAndMap(VmmProcess& vmm, const MappedRegion& region) {
+  ASSERT_EQ(vmm.TakeFd(region.fd.get()), 0);
+  ASSERT_EQ(vmm.Map(region), 0);
+}
+
+bool MappedRegionSuite::ReadsInTime(VmmProcess& vmm, uint64_t offset, uint32_t value) {
+  return InTime([&] { return vmm.Load(offset) == value; });
+}
+
+bool MappedRegionSuite::FreeVintfsInTime(int count) {
+  return InTime([&] { return FreeVintfs() == count; });
+}
+
+TEST_P(MappedRegionSuite, OfferIsExactlyPage0) {
+  const Vm vm = NewVm();
+  const Offer offer = NewOffer(vm);
+  EXPECT_EQ(offer.region.length, kPage0Size);
+  EXPECT_EQ(offer.region.offset % kPage, 0U);
+  uapi::IommuViommuTegra241Cmdqv page0 = {};
+  NewViommu(vm, &page0);
+  const uint64_t offset = page0.out_vintf_mmap_offset;
+  for (const auto& [o, l] : std::vector<std::pair<uint64_t, uint64_t>>{
+           {offset + kPage, kPage0Size}, {offset, kPage}, {offset, 2 * kPage0Size}, {0, kPage}}) {
+    EXPECT_EQ(ReasonOf(kernel().RegionForVmm(vm.context.get(), o, l).status()), Reason::kNotFound)
+        << o << " " << l;
+  }
+}
+
+TEST_P(MappedRegionSuite, RegionAloneDoesNotPinTheViommu) {
+  const Vm vm = NewVm();
+  const Offer offer = NewOffer(vm);
+  VmmProcess vmm;
+  ASSERT_EQ(vmm.TakeFd(offer.region.fd.get()), 0);
+  EXPECT_EQ(Destroy(vm.context, offer.viommu), 0);
+  EXPECT_LT(vmm.Map(offer.region), 0) << "there is nothing to map any more";
+}
+
+TEST_P(MappedRegionSuite, HardwareSeesStoresAndItsAnswersAreSeen) {
+  const Vm vm = NewVm();
+  const Offer offer = NewOffer(vm);
+  VmmProcess vmm;
+  GiveAndMap(vmm, offer.region);
+  // A CMD_SYNC in each queue; the guest enables the queue, rings, and waits.
+  const uint64_t sync[2] = {uapi::kCmdSync, 0};
+  for (uint32_t index = 0; index < 2; ++index) {
+    ASSERT_EQ(::pwrite(vm.memory.get(), sync, sizeof(sync), static_cast<off_t>(index * kPage)),
+              static_cast<ssize_t>(sizeof(sync)));
+    NewHwQueue(vm, offer.viommu, index);
+    const uint64_t base = index * kLvcmdqStride;
+    EXPECT_EQ(vmm.Load(base + uapi::kVcmdqProd), 0);
+    EXPECT_EQ(vmm.Store(base + uapi::kVcmdqConfig, uapi::kVcmdqConfigEnable), 0);
+    EXPECT_TRUE(ReadsInTime(vmm, base + uapi::kVcmdqStatus, uapi::kVcmdqStatusEnableOk));
+    EXPECT_EQ(vmm.Store(base + uapi::kVcmdqProd, 1), 0);
+    EXPECT_TRUE(ReadsInTime(vmm, base + uapi::kVcmdqCons, 1));
+    EXPECT_EQ(vmm.Load(base + uapi::kVcmdqGerror), 0);
+  }
+}
+
+TEST_P(MappedRegionSuite, EveryViommuHasAPageOfItsOwn) {
+  const Vm vm = NewVm();
+  const Offer a = NewOffer(vm);
+  const Offer b = NewOffer(vm);
+  VmmProcess vmm_a;
+  VmmProcess vmm_b;
+  GiveAndMap(vmm_a, a.region);
+  GiveAndMap(vmm_b, b.region);
+  NewHwQueue(vm, a.viommu, 0);
+  EXPECT_EQ(vmm_a.Store(uapi::kVcmdqConfig, uapi::kVcmdqConfigEnable), 0);
+  EXPECT_TRUE(ReadsInTime(vmm_a, uapi::kVcmdqStatus, uapi::kVcmdqStatusEnableOk));
+  EXPECT_EQ(vmm_b.Load(uapi::kVcmdqStatus), 0);
+}
+
+TEST_P(MappedRegionSuite, MappedViommuIsEbusy) {
+  const Vm vm = NewVm();
+  const Offer offer = NewOffer(vm);
+  VmmProcess vmm;
+  GiveAndMap(vmm, offer.region);
+  EXPECT_EQ(Destroy(vm.context, offer.viommu), -EBUSY);
+  EXPECT_EQ(vmm.CloseFd(), 0);
+  EXPECT_EQ(Destroy(vm.context, offer.viommu), -EBUSY) << "a mapping needs no fd";
+  EXPECT_GE(vmm.Load(uapi::kVcmdqStatus), 0);
+  EXPECT_EQ(vmm.Unmap(offer.region.length), 0);
+  EXPECT_EQ(Destroy(vm.context, offer.viommu), 0);
+}
+
+TEST_P(MappedRegionSuite, RefusedDestroyDoesNotDisturb) {
+  const Vm vm = NewVm();
+  const Offer offer = NewOffer(vm);
+  VmmProcess vmm;
+  GiveAndMap(vmm, offer.region);
+  const uint32_t queue = NewHwQueue(vm, offer.viommu, 0);
+  EXPECT_EQ(Destroy(vm.context, offer.viommu), -EBUSY);
+  EXPECT_EQ(vmm.Store(uapi::kVcmdqConfig, uapi::kVcmdqConfigEnable), 0);
+  EXPECT_TRUE(ReadsInTime(vmm, uapi::kVcmdqStatus, uapi::kVcmdqStatusEnableOk));
+  EXPECT_EQ(Destroy(vm.context, queue), 0);
+  EXPECT_EQ(Destroy(vm.context, offer.viommu), -EBUSY);
+  NewHwQueue(vm, offer.viommu, 0);
+  EXPECT_EQ(vmm.Store(uapi::kVcmdqConfig, uapi::kVcmdqConfigEnable), 0);
+  EXPECT_TRUE(ReadsInTime(vmm, uapi::kVcmdqStatus, uapi::kVcmdqStatusEnableOk));
+}
+
+TEST_P(MappedRegionSuite, PartOfAMappingStillPins) {
+  const Vm vm = NewVm();
+  const Offer offer = NewOffer(vm);
+  VmmProcess vmm;
+  GiveAndMap(vmm, offer.region);
+  EXPECT_EQ(vmm.Unmap(kPage), 0);
+  EXPECT_EQ(Destroy(vm.context, offer.viommu), -EBUSY);
+  EXPECT_EQ(vmm.Unmap(offer.region.length - kPage), 0);
+  EXPECT_EQ(Destroy(vm.context, offer.viommu), 0);
+}
+
+TEST_P(MappedRegionSuite, EveryProcessThatMapsCounts) {
+  const Vm vm = NewVm();
+  const Offer offer = NewOffer(vm);
+  VmmProcess a;
+  VmmProcess b;
+  GiveAndMap(a, offer.region);
+  GiveAndMap(b, offer.region);
+  EXPECT_EQ(a.Unmap(offer.region.length), 0);
+  EXPECT_EQ(Destroy(vm.context, offer.viommu), -EBUSY);
+  EXPECT_EQ(b.Unmap(offer.region.length), 0);
+  EXPECT_EQ(Destroy(vm.context, offer.viommu), 0);
+}
+
+TEST_P(MappedRegionSuite, ForkedChildCounts) {
+  const Vm vm = NewVm();
+  const Offer offer = NewOffer(vm);
+  VmmProcess vmm;
+  GiveAndMap(vmm, offer.region);
+  ASSERT_EQ(vmm.Fork(), 0);
+  EXPECT_EQ(vmm.Unmap(offer.region.length), 0);
+  EXPECT_EQ(Destroy(vm.context, offer.viommu), -EBUSY);
+  EXPECT_EQ(vmm.KillChild(), 0);
+  EXPECT_EQ(Destroy(vm.context, offer.viommu), 0);
+}
+
+TEST_P(MappedRegionSuite, KilledVmmLetsGo) {
+  const Vm vm = NewVm();
+  const Offer offer = NewOffer(vm);
+  VmmProcess vmm;
+  GiveAndMap(vmm, offer.region);
+  vmm.Kill();
+  EXPECT_EQ(Destroy(vm.context, offer.viommu), 0);
+}
+
+TEST_P(MappedRegionSuite, MappingKeepsTheContext) {
+  const int all = FreeVintfs();
+  VmmProcess vmm;
+  uint64_t length = 0;
+  {
+    const Vm vm = NewVm();
+    const Offer offer = NewOffer(vm);
+    length = offer.region.length;
+    GiveAndMap(vmm, offer.region);
+    NewHwQueue(vm, offer.viommu, 0);
+    ASSERT_EQ(vmm.CloseFd(), 0);
+  }
+  EXPECT_EQ(FreeVintfs(), all - 1) << "all fds are closed, but page0 is mapped";
+  EXPECT_EQ(vmm.Store(uapi::kVcmdqConfig, uapi::kVcmdqConfigEnable), 0);
+  EXPECT_TRUE(ReadsInTime(vmm, uapi::kVcmdqStatus, uapi::kVcmdqStatusEnableOk))
+      << "the hardware still serves it";
+  EXPECT_EQ(vmm.Unmap(length), 0);
+  EXPECT_TRUE(FreeVintfsInTime(all));
+}
+
+}  // namespace berth::conformance
