@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/emulator/hardware/cmdqv.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <bit>
 #include <cerrno>
@@ -38,6 +40,7 @@ class Cmdqv::Impl {
 
   int AllocVintf(uint64_t cookie);
   int FreeVintf(int vintf);
+  int RetirePage0(int vintf);
   [[nodiscard]] std::vector<int> AllocatedVintfs();
   bool Poll();
 
@@ -97,6 +100,27 @@ int Cmdqv::Impl::FreeVintf(int vintf) {
   if (Find(vintf) != nullptr) freed = std::move(vintfs_[vintf]);
   mu_.Unlock();
   return freed == nullptr ? -ENOENT : 0;
+}
+
+// F_SEAL_WRITE is refused while anyone has the file mapped shared and could write to it (Linux
+// mm/memfd.c), which is just the question whether a page0 is still mapped somewhere. It is asked
+// without the lock: the kernel may wait 150 ms for someone's pins of the pages.
+int Cmdqv::Impl::RetirePage0(int vintf) {
+  std::shared_ptr<const UniqueFd> fd;
+  const int found = Do(vintf, [&](Vintf& v) {
+    fd = v.page0_fd();
+    v.DropPage0();
+    return 0;
+  });
+  if (found != 0) return found;
+  if (::fcntl(fd->get(), F_ADD_SEALS, F_SEAL_WRITE) == 0) return 0;
+  const int error = errno;
+  // EPERM: someone with the fd has sealed the seals, so that the question cannot be asked.
+  // The page is out of use in any case, and nobody but that peer can have it mapped.
+  if (error == EPERM) return 0;
+  // Fails when a peer has forbidden future writes; then its queues stay as they are.
+  (void)Do(vintf, [](Vintf& v) { return v.RestorePage0(); });
+  return -error;
 }
 
 std::vector<int> Cmdqv::Impl::AllocatedVintfs() {
@@ -169,13 +193,11 @@ int Cmdqv::SetVmid(int vintf, uint16_t vmid) {
 }
 
 int Cmdqv::Page0Fd(int vintf) const {
-  return impl_->Ask(vintf, [](const Vintf& v) { return std::optional(v.page0_fd()); })
+  return impl_->Ask(vintf, [](const Vintf& v) { return std::optional(v.page0_fd()->get()); })
       .value_or(-ENOENT);
 }
 
-int Cmdqv::RetirePage0(int vintf) {
-  return impl_->Do(vintf, [](Vintf& v) { return v.RetirePage0(); });
-}
+int Cmdqv::RetirePage0(int vintf) { return impl_->RetirePage0(vintf); }
 
 int Cmdqv::AddSid(int vintf, uint32_t vsid, uint32_t psid) {
   return impl_->Do(vintf, [&](Vintf& v) { return v.executor().AddSid(vsid, psid); });

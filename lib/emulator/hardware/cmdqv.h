@@ -144,12 +144,12 @@ class Cmdqv {
   // The memfd of page0: kPage0Size bytes, sealed against changes of size, same fd for each call,
   // owned by the model until FreeVintf(). -ENOENT.
   int Page0Fd(int vintf) const;
-  // Tries to take page0 from everyone: drops the model's mapping and seals the memfd against
-  // writing. 0: done, nobody has it mapped nor ever will; mapped queues have stopped; FreeVintf()
-  // is what remains. Idempotent. -EBUSY: some process maps it shared from a writable fd;
-  // nothing has changed, all queues go on. (A peer that used F_ADD_SEALS on the memfd itself spoils
-  // only its own page: with F_SEAL_SEAL its mappings are not found, 0; with F_SEAL_FUTURE_WRITE its
-  // queues do not go on after -EBUSY.)
+  // (No other method for this VINTF at the same time.) Tries to take page0 from everyone: drops the
+  // model's mapping and seals the memfd against writing. 0: done, nobody has it mapped nor ever
+  // will; mapped queues have stopped; FreeVintf() is what remains. Idempotent. -EBUSY: some process
+  // maps it shared from a writable fd; nothing has changed, all queues go on. (A peer that used
+  // F_ADD_SEALS on the memfd itself spoils only its own page: with F_SEAL_SEAL its mappings are not
+  // found, 0; with F_SEAL_FUTURE_WRITE its queues do not go on after -EBUSY.)
   int RetirePage0(int vintf);
 
   // SID_REPLACE and SID_MATCH of the lowest free slot. Both ids have 20 bits. Returns the slot.

@@ -20,13 +20,14 @@ constexpr uint32_t kMaxLog2Size = 19;  // the index and its wrap bit have 20 bit
 std::unique_ptr<Vintf> Vintf::Create(const CmdqvConfig& config, int index, uint64_t cookie,
                                      int* error) {
   std::unique_ptr<Vintf> vintf(new Vintf(config, index, cookie));
-  vintf->fd_.Reset(::memfd_create("vintf-page0", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!vintf->fd_.valid() || ::ftruncate(vintf->fd_.get(), kPage0Size) != 0 ||
-      ::fcntl(vintf->fd_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
+  UniqueFd fd(::memfd_create("vintf-page0", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd.valid() || ::ftruncate(fd.get(), kPage0Size) != 0 ||
+      ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
     *error = -errno;
     return nullptr;
   }
-  *error = vintf->MapPage0();
+  vintf->fd_ = std::make_shared<const UniqueFd>(std::move(fd));
+  *error = vintf->RestorePage0();
   return *error == 0 ? std::move(vintf) : nullptr;
 }
 
@@ -36,8 +37,9 @@ Vintf::Vintf(const CmdqvConfig& config, int index, uint64_t cookie)
       executor_(config),
       lvcmdqs_(config.vcmdqs / config.vintfs, Lvcmdq(config)) {}
 
-int Vintf::MapPage0() {
-  auto mapping = Mapping::Map(fd_.get(), 0, kPage0Size, Mapping::Access::kReadWrite);
+int Vintf::RestorePage0() {
+  if (page0_.valid()) return 0;
+  auto mapping = Mapping::Map(fd_->get(), 0, kPage0Size, Mapping::Access::kReadWrite);
   if (!mapping.ok()) return -ErrnoOf(mapping.status());
   page0_ = *std::move(mapping);
   for (size_t i = 0; i < lvcmdqs_.size(); ++i) {
@@ -49,20 +51,6 @@ int Vintf::MapPage0() {
 void Vintf::DropPage0() {
   for (Lvcmdq& lvcmdq : lvcmdqs_) lvcmdq.SetRegisters({});
   page0_.Reset();
-}
-
-// F_SEAL_WRITE is refused while anyone has the file mapped shared and could write to it (Linux
-// mm/memfd.c), which is just the question whether a page0 is still mapped somewhere.
-int Vintf::RetirePage0() {
-  const bool was_mapped = page0_.valid();
-  DropPage0();
-  if (::fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_WRITE) == 0) return 0;
-  const int error = errno;
-  // EPERM: someone with the fd has sealed the seals, so that the question cannot be asked.
-  // The page is out of use in any case, and nobody but that peer can have it mapped.
-  if (error == EPERM) return 0;
-  if (was_mapped) (void)MapPage0();
-  return -error;
 }
 
 int Vintf::MapLvcmdq(int lvcmdq, QueueMemory memory, uint32_t log2size) {

@@ -23,8 +23,11 @@ class Vintf {
   static std::unique_ptr<Vintf> Create(const CmdqvConfig& config, int index, uint64_t cookie,
                                        int* error);
 
-  [[nodiscard]] int page0_fd() const { return fd_.get(); }
-  int RetirePage0();
+  [[nodiscard]] const std::shared_ptr<const UniqueFd>& page0_fd() const { return fd_; }
+  // The model's own mapping of page0: without it the queues stand still. RestorePage0() is 0 or a
+  // negative errno.
+  void DropPage0();
+  int RestorePage0();
 
   [[nodiscard]] CommandExecutor& executor() { return executor_; }
   int MapLvcmdq(int lvcmdq, QueueMemory memory, uint32_t log2size);
@@ -40,14 +43,11 @@ class Vintf {
 
  private:
   Vintf(const CmdqvConfig& config, int index, uint64_t cookie);
-  // Negative errno.
-  int MapPage0();
-  void DropPage0();
   [[nodiscard]] LvcmdqErrorMap ErrorMap() const;
 
   const int index_;
   const uint64_t cookie_;
-  UniqueFd fd_;
+  std::shared_ptr<const UniqueFd> fd_;
   Mapping page0_;
   CommandExecutor executor_;
   std::vector<Lvcmdq> lvcmdqs_;

@@ -15,7 +15,6 @@
 namespace berth::emulator {
 namespace {
 
-using testing::AtcInv;
 using testing::GuestQueue;
 using testing::kCfgiSte;
 using testing::kSync;
