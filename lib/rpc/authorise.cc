@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "lib/base/absl_view.h"
 #include "lib/base/status.h"
 #include "lib/rpc/text.h"
 
@@ -19,8 +20,6 @@ constexpr char kSubjectAlternativeName[] = "x509_subject_alternative_name";
 constexpr char kCommonName[] = "x509_common_name";
 
 constexpr size_t kMaxNameBytes = 256;
-
-absl::string_view Abs(std::string_view s) { return {s.data(), s.size()}; }
 
 void AddNames(const grpc::AuthContext& context, const char* property, PeerIdentity& peer) {
   for (const grpc::string_ref& value : context.FindPropertyValues(property)) {
@@ -36,14 +35,14 @@ void AddNames(const grpc::AuthContext& context, const char* property, PeerIdenti
 // "ipv4:127.0.0.1:4711", "ipv6:%5B::1%5D:4711", "ipv6:[::1]:4711".
 bool IsLoopbackPeer(std::string_view peer) {
   for (const char* prefix : {"ipv4:127.", "ipv6:%5B::1%5D:", "ipv6:[::1]:"}) {
-    if (absl::StartsWith(Abs(peer), prefix)) return true;
+    if (absl::StartsWith(AbslView(peer), prefix)) return true;
   }
   return false;
 }
 
 bool Matches(std::string_view pattern, std::string_view name) {
   if (!pattern.empty() && pattern.back() == '*') {
-    return absl::StartsWith(Abs(name), Abs(pattern.substr(0, pattern.size() - 1)));
+    return absl::StartsWith(AbslView(name), AbslView(pattern.substr(0, pattern.size() - 1)));
   }
   return pattern == name;
 }
@@ -130,8 +129,8 @@ absl::Status Authoriser::Check(const PeerIdentity& peer, std::string_view method
   if (Allows(peer, required)) return absl::OkStatus();
   const bool authenticated = peer.kind == PeerIdentity::Kind::kCertificate;
   return Error(authenticated ? Reason::kPermissionDenied : Reason::kUnauthenticated,
-               absl::StrCat(peer.name(), " may not call ", Abs(method), ", which needs the role ",
-                            Abs(RoleName(required)),
+               absl::StrCat(peer.name(), " may not call ", AbslView(method),
+                            ", which needs the role ", AbslView(RoleName(required)),
                             authenticated ? "" : "; show a client certificate that has it"),
                {{"method", std::string(method)}, {"role", std::string(RoleName(required))}});
 }

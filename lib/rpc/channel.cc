@@ -9,12 +9,6 @@
 #include "lib/rpc/limits.h"
 
 namespace berth {
-namespace {
-
-int Millis(absl::Duration duration) { return static_cast<int>(duration / absl::Milliseconds(1)); }
-
-}  // namespace
-
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const ChannelOptions& options) {
   BERTH_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials,
                          MakeChannelCredentials(options.address, options.tls, options.plaintext));
@@ -23,8 +17,8 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const ChannelOptions&
   arguments.SetMaxReceiveMessageSize(kMaxRpcMessageBytes);
   arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMaxRpcMetadataBytes);
   const bool always = options.keepalive == ChannelOptions::Keepalive::kAlways;
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, Millis(kClientKeepalive));
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Millis(kClientKeepaliveTimeout));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, RpcMillis(kClientKeepalive));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, RpcMillis(kClientKeepaliveTimeout));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, always ? 1 : 0);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // gRPC's default backs off to two minutes, which is long for a controller that has restarted.

@@ -16,11 +16,11 @@ class Channel;
 namespace berth {
 
 struct ChannelOptions {
-  std::string address;  // "127.0.0.1:7440", "unix:/run/berth/x.sock"
-  TlsOptions tls;
+  std::string address = {};  // "127.0.0.1:7440", "unix:/run/berth/x.sock"
+  TlsOptions tls = {};
   Plaintext plaintext = Plaintext::kLocalOnly;
   // The name that the server's certificate must have; empty: the host of `address`.
-  std::string server_name;
+  std::string server_name = {};
 
   enum class Keepalive {
     kDuringCalls,  // clients that come and go

@@ -15,6 +15,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "lib/base/absl_view.h"
 #include "lib/base/status.h"
 #include "lib/base/unique_fd.h"
 
@@ -28,7 +29,7 @@ absl::Status NotUsable(const std::string& path, std::string_view what) {
   const char* detail = ERR_reason_error_string(ERR_peek_error());
   absl::Status status =
       Error(Reason::kInvalidField,
-            absl::StrCat(path, ": ", absl::string_view(what.data(), what.size()),
+            absl::StrCat(path, ": ", AbslView(what),
                          detail == nullptr ? "" : absl::StrCat(" (", detail, ")")),
             {{"path", path}});
   ERR_clear_error();
@@ -73,18 +74,16 @@ absl::Status CheckFiles(const TlsOptions& tls) {
 absl::Status Require(const std::string& value, std::string_view field, std::string_view why) {
   if (!value.empty()) return absl::OkStatus();
   return Error(Reason::kMissingField,
-               absl::StrCat("TLS needs ", absl::string_view(field.data(), field.size()), ": ",
-                            absl::string_view(why.data(), why.size())),
+               absl::StrCat("TLS needs ", AbslView(field), ": ", AbslView(why)),
                {{"field", std::string(field)}});
 }
 
 absl::Status CheckPlaintext(std::string_view address, Plaintext plaintext) {
   if (plaintext == Plaintext::kAnywhere || IsLocalAddress(address)) return absl::OkStatus();
-  return Error(
-      Reason::kPermissionDenied,
-      absl::StrCat("no TLS is configured for ", absl::string_view(address.data(), address.size()),
-                   ", which is not a UNIX socket or a loopback address"),
-      {{"address", std::string(address)}});
+  return Error(Reason::kPermissionDenied,
+               absl::StrCat("no TLS is configured for ", AbslView(address),
+                            ", which is not a UNIX socket or a loopback address"),
+               {{"address", std::string(address)}});
 }
 
 std::shared_ptr<FileWatcherCertificateProvider> WatchFiles(const TlsOptions& tls) {
@@ -96,7 +95,7 @@ std::shared_ptr<FileWatcherCertificateProvider> WatchFiles(const TlsOptions& tls
 }  // namespace
 
 bool IsLocalAddress(std::string_view address) {
-  absl::string_view rest(address.data(), address.size());
+  absl::string_view rest = AbslView(address);
   if (absl::StartsWith(rest, "unix:") || absl::StartsWith(rest, "unix-abstract:")) return true;
   for (const char* scheme : {"dns:///", "ipv4:", "ipv6:"}) {
     if (absl::ConsumePrefix(&rest, scheme)) break;

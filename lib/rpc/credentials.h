@@ -20,9 +20,9 @@ namespace berth {
 // restart: replace all files in one step (rename a folder or a symlink); a pair that does not
 // match leaves the old one in force.
 struct TlsOptions {
-  std::string certificate_file;  // this side's chain
-  std::string key_file;          // its private key
-  std::string ca_file;           // what the peer's certificate must descend from
+  std::string certificate_file = {};  // this side's chain
+  std::string key_file = {};          // its private key
+  std::string ca_file = {};           // what the peer's certificate must descend from
   absl::Duration refresh = absl::Seconds(30);
 
   [[nodiscard]] bool empty() const {

@@ -9,6 +9,7 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "lib/base/absl_view.h"
 #include "lib/base/status.h"
 #include "lib/rpc/text.h"
 
@@ -209,8 +210,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
   Reason reason = ReasonOf(status);
   if (reason == Reason::kUnspecified) reason = ReasonOfCode(status.code());
-  const absl::string_view full = status.message();
-  const std::string message = PrintableUtf8({full.data(), full.size()}, kMaxMessageBytes);
+  const std::string message = PrintableUtf8(StdView(status.message()), kMaxMessageBytes);
   const grpc::StatusCode code = ToGrpcCode(status.code());
   google::rpc::Status details;
   details.set_code(static_cast<int>(code));

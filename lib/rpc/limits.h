@@ -22,6 +22,11 @@ inline constexpr absl::Duration kServerLeastPingInterval = absl::Seconds(15);
 inline constexpr absl::Duration kServerKeepalive = absl::Seconds(60);
 inline constexpr absl::Duration kServerKeepaliveTimeout = absl::Seconds(20);
 
+// As gRPC's channel arguments want them.
+inline int RpcMillis(absl::Duration duration) {
+  return static_cast<int>(absl::ToInt64Milliseconds(duration));
+}
+
 }  // namespace berth
 
 #endif  // BERTH_LIB_RPC_LIMITS_H_

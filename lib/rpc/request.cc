@@ -11,6 +11,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "lib/base/absl_view.h"
 #include "lib/base/hash.h"
 #include "lib/base/status.h"
 
@@ -30,8 +31,7 @@ std::string HashBytes(std::string_view text) {
 
 // Which query, which position; bound together so that neither can be changed by itself by accident.
 std::string Seal(std::string_view query, std::string_view position) {
-  return HashBytes(
-      absl::StrCat(HashBytes(query), absl::string_view(position.data(), position.size())));
+  return HashBytes(absl::StrCat(HashBytes(query), AbslView(position)));
 }
 
 }  // namespace
@@ -46,8 +46,8 @@ absl::Status ValidateRequestId(std::string_view request_id) {
   const bool printable = std::all_of(request_id.begin(), request_id.end(),
                                      [](unsigned char c) { return absl::ascii_isprint(c); });
   if (printable) return absl::OkStatus();
-  return Error(Reason::kInvalidField,
-               "request_id is a UUID or other printable ASCII characters", metadata);
+  return Error(Reason::kInvalidField, "request_id is a UUID or other printable ASCII characters",
+               metadata);
 }
 
 absl::StatusOr<int> PageSize(int32_t requested) {
@@ -59,15 +59,13 @@ absl::StatusOr<int> PageSize(int32_t requested) {
 
 std::string EncodePageToken(std::string_view query, std::string_view position) {
   if (position.empty()) return "";
-  return absl::WebSafeBase64Escape(
-      absl::StrCat(Seal(query, position), absl::string_view(position.data(), position.size())));
+  return absl::WebSafeBase64Escape(absl::StrCat(Seal(query, position), AbslView(position)));
 }
 
 absl::StatusOr<std::string> DecodePageToken(std::string_view query, std::string_view token) {
   if (token.empty()) return "";
   std::string bytes;
-  if (token.size() <= kMaxTokenBytes &&
-      absl::WebSafeBase64Unescape({token.data(), token.size()}, &bytes) &&
+  if (token.size() <= kMaxTokenBytes && absl::WebSafeBase64Unescape(AbslView(token), &bytes) &&
       bytes.size() > kHashBytes) {
     std::string position = bytes.substr(kHashBytes);
     if (bytes.compare(0, kHashBytes, Seal(query, position)) == 0) return position;

@@ -20,14 +20,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "lib/base/absl_view.h"
 #include "lib/base/status.h"
 #include "lib/base/unique_fd.h"
 #include "lib/rpc/limits.h"
 
 namespace berth {
 namespace {
-
-int Millis(absl::Duration duration) { return static_cast<int>(duration / absl::Milliseconds(1)); }
 
 // gRPC keeps these switches per process, and they are not thread-safe.
 void EnableHealthAndReflection() {
@@ -53,8 +52,7 @@ absl::Status Occupied(const std::string& address) {
 
 absl::Status BadAddress(const std::string& address, std::string_view why) {
   return Error(Reason::kInvalidField,
-               absl::StrCat("cannot listen on \"", address,
-                            "\": ", absl::string_view(why.data(), why.size())),
+               absl::StrCat("cannot listen on \"", address, "\": ", AbslView(why)),
                {{"address", address}, {"field", "address"}});
 }
 
@@ -95,11 +93,11 @@ void SetLimits(grpc::ServerBuilder& builder, const RpcServerOptions& options) {
   const std::pair<const char*, int> arguments[] = {
       {GRPC_ARG_MAX_METADATA_SIZE, kMaxRpcMetadataBytes},
       {GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection},
-      {GRPC_ARG_KEEPALIVE_TIME_MS, Millis(kServerKeepalive)},
-      {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Millis(kServerKeepaliveTimeout)},
+      {GRPC_ARG_KEEPALIVE_TIME_MS, RpcMillis(kServerKeepalive)},
+      {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, RpcMillis(kServerKeepaliveTimeout)},
       {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1},
       {GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0},
-      {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, Millis(kServerLeastPingInterval)},
+      {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, RpcMillis(kServerLeastPingInterval)},
       // With it a second server would silently share the port.
       {GRPC_ARG_ALLOW_REUSEPORT, 0},
   };

@@ -21,8 +21,8 @@ namespace berth {
 
 struct RpcServerOptions {
   // "127.0.0.1:7440", "[::]:7440", "unix:/run/berth/x.sock"; port 0 takes a free one.
-  std::string address;
-  TlsOptions tls;
+  std::string address = {};
+  TlsOptions tls = {};
   Plaintext plaintext = Plaintext::kLocalOnly;
   // Calls at once on one connection; more wait at the client.
   int max_streams_per_connection = 1000;

@@ -9,6 +9,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "lib/base/absl_view.h"
 #include "lib/base/status.h"
 #include "lib/base/unique_fd.h"
 
@@ -22,15 +23,13 @@ void Must(int result) {
   if (result != SQLITE_OK) std::abort();
 }
 
-absl::string_view Abs(std::string_view s) { return {s.data(), s.size()}; }
-
 }  // namespace
 
 absl::Status SqliteError(sqlite3* database, std::string_view what) {
   const int code = sqlite3_extended_errcode(database);
   const bool corrupt = (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
   return Error(corrupt ? Reason::kStoreCorrupt : Reason::kStoreFailed,
-               absl::StrCat(Abs(what.substr(0, kMaxWhat)), ": ", sqlite3_errmsg(database)),
+               absl::StrCat(AbslView(what.substr(0, kMaxWhat)), ": ", sqlite3_errmsg(database)),
                {{"sqlite", absl::StrCat(code)}});
 }
 
@@ -142,7 +141,7 @@ absl::StatusOr<SqliteStatement> SqliteDatabase::Prepare(std::string_view sql) {
 absl::StatusOr<int64_t> SqliteDatabase::QueryInt(std::string_view sql) {
   BERTH_ASSIGN_OR_RETURN(SqliteStatement statement, Prepare(sql));
   BERTH_ASSIGN_OR_RETURN(const bool row, statement.Step());
-  if (!row) return Error(Reason::kStoreCorrupt, absl::StrCat(Abs(sql), ": no row"));
+  if (!row) return Error(Reason::kStoreCorrupt, absl::StrCat(AbslView(sql), ": no row"));
   return statement.Int(0);
 }
 
