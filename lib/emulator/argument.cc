@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/emulator/argument.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "lib/emulator/user_memory.h"
+#include "lib/iommufd/uapi/vfio.h"
+
+namespace berth::emulator {
+namespace {
+
+enum class Direction : uint8_t { kIn, kOut, kInOut };
+
+// Where a struct names a buffer: `count_offset` holds how many elements of `unit` bytes.
+struct BufferField {
+  uapi::Request request;
+  size_t pointer_offset;
+  size_t count_offset;
+  uint32_t unit;  // 0: `count` bytes for each of HWPT_INVALIDATE's entries
+  Direction direction;
+};
+
+constexpr size_t kFixedCount = ~size_t{0};  // one element
+
+constexpr BufferField kBuffers[] = {
+    {uapi::kIommuIoasAllowIovas, offsetof(uapi::IommuIoasAllowIovas, allowed_iovas),
+     offsetof(uapi::IommuIoasAllowIovas, num_iovas), sizeof(uapi::IommuIovaRange), Direction::kIn},
+    {uapi::kIommuIoasIovaRanges, offsetof(uapi::IommuIoasIovaRanges, allowed_iovas),
+     offsetof(uapi::IommuIoasIovaRanges, num_iovas), sizeof(uapi::IommuIovaRange), Direction::kOut},
+    {uapi::kIommuHwptAlloc, offsetof(uapi::IommuHwptAlloc, data_uptr),
+     offsetof(uapi::IommuHwptAlloc, data_len), 1, Direction::kIn},
+    {uapi::kIommuGetHwInfo, offsetof(uapi::IommuHwInfo, data_uptr),
+     offsetof(uapi::IommuHwInfo, data_len), 1, Direction::kOut},
+    {uapi::kIommuHwptInvalidate, offsetof(uapi::IommuHwptInvalidate, data_uptr),
+     offsetof(uapi::IommuHwptInvalidate, entry_num), 0, Direction::kIn},
+    {uapi::kIommuViommuAlloc, offsetof(uapi::IommuViommuAlloc, data_uptr),
+     offsetof(uapi::IommuViommuAlloc, data_len), 1, Direction::kInOut},
+    {uapi::kVfioDeviceBindIommufd, offsetof(uapi::VfioDeviceBindIommufd, token_uuid_ptr),
+     kFixedCount, 16, Direction::kIn},
+};
+
+// Driver data is a few dozen bytes; whatever a caller claims, no more is looked at.
+constexpr uint64_t kMaxDriverData = 4096;
+
+bool HasCapSysResource() {
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  if (::syscall(SYS_capget, &header, data) != 0) return false;
+  return (data[0].effective & 1U << CAP_SYS_RESOURCE) != 0;
+}
+
+}  // namespace
+
+template <typename T>
+T Argument::Field(size_t offset) const {
+  T value = {};
+  if (offset + sizeof(T) <= struct_bytes.size()) {
+    std::memcpy(&value, struct_bytes.data() + offset, sizeof(T));
+  }
+  return value;
+}
+
+void Argument::LoadStruct(size_t least) {
+  // One look at most structs; the size is their first field.
+  std::array<std::byte, 64> head;
+  size_t known = ReadUser(address, head.data(), head.size());
+  if (known < sizeof(user_size)) {
+    flags |= kStructFault;
+    return;
+  }
+  std::memcpy(&user_size, head.data(), sizeof(user_size));
+  const size_t size = std::clamp<size_t>(user_size, least, kMaxStruct);
+  struct_bytes.assign(head.begin(), head.begin() + static_cast<ptrdiff_t>(std::min(known, size)));
+  if (known == head.size() && size > known) {
+    struct_bytes.resize(size);
+    known += ReadUser(address + known, struct_bytes.data() + known, size - known);
+    struct_bytes.resize(known);
+  }
+  if (struct_bytes.size() < size) {
+    flags |= kStructFault;
+    return;
+  }
+  for (uint64_t at = size; at < user_size;) {
+    std::array<std::byte, 4096> tail;
+    const size_t step = std::min<uint64_t>(tail.size(), user_size - at);
+    const size_t read = ReadUser(address + at, tail.data(), step);
+    const auto end = tail.begin() + static_cast<ptrdiff_t>(read);
+    if (std::any_of(tail.begin(), end, [](std::byte byte) { return byte != std::byte{0}; })) {
+      flags |= kStructTailNonZero;
+      return;
+    }
+    if (read < step) {
+      flags |= kStructTailFault;
+      return;
+    }
+    at += step;
+  }
+}
+
+int Argument::LoadBuffer(unsigned long request) {  // NOLINT(google-runtime-int)
+  const auto* field = std::ranges::find(kBuffers, request, &BufferField::request);
+  if (field == std::end(kBuffers)) return 0;
+  buffer_address = Field<uint64_t>(field->pointer_offset);
+  uint64_t count = field->count_offset == kFixedCount ? 1 : Field<uint32_t>(field->count_offset);
+  if (request == uapi::kVfioDeviceBindIommufd &&
+      (Field<uint32_t>(offsetof(uapi::VfioDeviceBindIommufd, flags)) & uapi::kVfioBindFlagToken) ==
+          0) {
+    count = 0;
+  }
+  uint64_t unit = field->unit;
+  if (unit == 0) {
+    unit = Field<uint32_t>(offsetof(uapi::IommuHwptInvalidate, entry_len));
+    // Refused before any of it is read (hw_pagetable.c).
+    if (unit > kMaxStruct || count > uapi::kHwptInvalidateMaxEntries) return 0;
+  }
+  uint64_t size = count * unit;
+  if (unit == 1) size = std::min(size, kMaxDriverData);
+  if (field->direction != Direction::kOut) {
+    if (size > kMaxIn) return -ENOMEM;
+    in.resize(size);
+    in.resize(ReadUser(buffer_address, in.data(), size));
+  }
+  if (field->direction != Direction::kIn) {
+    out_size = std::min<uint64_t>(size, kMaxOut);
+    // Only an allocation has to be undone when its answer cannot be written; what else is written
+    // shows that by itself.
+    if (field->direction == Direction::kInOut && !IsWritable(buffer_address, out_size)) {
+      flags |= kBufferReadOnly;
+    }
+  }
+  return 0;
+}
+
+void Argument::LoadInnerFd(unsigned long request) {  // NOLINT(google-runtime-int)
+  int fd = -1;
+  if (request == uapi::kVfioDeviceBindIommufd) {
+    fd = Field<int32_t>(offsetof(uapi::VfioDeviceBindIommufd, iommufd));
+  } else if (request == uapi::kIommuIoasMapFile) {
+    fd = Field<int32_t>(offsetof(uapi::IommuIoasMapFile, fd));
+  } else {
+    return;
+  }
+  if (fd < 0 || ::fcntl(fd, F_GETFD) < 0) {
+    flags |= kInnerFdBad;
+    return;
+  }
+  flags |= kInnerFd;
+  inner_fd = fd;
+}
+
+int Argument::Load(unsigned long request, uint64_t arg) {  // NOLINT(google-runtime-int)
+  address = arg;
+  if (request == uapi::kVfioDeviceReset) return 0;  // has no argument
+  // VFIO reads the whole struct before it looks at argsz (vfio_main.c), iommufd the size alone.
+  const uapi::Op* vfio = uapi::FindVfioOp(request);
+  LoadStruct(vfio != nullptr ? vfio->min_size : sizeof(user_size));
+  if (!struct_bytes.empty() && !IsWritable(arg, struct_bytes.size())) flags |= kStructReadOnly;
+  if (request == uapi::kIommuOption && HasCapSysResource()) flags |= kMaySetRlimitMode;
+  LoadInnerFd(request);
+  return LoadBuffer(request);
+}
+
+}  // namespace berth::emulator

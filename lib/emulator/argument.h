@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What an ioctl of the caller takes along: its struct, the buffer and the fd that the struct names.
+#ifndef BERTH_LIB_EMULATOR_ARGUMENT_H_
+#define BERTH_LIB_EMULATOR_ARGUMENT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "lib/emulator/protocol.h"
+
+namespace berth::emulator {
+
+// The caller's memory behind one ioctl argument, read once.
+struct Argument {
+  // Fills `this` from `arg` as far as it can be read. 0; -ENOMEM for a buffer beyond kMaxIn.
+  int Load(unsigned long request, uint64_t arg);  // NOLINT(google-runtime-int): of ioctl(2)
+
+  uint64_t address = 0;
+  uint32_t flags = 0;  // CallFlags
+  uint32_t user_size = 0;
+  std::vector<std::byte> struct_bytes;
+  uint64_t buffer_address = 0;
+  std::vector<std::byte> in;
+  uint64_t out_size = 0;
+  int inner_fd = -1;
+
+ private:
+  // `least` bytes are read whatever the struct says of its size.
+  void LoadStruct(size_t least);
+  int LoadBuffer(unsigned long request);    // NOLINT(google-runtime-int)
+  void LoadInnerFd(unsigned long request);  // NOLINT(google-runtime-int)
+  template <typename T>
+  [[nodiscard]] T Field(size_t offset) const;
+};
+
+}  // namespace berth::emulator
+
+#endif  // BERTH_LIB_EMULATOR_ARGUMENT_H_

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The machine that an emulator plays, as plain data.
+#ifndef BERTH_LIB_EMULATOR_HOST_SPEC_H_
+#define BERTH_LIB_EMULATOR_HOST_SPEC_H_
+
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace berth::emulator {
+
+// Segment, bus, device and function of a PCI function.
+struct PciAddress {
+  uint16_t segment = 0;
+  uint16_t routing_id = 0;  // bus << 8 | device << 3 | function
+
+  auto operator<=>(const PciAddress&) const = default;
+  // "0000:3b:00.0", lower case.
+  [[nodiscard]] std::string ToString() const;
+  // Accepts exactly the form above, in either case. INVALID_FIELD otherwise.
+  static absl::StatusOr<PciAddress> Parse(std::string_view text);
+};
+
+enum class UnitProfile : uint8_t {
+  kTegra241Cmdqv,  // vIOMMU types ARM_SMMUV3 and TEGRA241_CMDQV
+  kArmSmmuv3,      // vIOMMU type ARM_SMMUV3 alone
+};
+
+struct UnitSpec {
+  std::string id;  // the name under /sys/class/iommu
+  UnitProfile profile = UnitProfile::kTegra241Cmdqv;
+  int vintfs = 64;  // with the host's own VINTF 0
+  int vcmdqs = 128;
+  int sid_slots = 16;
+  int version = 1;
+  int log2_max_commands = 17;  // IDR1.CMDQS
+  int address_bits = 48;       // IDR5.OAS
+  bool ats = true;
+};
+
+struct DeviceSpec {
+  PciAddress address;
+  uint16_t vendor = 0;
+  uint16_t device = 0;
+  uint32_t class_code = 0;         // 24 bits
+  std::optional<uint64_t> serial;  // PCIe Device Serial Number
+  std::string unit;
+  uint32_t iommu_group = 0;
+  int numa_node = -1;
+  std::string reset_method;  // empty: cannot be reset
+  std::string vfio_name;     // of its cdev: "vfio3"
+};
+
+struct HostSpec {
+  std::vector<UnitSpec> units;
+  std::vector<DeviceSpec> devices;
+  uint32_t huge_pages_total = 0;  // of 2 MiB
+  uint32_t huge_pages_free = 0;
+};
+
+inline constexpr size_t kMaxUnits = 64;
+inline constexpr size_t kMaxDevices = 4096;
+
+// Checks what the types cannot: ranges, unique ids, addresses and cdev names, devices behind known
+// units, one unit for a group. Errors: INVALID_FIELD, MISSING_FIELD, TOO_LARGE or ALREADY_EXISTS,
+// with metadata "field".
+absl::Status Validate(const HostSpec& host);
+
+}  // namespace berth::emulator
+
+#endif  // BERTH_LIB_EMULATOR_HOST_SPEC_H_

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/emulator/kernel/cdev.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "lib/emulator/kernel/ops.h"
+#include "lib/iommufd/uapi/vfio.h"
+
+namespace berth::emulator {
+namespace {
+
+// vfio_pci_core.h, VFIO_PCI_INDEX_TO_OFFSET().
+constexpr int kRegionShift = 40;
+constexpr uint64_t kConfigOffset = uint64_t{uapi::kVfioPciConfigRegion} << kRegionShift;
+// The registers that a driver writes and this model stores: COMMAND. All others are read-only.
+constexpr uint64_t kCommand = 4;
+constexpr size_t kTokenSize = 16;
+
+}  // namespace
+
+int Cdev::Bind(UserCall& user, const ContextOf& context_of) {
+  constexpr size_t kMinSize = offsetof(uapi::VfioDeviceBindIommufd, token_uuid_ptr);
+  if (user.user_size() < kMinSize) return -EINVAL;
+  if (int rc = user.CheckTail(sizeof(uapi::VfioDeviceBindIommufd)); rc != 0) return rc;
+  const size_t size = std::min<size_t>(user.user_size(), sizeof(uapi::VfioDeviceBindIommufd));
+  if (int rc = user.LoadPrefix(size); rc != 0) return rc;
+  auto& cmd = user.As<uapi::VfioDeviceBindIommufd>();
+  if ((cmd.flags & ~uapi::kVfioBindFlagToken) != 0 || cmd.iommufd < 0) return -EINVAL;
+  if (device != nullptr) return -EINVAL;
+  if ((cmd.flags & uapi::kVfioBindFlagToken) != 0) {
+    std::byte token[kTokenSize];
+    if (int rc = user.CopyFromUser(0, token, sizeof(token)); rc != 0) return rc;
+  }
+  UniqueFd fd;
+  if (int rc = user.TakeInnerFd(&fd); rc != 0) return rc;
+  Context* target = nullptr;
+  if (int rc = context_of(fd.get(), &target); rc != 0) return rc;
+  if (function->bound != nullptr) return -EINVAL;
+  // iommu_device_claim_dma_owner(): a group belongs to one context.
+  GroupOwner& owner = target->machine().groups[function->spec.iommu_group];
+  if (owner.count > 0 && owner.context != target) return -EPERM;
+  NewObject<DeviceObject> object(target);
+  owner.context = target;
+  ++owner.count;
+  object->context = target;
+  object->function = function;
+  if (object.error() != 0) return object.error();
+  cmd.out_devid = object->id;
+  if (int rc = user.Respond(); rc != 0) return rc;
+  ++object->users;  // VFIO's own
+  device = object.Install();
+  context = target;
+  ++context->pins;
+  function->bound = this;
+  return 0;
+}
+
+void Cdev::Unbind() {
+  if (device == nullptr) return;
+  if (attachment_ != Attachment::kNone) DetachDevice(device);
+  attachment_ = Attachment::kNone;
+  // A vDEVICE that is still there goes first, and its id stays taken for good (iommufd device.c,
+  // iommufd_device_pre_destroy()).
+  if (device->vdevice != nullptr) context->DestroyToTombstone(device->vdevice->id);
+  --device->users;
+  context->Remove(std::exchange(device, nullptr));
+  function->bound = nullptr;
+  --std::exchange(context, nullptr)->pins;
+}
+
+int Cdev::Attach(UserCall& user) {
+  constexpr size_t kMinSize = offsetof(uapi::VfioDeviceAttachIommufdPt, pasid);
+  if (int rc = user.LoadPrefix(kMinSize); rc != 0) return rc;
+  if (user.user_size() < kMinSize) return -EINVAL;
+  const uint32_t flags = user.As<uapi::VfioDeviceAttachIommufdPt>().flags;
+  if ((flags & ~uapi::kVfioAttachFlagPasid) != 0) return -EINVAL;
+  const bool with_pasid = (flags & uapi::kVfioAttachFlagPasid) != 0;
+  if (with_pasid) {
+    if (user.user_size() < sizeof(uapi::VfioDeviceAttachIommufdPt)) return -EINVAL;
+    if (int rc = user.LoadPrefix(sizeof(uapi::VfioDeviceAttachIommufdPt)); rc != 0) return rc;
+  }
+  auto& cmd = user.As<uapi::VfioDeviceAttachIommufdPt>();
+  if (with_pasid && cmd.pasid != 0) {
+    // No function here has PASIDs.
+    return context->FindAny(cmd.pt_id) == nullptr ? -ENOENT : -EINVAL;
+  }
+  // PASID 0 is the RID itself, which VFIO keeps in another book than the plain attachment.
+  const Attachment kind = with_pasid ? Attachment::kPasid0 : Attachment::kPlain;
+  const int rc =
+      attachment_ == kind ? ReplaceDevice(device, &cmd.pt_id) : AttachDevice(device, &cmd.pt_id);
+  if (rc != 0) return rc;
+  attachment_ = kind;
+  if (int fault = user.Respond(); fault != 0) {
+    DetachDevice(device);
+    attachment_ = Attachment::kNone;
+    return fault;
+  }
+  return 0;
+}
+
+int Cdev::Detach(UserCall& user) {
+  constexpr size_t kMinSize = offsetof(uapi::VfioDeviceDetachIommufdPt, pasid);
+  if (int rc = user.LoadPrefix(kMinSize); rc != 0) return rc;
+  if (user.user_size() < kMinSize) return -EINVAL;
+  const uint32_t flags = user.As<uapi::VfioDeviceDetachIommufdPt>().flags;
+  if ((flags & ~uapi::kVfioAttachFlagPasid) != 0) return -EINVAL;
+  Attachment kind = Attachment::kPlain;
+  if ((flags & uapi::kVfioAttachFlagPasid) != 0) {
+    if (user.user_size() < sizeof(uapi::VfioDeviceDetachIommufdPt)) return -EINVAL;
+    if (int rc = user.LoadPrefix(sizeof(uapi::VfioDeviceDetachIommufdPt)); rc != 0) return rc;
+    if (user.As<uapi::VfioDeviceDetachIommufdPt>().pasid != 0) return 0;
+    kind = Attachment::kPasid0;
+  }
+  if (attachment_ != kind) return 0;
+  DetachDevice(device);
+  attachment_ = Attachment::kNone;
+  return 0;
+}
+
+int Cdev::GetInfo(UserCall& user) const {
+  constexpr size_t kMinSize = offsetof(uapi::VfioDeviceInfo, cap_offset);
+  if (int rc = user.LoadPrefix(kMinSize); rc != 0) return rc;
+  if (user.user_size() < kMinSize) return -EINVAL;
+  const size_t size = std::min<size_t>(user.user_size(), sizeof(uapi::VfioDeviceInfo));
+  if (int rc = user.LoadPrefix(size); rc != 0) return rc;
+  auto& cmd = user.As<uapi::VfioDeviceInfo>();
+  const uint32_t argsz = cmd.argsz;
+  cmd = {};
+  cmd.argsz = argsz;
+  cmd.flags = uapi::kVfioDeviceFlagsPci;
+  if (!function->spec.reset_method.empty()) cmd.flags |= uapi::kVfioDeviceFlagsReset;
+  cmd.num_regions = uapi::kVfioPciNumRegions;
+  cmd.num_irqs = uapi::kVfioPciNumIrqs;
+  return user.Respond();
+}
+
+int Cdev::GetRegionInfo(UserCall& user) const {
+  if (int rc = user.LoadPrefix(sizeof(uapi::VfioRegionInfo)); rc != 0) return rc;
+  auto& cmd = user.As<uapi::VfioRegionInfo>();
+  if (cmd.argsz < sizeof(cmd) || cmd.index >= uapi::kVfioPciNumRegions) return -EINVAL;
+  // vfio-pci knows no VGA region on a device that is none.
+  if (cmd.index == uapi::kVfioPciVgaRegion) return -EINVAL;
+  const bool config = cmd.index == uapi::kVfioPciConfigRegion;
+  cmd.flags = config ? uapi::kVfioRegionFlagRead | uapi::kVfioRegionFlagWrite : 0;
+  cmd.size = config ? function->config.size() : 0;
+  cmd.offset = uint64_t{cmd.index} << kRegionShift;
+  return user.Respond();
+}
+
+int Cdev::GetIrqInfo(UserCall& user) {
+  if (int rc = user.LoadPrefix(sizeof(uapi::VfioIrqInfo)); rc != 0) return rc;
+  auto& cmd = user.As<uapi::VfioIrqInfo>();
+  if (cmd.argsz < sizeof(cmd) || cmd.index >= uapi::kVfioPciNumIrqs) return -EINVAL;
+  cmd.flags = uapi::kVfioIrqInfoEventfd;
+  cmd.count = 0;
+  return user.Respond();
+}
+
+int Cdev::Reset() {
+  if (function->spec.reset_method.empty()) return -EINVAL;
+  ++function->resets;
+  function->config = ConfigSpace(function->spec);
+  return 0;
+}
+
+int Cdev::Ioctl(UserCall& user, const ContextOf& context_of) {
+  if (user.request() == uapi::kVfioDeviceBindIommufd) return Bind(user, context_of);
+  if (device == nullptr) return -EINVAL;
+  switch (user.request()) {
+    case uapi::kVfioDeviceAttachIommufdPt:
+      return Attach(user);
+    case uapi::kVfioDeviceDetachIommufdPt:
+      return Detach(user);
+    case uapi::kVfioDeviceGetInfo:
+      return GetInfo(user);
+    case uapi::kVfioDeviceGetRegionInfo:
+      return GetRegionInfo(user);
+    case uapi::kVfioDeviceGetIrqInfo:
+      return GetIrqInfo(user);
+    case uapi::kVfioDeviceReset:
+      return Reset();
+    case uapi::kVfioDeviceSetIrqs:
+      return -EOPNOTSUPP;
+    default:
+      return -ENOTTY;
+  }
+}
+
+int64_t Cdev::Read(uint64_t offset, size_t size, std::vector<std::byte>* out) const {
+  if (device == nullptr || offset >> kRegionShift >= uapi::kVfioPciNumRegions) return -EINVAL;
+  if (offset >> kRegionShift != uapi::kVfioPciConfigRegion) return -EINVAL;
+  const uint64_t at = offset - kConfigOffset;
+  if (at >= function->config.size()) return -EFAULT;
+  const auto begin = function->config.begin() + static_cast<ptrdiff_t>(at);
+  const size_t count = std::min<size_t>(size, function->config.size() - at);
+  out->assign(begin, begin + static_cast<ptrdiff_t>(count));
+  return static_cast<int64_t>(count);
+}
+
+int64_t Cdev::Write(uint64_t offset, std::span<const std::byte> bytes) {
+  if (device == nullptr || offset >> kRegionShift != uapi::kVfioPciConfigRegion) return -EINVAL;
+  const uint64_t at = offset - kConfigOffset;
+  if (at >= function->config.size()) return -EFAULT;
+  const size_t count = std::min<size_t>(bytes.size(), function->config.size() - at);
+  for (size_t i = 0; i < count; ++i) {
+    if (at + i == kCommand || at + i == kCommand + 1) function->config[at + i] = bytes[i];
+  }
+  return static_cast<int64_t>(count);
+}
+
+}  // namespace berth::emulator

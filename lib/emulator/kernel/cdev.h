@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// VFIO cdevs: Linux drivers/vfio/{device_cdev.c,iommufd.c,vfio_main.c,pci/vfio_pci_core.c}.
+#ifndef BERTH_LIB_EMULATOR_KERNEL_CDEV_H_
+#define BERTH_LIB_EMULATOR_KERNEL_CDEV_H_
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "lib/emulator/kernel/context.h"
+#include "lib/emulator/kernel/user_call.h"
+
+namespace berth::emulator {
+
+// One open of a cdev. Not thread-safe: the kernel's lock covers it.
+struct Cdev {
+  // Finds the context behind an fd: 0 or -EBADFD.
+  using ContextOf = std::function<int(int fd, Context** context)>;
+
+  explicit Cdev(Function* the_function) : function(the_function) {}
+
+  int Ioctl(UserCall& user, const ContextOf& context_of);
+  // pread(2) and pwrite(2): bytes or a negative errno.
+  int64_t Read(uint64_t offset, size_t size, std::vector<std::byte>* out) const;
+  int64_t Write(uint64_t offset, std::span<const std::byte> bytes);
+  // The last close: detaches and unbinds. The context may have nothing left that pins it then.
+  void Unbind();
+
+  Function* function;
+  Context* context = nullptr;  // bound to; pinned
+  DeviceObject* device = nullptr;
+
+ private:
+  int Bind(UserCall& user, const ContextOf& context_of);
+  int Attach(UserCall& user);
+  int Detach(UserCall& user);
+  int GetInfo(UserCall& user) const;
+  int GetRegionInfo(UserCall& user) const;
+  static int GetIrqInfo(UserCall& user);
+  int Reset();
+
+  enum class Attachment : uint8_t { kNone, kPlain, kPasid0 };
+  Attachment attachment_ = Attachment::kNone;
+};
+
+}  // namespace berth::emulator
+
+#endif  // BERTH_LIB_EMULATOR_KERNEL_CDEV_H_

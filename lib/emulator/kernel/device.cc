@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attaching devices to page tables: Linux drivers/iommu/iommufd/device.c over arm-smmu-v3.
+#include <algorithm>
+#include <cerrno>
+
+#include "lib/emulator/kernel/ops.h"
+#include "lib/iommufd/uapi/smmuv3.h"
+
+namespace berth::emulator {
+namespace {
+
+Context::Group& GroupOf(DeviceObject* device) {
+  return device->context->groups[device->function->spec.iommu_group];
+}
+
+// find_hwpt_paging(): the page table whose IOAS the device's reserved regions go into.
+HwptPaging* PagingOf(Hwpt* hwpt) {
+  if (hwpt->type == ObjectType::kHwptPaging) return static_cast<HwptPaging*>(hwpt);
+  return static_cast<HwptNested*>(hwpt)->viommu->parent.get();
+}
+
+int ReserveRegions(HwptPaging* paging, const DeviceObject* device) {
+  return paging->ioas->iopt.Reserve(uapi::kSwMsiBase, uapi::kSwMsiBase + uapi::kSwMsiLength - 1,
+                                    device->function);
+}
+
+void RemoveRegions(HwptPaging* paging, const DeviceObject* device) {
+  paging->ioas->iopt.RemoveReserved(device->function);
+}
+
+void RemoveGroupRegions(HwptPaging* paging, const Context::Group& group) {
+  for (const DeviceObject* device : group.devices) RemoveRegions(paging, device);
+}
+
+// The driver's attach_dev(): a domain serves its own SMMU; a vSTE that translates needs the vSID.
+int DriverAttach(Hwpt* hwpt, DeviceObject* device) {
+  Function* function = device->function;
+  if (hwpt->type == ObjectType::kHwptPaging) {
+    if (static_cast<HwptPaging*>(hwpt)->unit != function->unit) return -EINVAL;
+    function->event_viommu = nullptr;
+    return 0;
+  }
+  auto* nested = static_cast<HwptNested*>(hwpt);
+  Viommu* viommu = nested->viommu.get();
+  if (viommu->unit != function->unit) return -EINVAL;
+  const Vdevice* vdevice = device->vdevice;
+  const bool known = vdevice != nullptr && vdevice->viommu.get() == viommu;
+  if (!known && uapi::kSte0Config.Get(nested->ste[0]) == uapi::kSteConfigS1Translate) {
+    return -ENOENT;
+  }
+  function->event_viommu = known ? viommu : nullptr;
+  function->event_vsid = known ? vdevice->virt_id : 0;
+  return 0;
+}
+
+// iommufd_hw_pagetable_put().
+void PutHwpt(Context* context, Hwpt* hwpt) {
+  --hwpt->users;
+  if (hwpt->users == 0 && hwpt->type == ObjectType::kHwptPaging &&
+      static_cast<HwptPaging*>(hwpt)->automatic) {
+    context->Remove(hwpt);
+  }
+}
+
+int DoAttach(DeviceObject* device, Hwpt* hwpt) {
+  Context::Group& group = GroupOf(device);
+  if (std::ranges::find(group.devices, device) != group.devices.end()) return -EBUSY;
+  if (group.hwpt != nullptr && group.hwpt != hwpt) return -EINVAL;
+  HwptPaging* paging = PagingOf(hwpt);
+  if (int rc = ReserveRegions(paging, device); rc != 0) return rc;
+  if (group.devices.empty()) {
+    if (int rc = DriverAttach(hwpt, device); rc != 0) {
+      RemoveRegions(paging, device);
+      return rc;
+    }
+    group.hwpt = hwpt;
+  }
+  ++hwpt->users;
+  group.devices.push_back(device);
+  return 0;
+}
+
+// iommufd_group_do_replace_reserved_iova().
+int ReplaceRegions(const Context::Group& group, HwptPaging* paging) {
+  if (PagingOf(group.hwpt)->ioas.get() == paging->ioas.get()) return 0;
+  for (const DeviceObject* device : group.devices) {
+    if (int rc = ReserveRegions(paging, device); rc != 0) {
+      RemoveGroupRegions(paging, group);
+      return rc;
+    }
+  }
+  return 0;
+}
+
+int DoReplace(DeviceObject* device, Hwpt* hwpt) {
+  Context::Group& group = GroupOf(device);
+  if (group.hwpt == nullptr) return -EINVAL;
+  if (std::ranges::find(group.devices, device) == group.devices.end()) return -EINVAL;
+  if (hwpt == group.hwpt) return 0;
+  Hwpt* old = group.hwpt;
+  HwptPaging* paging = PagingOf(hwpt);
+  if (int rc = ReplaceRegions(group, paging); rc != 0) return rc;
+  for (DeviceObject* member : group.devices) {
+    if (int rc = DriverAttach(hwpt, member); rc != 0) {
+      // As in the kernel also where the target's IOAS is the one that the group is still in: the
+      // MSI window is open there afterwards (device.c, err_unresv).
+      RemoveGroupRegions(paging, group);
+      return rc;
+    }
+  }
+  HwptPaging* old_paging = PagingOf(old);
+  if (paging->ioas.get() != old_paging->ioas.get()) RemoveGroupRegions(old_paging, group);
+  group.hwpt = hwpt;
+  hwpt->users += static_cast<int>(group.devices.size());
+  old->users -= static_cast<int>(group.devices.size()) - 1;
+  PutHwpt(device->context, old);
+  return 0;
+}
+
+// iommufd_hw_pagetable_detach(); the caller puts the page table.
+Hwpt* LeaveGroup(DeviceObject* device) {
+  Context::Group& group = GroupOf(device);
+  Hwpt* hwpt = group.hwpt;
+  std::erase(group.devices, device);
+  if (group.devices.empty()) {
+    group.hwpt = nullptr;
+    device->function->event_viommu = nullptr;
+  }
+  RemoveRegions(PagingOf(hwpt), device);
+  return hwpt;
+}
+
+using AttachFn = int (*)(DeviceObject*, Hwpt*);
+
+// iommufd_device_auto_get_domain().
+int AttachAutomatic(DeviceObject* device, Ioas* ioas, AttachFn attach, uint32_t* pt_id) {
+  Context& context = *device->context;
+  std::vector<HwptPaging*> candidates;
+  context.ForEach([&](Object& object) {
+    if (object.type != ObjectType::kHwptPaging) return;
+    auto& hwpt = static_cast<HwptPaging&>(object);
+    if (hwpt.automatic && hwpt.ioas.get() == ioas) candidates.push_back(&hwpt);
+  });
+  for (HwptPaging* hwpt : candidates) {
+    const uint32_t id = hwpt->id;
+    const int rc = attach(device, hwpt);
+    if (rc == -EINVAL) continue;  // another SMMU's: not compatible
+    if (rc == 0) *pt_id = id;
+    return rc;
+  }
+  NewObject<HwptPaging> hwpt(&context);
+  if (hwpt.error() != 0) return hwpt.error();
+  if (int rc = AllocDomain(hwpt.get(), ioas, device->function->unit, 0); rc != 0) return rc;
+  // A first attachment comes before the domain is filled (immediate_attach), a replacement after.
+  const bool immediate = attach == DoAttach;
+  if (!immediate) {
+    if (int rc = AddToIoas(hwpt.get()); rc != 0) return rc;
+  }
+  if (int rc = attach(device, hwpt.get()); rc != 0) return rc;
+  if (immediate) {
+    if (int rc = AddToIoas(hwpt.get()); rc != 0) {
+      LeaveGroup(device);
+      return rc;
+    }
+  }
+  hwpt->automatic = true;
+  *pt_id = hwpt->id;
+  hwpt.Install();
+  return 0;
+}
+
+// iommufd_device_change_pt().
+int ChangePt(DeviceObject* device, uint32_t* pt_id, AttachFn attach) {
+  Object* object = device->context->FindAny(*pt_id);
+  if (object == nullptr) return -ENOENT;
+  switch (object->type) {
+    case ObjectType::kHwptPaging:
+    case ObjectType::kHwptNested:
+      return attach(device, static_cast<Hwpt*>(object));
+    case ObjectType::kIoas:
+      return AttachAutomatic(device, static_cast<Ioas*>(object), attach, pt_id);
+    default:
+      return -EINVAL;
+  }
+}
+
+}  // namespace
+
+int AttachDevice(DeviceObject* device, uint32_t* pt_id) {
+  const int rc = ChangePt(device, pt_id, DoAttach);
+  if (rc == 0) ++device->users;
+  return rc;
+}
+
+int ReplaceDevice(DeviceObject* device, uint32_t* pt_id) {
+  return ChangePt(device, pt_id, DoReplace);
+}
+
+void DetachDevice(DeviceObject* device) {
+  PutHwpt(device->context, LeaveGroup(device));
+  --device->users;
+}
+
+}  // namespace berth::emulator

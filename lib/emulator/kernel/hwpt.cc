@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Linux drivers/iommu/iommufd/hw_pagetable.c over drivers/iommu/arm/arm-smmu-v3.
+#include <cerrno>
+
+#include "lib/emulator/kernel/ops.h"
+#include "lib/iommufd/uapi/smmuv3.h"
+
+namespace berth::emulator {
+namespace {
+
+constexpr uint32_t kNestedFlags = uapi::kHwptAllocFaultIdValid | uapi::kHwptAllocPasid;
+// Stage 1 of an SMMUv3 with 48-bit virtual addresses.
+constexpr int kStage1Bits = 48;
+
+uint64_t LastOf(int bits) { return (uint64_t{1} << bits) - 1; }
+
+// arm-smmu-v3-iommufd.c, arm_smmu_validate_vste().
+int ValidateVste(std::array<uint64_t, 2>& ste) {
+  if (uapi::kSte0Valid.Get(ste[0]) == 0) {
+    ste = {};
+    return 0;
+  }
+  if ((ste[0] & ~uapi::kSte0GuestMask) != 0 || (ste[1] & ~uapi::kSte1GuestMask) != 0) return -EIO;
+  const uint64_t config = uapi::kSte0Config.Get(ste[0]);
+  if (config != uapi::kSteConfigAbort && config != uapi::kSteConfigBypass &&
+      config != uapi::kSteConfigS1Translate) {
+    return -EIO;
+  }
+  const uint64_t eats = uapi::kSte1Eats.Get(ste[1]);
+  return eats == uapi::kSteEatsAbort || eats == uapi::kSteEatsTranslate ? 0 : -EIO;
+}
+
+// iommu_copy_struct_from_user() of a vSTE, and arm_vsmmu_alloc_domain_nested().
+int LoadVste(Ucmd& ucmd, const uapi::IommuHwptAlloc& cmd, std::array<uint64_t, 2>* ste) {
+  if (cmd.data_type != uapi::kHwptDataArmSmmuv3) return -EINVAL;
+  if (cmd.data_len != sizeof(uapi::IommuHwptArmSmmuv3)) return -EINVAL;
+  if (int rc = ucmd.user.CopyFromUser(0, ste->data(), sizeof(*ste)); rc != 0) return rc;
+  return ValidateVste(*ste);
+}
+
+// The tail of HWPT_ALLOC that all kinds share: the fault queue, then the answer.
+template <typename T>
+int Finish(Ucmd& ucmd, uapi::IommuHwptAlloc& cmd, NewObject<T>* hwpt) {
+  if ((cmd.flags & uapi::kHwptAllocFaultIdValid) != 0) {
+    Fault* fault = ucmd.context.Find<Fault>(cmd.fault_id);
+    if (fault == nullptr) return -ENOENT;
+    (*hwpt)->fault = Pin<Fault>(fault);
+  }
+  cmd.out_hwpt_id = (*hwpt)->id;
+  if (int rc = ucmd.user.Respond(); rc != 0) return rc;
+  hwpt->Install();
+  return 0;
+}
+
+int AllocPaging(Ucmd& ucmd, uapi::IommuHwptAlloc& cmd, Ioas* ioas, Unit* unit) {
+  constexpr uint32_t kFlags = uapi::kHwptAllocNestParent | uapi::kHwptAllocDirtyTracking |
+                              uapi::kHwptAllocFaultIdValid | uapi::kHwptAllocPasid;
+  constexpr uint32_t kFaultingParent = uapi::kHwptAllocFaultIdValid | uapi::kHwptAllocNestParent;
+  if ((cmd.flags & ~kFlags) != 0) return -EOPNOTSUPP;
+  if ((cmd.flags & kFaultingParent) == kFaultingParent) return -EOPNOTSUPP;
+  NewObject<HwptPaging> hwpt(&ucmd.context);
+  if (hwpt.error() != 0) return hwpt.error();
+  // arm_smmu_domain_alloc_paging_flags(): no user data, and NEST_PARENT alone.
+  if (cmd.data_len != 0) return -EOPNOTSUPP;
+  const uint32_t flags = cmd.flags & ~uapi::kHwptAllocFaultIdValid;
+  if (int rc = AllocDomain(hwpt.get(), ioas, unit, flags); rc != 0) return rc;
+  if (int rc = AddToIoas(hwpt.get()); rc != 0) return rc;
+  return Finish(ucmd, cmd, &hwpt);
+}
+
+int AllocNested(Ucmd& ucmd, uapi::IommuHwptAlloc& cmd, Viommu* viommu, const Unit* unit) {
+  if (viommu->unit != unit) return -EINVAL;
+  if ((cmd.flags & ~kNestedFlags) != 0 || cmd.data_len == 0) return -EOPNOTSUPP;
+  NewObject<HwptNested> hwpt(&ucmd.context);
+  if (hwpt.error() != 0) return hwpt.error();
+  if ((cmd.flags & uapi::kHwptAllocPasid) != 0) return -EOPNOTSUPP;
+  if (int rc = LoadVste(ucmd, cmd, &hwpt->ste); rc != 0) return rc;
+  hwpt->viommu = Pin<Viommu>(viommu);
+  return Finish(ucmd, cmd, &hwpt);
+}
+
+}  // namespace
+
+int AllocDomain(HwptPaging* hwpt, Ioas* ioas, Unit* unit, uint32_t flags) {
+  if ((flags & uapi::kHwptAllocDirtyTracking) != 0) return -EOPNOTSUPP;  // needs HTTU
+  const bool parent = (flags & uapi::kHwptAllocNestParent) != 0;
+  if (parent && flags != uapi::kHwptAllocNestParent) return -EOPNOTSUPP;
+  if (parent) {
+    const uint16_t vmid = unit->TakeVmid();
+    if (vmid == 0) return -ENOSPC;
+    hwpt->vmid = vmid;
+  }
+  hwpt->unit = unit;
+  hwpt->nest_parent = parent;
+  hwpt->ioas = Pin<Ioas>(ioas);
+  return 0;
+}
+
+int AddToIoas(HwptPaging* hwpt) {
+  const int bits = hwpt->nest_parent ? hwpt->unit->spec.address_bits : kStage1Bits;
+  const int rc = hwpt->ioas->iopt.AddDomain(hwpt, LastOf(bits));
+  hwpt->in_iopt = rc == 0;
+  return rc;
+}
+
+int HwptAlloc(Ucmd& ucmd) {
+  auto& cmd = ucmd.As<uapi::IommuHwptAlloc>();
+  if (cmd.reserved != 0) return -EOPNOTSUPP;
+  if ((cmd.data_type == uapi::kHwptDataNone) != (cmd.data_len == 0)) return -EINVAL;
+  const DeviceObject* device = ucmd.context.Find<DeviceObject>(cmd.dev_id);
+  if (device == nullptr) return -ENOENT;
+  Unit* unit = device->function->unit;
+  if (Ioas* ioas = ucmd.context.Find<Ioas>(cmd.pt_id)) return AllocPaging(ucmd, cmd, ioas, unit);
+  if (Viommu* viommu = ucmd.context.Find<Viommu>(cmd.pt_id)) {
+    return AllocNested(ucmd, cmd, viommu, unit);
+  }
+  // arm-smmu-v3 has no nesting without a vIOMMU.
+  return ucmd.context.Find<HwptPaging>(cmd.pt_id) != nullptr ? -EOPNOTSUPP : -EINVAL;
+}
+
+}  // namespace berth::emulator

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/emulator/kernel/io_pagetable.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <limits>
+
+namespace berth::emulator {
+namespace {
+
+constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
+// No IOVA is aligned further than a huge page by itself (io_pagetable.c, iopt_alloc_iova).
+constexpr uint64_t kMaxAutoAlignment = 2 * 1024 * 1024;
+// Areas, reserved and allowed ranges of one IOAS: far beyond what a VMM needs.
+constexpr size_t kMaxAreas = 65536;
+
+bool Overflows(uint64_t start, uint64_t length, uint64_t* last) {
+  return __builtin_add_overflow(start, length - 1, last);
+}
+
+}  // namespace
+
+int Pages::Open(UniqueFd file, uint64_t start, uint64_t length, bool writable,
+                std::shared_ptr<Pages>* out) {
+  if (length == 0 || length > kMax - kPageSize) return -EINVAL;
+  struct stat info;
+  struct statfs fs;
+  if (::fstat(file.get(), &info) != 0 || ::fstatfs(file.get(), &fs) != 0) return -EBADF;
+  auto pages = std::make_shared<Pages>();
+  pages->device = info.st_dev;
+  pages->inode = info.st_ino;
+  if (S_ISREG(info.st_mode) && fs.f_type == TMPFS_MAGIC) {
+    pages->kind = Kind::kShmem;
+  } else if (S_ISREG(info.st_mode) && fs.f_type == HUGETLBFS_MAGIC) {
+    pages->kind = Kind::kHugetlb;
+    pages->contiguous = static_cast<uint64_t>(fs.f_bsize);
+  }
+  const uint64_t start_byte = start % kPageSize;
+  pages->file = std::move(file);
+  pages->start = start - start_byte;
+  pages->npages =
+      length / kPageSize + (length % kPageSize + start_byte + kPageSize - 1) / kPageSize;
+  pages->writable = writable;
+  *out = std::move(pages);
+  return 0;
+}
+
+int Pages::CheckPin(uint64_t first, uint64_t last) const {
+  if (kind == Kind::kOther) return -EINVAL;
+  struct stat info;
+  if (::fstat(file.get(), &info) != 0) return -EINVAL;
+  uint64_t end = 0;
+  if (__builtin_add_overflow(start, last | (kPageSize - 1), &end)) return -EINVAL;
+  if (first > last || end >= static_cast<uint64_t>(info.st_size)) return -EINVAL;
+  return 0;
+}
+
+IoPagetable::Areas::const_iterator IoPagetable::FirstArea(uint64_t start, uint64_t last) const {
+  auto area = areas_.upper_bound(start);
+  if (area != areas_.begin() && std::prev(area)->second.last >= start) --area;
+  return area != areas_.end() && area->first <= last ? area : areas_.end();
+}
+
+bool IoPagetable::HasReserved(uint64_t start, uint64_t last) const {
+  return std::ranges::any_of(reserved_,
+                             [&](const Reserved& r) { return r.start <= last && start <= r.last; });
+}
+
+int IoPagetable::CheckFixed(uint64_t iova, uint64_t length) const {
+  if ((iova & (alignment_ - 1)) != 0) return -EINVAL;
+  uint64_t last = 0;
+  if (Overflows(iova, length, &last)) return -EOVERFLOW;
+  if (HasReserved(iova, last)) return -EINVAL;
+  if (FirstArea(iova, last) != areas_.end()) return -EEXIST;
+  return 0;
+}
+
+// The first place in [first, last] where `length` bytes meet neither an area nor a reserved range.
+bool IoPagetable::FindHole(uint64_t first, uint64_t last, uint64_t length, uint64_t alignment,
+                           uint64_t page_offset, uint64_t* iova) const {
+  uint64_t candidate = first;
+  while (candidate <= last) {
+    uint64_t aligned = 0;
+    if (__builtin_add_overflow(candidate, alignment - 1, &aligned)) return false;
+    aligned = (aligned & ~(alignment - 1)) | page_offset;
+    if (aligned > last || last - aligned < length - 1) return false;
+    const uint64_t end = aligned + length - 1;
+    uint64_t blocked_to = 0;
+    bool blocked = false;
+    if (const auto area = FirstArea(aligned, end); area != areas_.end()) {
+      blocked = true;
+      blocked_to = area->second.last;
+    }
+    for (const Reserved& r : reserved_) {
+      if (r.start > end || aligned > r.last) continue;
+      blocked = true;
+      blocked_to = std::max(blocked_to, r.last);
+    }
+    if (!blocked) {
+      *iova = aligned;
+      return true;
+    }
+    if (blocked_to == kMax) return false;
+    candidate = blocked_to + 1;
+  }
+  return false;
+}
+
+int IoPagetable::AllocateIova(uint64_t address, uint64_t length, uint64_t* iova) const {
+  if (length == 0 || length >= kMax / 2) return -EOVERFLOW;
+  uint64_t alignment = std::bit_ceil(length);
+  if (address != 0) alignment = std::min(alignment, uint64_t{1} << std::countr_zero(address));
+  alignment = std::min(alignment, kMaxAutoAlignment);
+  if (alignment < alignment_) return -EINVAL;
+  const uint64_t page_offset = address % kPageSize;
+  const uint64_t low = kPageSize;
+  const uint64_t high = kMax - kPageSize;
+  if (allowed_.empty()) {
+    return FindHole(low, high, length, alignment, page_offset, iova) ? 0 : -ENOSPC;
+  }
+  for (const auto& [first, last] : allowed_) {
+    if (last < low || first > high) continue;
+    if (FindHole(std::max(first, low), std::min(last, high), length, alignment, page_offset,
+                 iova)) {
+      return 0;
+    }
+  }
+  return -ENOSPC;
+}
+
+int IoPagetable::Map(const std::vector<Extent>& extents, uint32_t flags, uint64_t* iova) {
+  uint64_t length = 0;
+  for (const Extent& extent : extents) length += extent.length;
+  if (length == 0 || (length & (alignment_ - 1)) != 0) return -EINVAL;
+  if (areas_.size() + extents.size() > kMaxAreas) return -ENOMEM;
+  const int placed = (flags & uapi::kIoasMapFixedIova) != 0
+                         ? CheckFixed(*iova, length)
+                         : AllocateIova(extents[0].file_offset, length, iova);
+  if (placed != 0) return placed;
+  for (const Extent& extent : extents) {
+    if ((flags & uapi::kIoasMapWriteable) != 0 && !extent.pages->writable) return -EPERM;
+    if ((extent.file_offset % kPageSize & (alignment_ - 1)) != 0) return -EINVAL;
+  }
+  if (!domains_.empty()) {
+    for (const Extent& extent : extents) {
+      const uint64_t first = extent.file_offset - extent.pages->start;
+      if (int rc = extent.pages->CheckPin(first, first + extent.length - 1); rc != 0) return rc;
+    }
+  }
+  uint64_t at = *iova;
+  for (const Extent& extent : extents) {
+    areas_[at] = {at + extent.length - 1, extent.pages, extent.file_offset, flags, 0};
+    at += extent.length;
+  }
+  return 0;
+}
+
+int IoPagetable::Find(uint64_t iova, uint64_t length, std::vector<Extent>* extents) const {
+  if (length == 0) return -EINVAL;
+  uint64_t last = 0;
+  if (Overflows(iova, length, &last)) return -EOVERFLOW;
+  uint64_t at = iova;
+  for (auto area = FirstArea(iova, iova); area != areas_.end(); ++area) {
+    if (area->first > at) return -ENOENT;
+    const uint64_t end = std::min(last, area->second.last);
+    extents->push_back(
+        {area->second.pages, area->second.file_offset + (at - area->first), end - at + 1});
+    if (end == last) return 0;
+    at = end + 1;
+  }
+  return -ENOENT;
+}
+
+int IoPagetable::UnmapRange(uint64_t start, uint64_t last, uint64_t* unmapped) {
+  *unmapped = 0;
+  int rc = -ENOENT;
+  for (auto area = FirstArea(start, last); area != areas_.end(); area = FirstArea(start, last)) {
+    if (area->second.locks > 0) return -EBUSY;
+    if (area->first < start || area->second.last > last) return -ENOENT;
+    *unmapped += area->second.last - area->first + 1;
+    areas_.erase(area);
+    rc = 0;
+  }
+  return rc;
+}
+
+int IoPagetable::Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped) {
+  if (length == 0) return -EINVAL;
+  uint64_t last = 0;
+  if (Overflows(iova, length, &last)) return -EOVERFLOW;
+  return UnmapRange(iova, last, unmapped);
+}
+
+int IoPagetable::UnmapAll(uint64_t* unmapped) {
+  const int rc = UnmapRange(0, kMax, unmapped);
+  return rc == -ENOENT ? 0 : rc;
+}
+
+int IoPagetable::SetAllowed(const std::vector<uapi::IommuIovaRange>& ranges) {
+  for (const uapi::IommuIovaRange& range : ranges) {
+    if (HasReserved(range.start, range.last)) return -EADDRINUSE;
+  }
+  allowed_.clear();
+  for (const uapi::IommuIovaRange& range : ranges) allowed_[range.start] = range.last;
+  return 0;
+}
+
+int IoPagetable::Reserve(uint64_t start, uint64_t last, Owner owner) {
+  if (FirstArea(start, last) != areas_.end()) return -EADDRINUSE;
+  for (const auto& [first, end] : allowed_) {
+    if (first <= last && start <= end) return -EADDRINUSE;
+  }
+  reserved_.push_back({start, last, owner});
+  return 0;
+}
+
+void IoPagetable::RemoveReserved(Owner owner) {
+  std::erase_if(reserved_, [&](const Reserved& r) { return r.owner == owner; });
+}
+
+std::vector<uapi::IommuIovaRange> IoPagetable::Holes() const {
+  std::vector<Reserved> sorted = reserved_;
+  std::ranges::sort(sorted, {}, &Reserved::start);
+  std::vector<uapi::IommuIovaRange> holes;
+  uint64_t at = 0;
+  for (const Reserved& r : sorted) {
+    if (r.start > at) holes.push_back({at, r.start - 1});
+    if (r.last == kMax) return holes;
+    at = std::max(at, r.last + 1);
+  }
+  holes.push_back({at, kMax});
+  return holes;
+}
+
+int IoPagetable::CheckAlignment(uint64_t alignment) const {
+  for (const auto& [start, area] : areas_) {
+    const uint64_t all = start | (area.last - start + 1) | (area.file_offset % kPageSize);
+    if ((all & (alignment - 1)) != 0) return -EADDRINUSE;
+  }
+  return 0;
+}
+
+int IoPagetable::Realign() {
+  const bool pages = !large_pages_ || !domains_.empty() || accesses_ > 0;
+  const uint64_t alignment = pages ? kPageSize : 1;
+  if (alignment > alignment_) {
+    if (int rc = CheckAlignment(alignment); rc != 0) return rc;
+  }
+  alignment_ = alignment;
+  return 0;
+}
+
+int IoPagetable::AddDomain(Owner domain, uint64_t aperture_last) {
+  if (alignment_ < kPageSize) {
+    if (int rc = CheckAlignment(kPageSize); rc != 0) return rc;
+  }
+  if (aperture_last != kMax) {
+    if (int rc = Reserve(aperture_last + 1, kMax, domain); rc != 0) return rc;
+  }
+  for (const auto& [start, area] : areas_) {
+    const uint64_t first = area.file_offset - area.pages->start;
+    if (int rc = area.pages->CheckPin(first, first + (area.last - start)); rc != 0) {
+      RemoveReserved(domain);
+      return rc;
+    }
+  }
+  domains_.push_back(domain);
+  alignment_ = kPageSize;
+  return 0;
+}
+
+void IoPagetable::RemoveDomain(Owner domain) {
+  std::erase(domains_, domain);
+  RemoveReserved(domain);
+  Realign();
+}
+
+int IoPagetable::EnableLargePages() {
+  large_pages_ = true;
+  return Realign();
+}
+
+int IoPagetable::DisableLargePages() {
+  if (!large_pages_) return 0;
+  if (!domains_.empty() && !areas_.empty()) return -EINVAL;
+  large_pages_ = false;
+  const int rc = Realign();
+  if (rc != 0) large_pages_ = true;
+  return rc;
+}
+
+int IoPagetable::AddAccess() {
+  ++accesses_;
+  const int rc = Realign();
+  if (rc != 0) --accesses_;
+  return rc;
+}
+
+void IoPagetable::RemoveAccess() {
+  --accesses_;
+  Realign();
+}
+
+int IoPagetable::Pin(uint64_t iova, uint64_t length, std::vector<Extent>* extents) {
+  uint64_t last = 0;
+  if (length == 0) return -EINVAL;
+  if (Overflows(iova, length, &last)) return -EOVERFLOW;
+  uint64_t at = iova;
+  for (auto area = FirstArea(iova, iova); area != areas_.end(); ++area) {
+    if (area->first > at) return -ENOENT;
+    if ((area->second.flags & uapi::kIoasMapReadable) == 0) return -EPERM;
+    const uint64_t end = std::min(last, area->second.last);
+    const uint64_t offset = area->second.file_offset + (at - area->first);
+    const uint64_t first = offset - area->second.pages->start;
+    if (int rc = area->second.pages->CheckPin(first, first + (end - at)); rc != 0) return rc;
+    extents->push_back({area->second.pages, offset, end - at + 1});
+    if (end == last) break;
+    at = end + 1;
+  }
+  uint64_t covered = 0;
+  for (const Extent& extent : *extents) covered += extent.length;
+  if (covered != length) return -ENOENT;
+  for (auto area = areas_.upper_bound(last); area != areas_.begin();) {
+    --area;
+    if (area->second.last < iova) break;
+    ++area->second.locks;
+  }
+  return 0;
+}
+
+void IoPagetable::Unpin(uint64_t iova, uint64_t length) {
+  const uint64_t last = iova + length - 1;
+  for (auto area = areas_.upper_bound(last); area != areas_.begin();) {
+    --area;
+    if (area->second.last < iova) break;
+    --area->second.locks;
+  }
+}
+
+}  // namespace berth::emulator

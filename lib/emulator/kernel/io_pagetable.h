@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What an IOAS maps where. Pure data: no ids, no reference counts of objects, no hardware.
+// Linux drivers/iommu/iommufd/{io_pagetable.c,pages.c}.
+#ifndef BERTH_LIB_EMULATOR_KERNEL_IO_PAGETABLE_H_
+#define BERTH_LIB_EMULATOR_KERNEL_IO_PAGETABLE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "lib/base/unique_fd.h"
+#include "lib/iommufd/uapi/iommufd.h"
+
+namespace berth::emulator {
+
+inline constexpr uint64_t kPageSize = 4096;
+
+// A stretch of a file, kept open by whoever maps it.
+struct Pages {
+  enum class Kind : uint8_t { kShmem, kHugetlb, kOther };
+  UniqueFd file;
+  Kind kind = Kind::kOther;
+  uint64_t device = 0;  // st_dev and st_ino: what makes two fds one file
+  uint64_t inode = 0;
+  uint64_t contiguous = kPageSize;  // bytes that are physically contiguous, and aligned to that
+  uint64_t start = 0;               // page aligned
+  uint64_t npages = 0;
+  bool writable = false;
+
+  // `start` and `length` as in IOAS_MAP_FILE. Errors: -EINVAL, -ENOMEM.
+  static int Open(UniqueFd file, uint64_t start, uint64_t length, bool writable,
+                  std::shared_ptr<Pages>* out);
+  // Whether bytes [first, last] of the stretch, rounded out to pages, could be pinned:
+  // memfd_pin_folios() takes shmem and hugetlb within the file's size. 0 or -EINVAL.
+  [[nodiscard]] int CheckPin(uint64_t first, uint64_t last) const;
+};
+
+// What one piece of an IOVA range is backed by.
+struct Extent {
+  std::shared_ptr<Pages> pages;
+  uint64_t file_offset = 0;
+  uint64_t length = 0;
+};
+
+// Not thread-safe. Methods return 0 or a negative errno, in the kernel's order of checks.
+class IoPagetable {
+ public:
+  // Who has reserved a range; compared, never followed.
+  using Owner = const void*;
+
+  // `flags` as in IOAS_MAP_FILE (uapi::kIoasMap*). *iova is in with FIXED_IOVA, out without.
+  int Map(const std::vector<Extent>& extents, uint32_t flags, uint64_t* iova);
+  // What backs [iova, iova + length), for IOAS_COPY.
+  int Find(uint64_t iova, uint64_t length, std::vector<Extent>* extents) const;
+  int Unmap(uint64_t iova, uint64_t length, uint64_t* unmapped);
+  int UnmapAll(uint64_t* unmapped);
+
+  int SetAllowed(const std::vector<uapi::IommuIovaRange>& ranges);
+  int Reserve(uint64_t start, uint64_t last, Owner owner);
+  void RemoveReserved(Owner owner);
+  // The holes between reserved ranges, ascending.
+  [[nodiscard]] std::vector<uapi::IommuIovaRange> Holes() const;
+
+  // A domain needs page alignment, everything pinnable, and nothing beyond `aperture_last`.
+  int AddDomain(Owner domain, uint64_t aperture_last);
+  void RemoveDomain(Owner domain);
+
+  int EnableLargePages();
+  int DisableLargePages();
+  [[nodiscard]] bool large_pages() const { return large_pages_; }
+  [[nodiscard]] uint64_t alignment() const { return alignment_; }
+
+  // An access of the kernel's own that pins pages (HW queue memory).
+  int AddAccess();
+  void RemoveAccess();
+  // Pins [iova, iova + length), page aligned, for reading: UNMAP of its areas is -EBUSY until
+  // Unpin() with the same arguments.
+  int Pin(uint64_t iova, uint64_t length, std::vector<Extent>* extents);
+  void Unpin(uint64_t iova, uint64_t length);
+
+  [[nodiscard]] size_t area_count() const { return areas_.size(); }
+
+ private:
+  struct Area {
+    uint64_t last = 0;
+    std::shared_ptr<Pages> pages;
+    uint64_t file_offset = 0;
+    uint32_t flags = 0;
+    uint32_t locks = 0;
+  };
+  struct Reserved {
+    uint64_t start;
+    uint64_t last;
+    Owner owner;
+  };
+  using Areas = std::map<uint64_t, Area>;
+
+  [[nodiscard]] Areas::const_iterator FirstArea(uint64_t start, uint64_t last) const;
+  [[nodiscard]] bool HasReserved(uint64_t start, uint64_t last) const;
+  [[nodiscard]] int CheckFixed(uint64_t iova, uint64_t length) const;
+  int AllocateIova(uint64_t address, uint64_t length, uint64_t* iova) const;
+  bool FindHole(uint64_t first, uint64_t last, uint64_t length, uint64_t alignment,
+                uint64_t page_offset, uint64_t* iova) const;
+  int UnmapRange(uint64_t start, uint64_t last, uint64_t* unmapped);
+  int Realign();
+  int CheckAlignment(uint64_t alignment) const;
+
+  Areas areas_;  // by first IOVA
+  std::vector<Reserved> reserved_;
+  std::map<uint64_t, uint64_t> allowed_;  // first -> last
+  std::vector<Owner> domains_;
+  int accesses_ = 0;
+  bool large_pages_ = true;
+  uint64_t alignment_ = 1;
+};
+
+}  // namespace berth::emulator
+
+#endif  // BERTH_LIB_EMULATOR_KERNEL_IO_PAGETABLE_H_

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The hardware that all contexts share: units and PCI functions, with what the kernel knows of them
+// outside any context.
+#ifndef BERTH_LIB_EMULATOR_KERNEL_MACHINE_H_
+#define BERTH_LIB_EMULATOR_KERNEL_MACHINE_H_
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/emulator/hardware/cmdqv.h"
+#include "lib/emulator/host_spec.h"
+
+namespace berth::emulator {
+
+class Context;
+struct Cdev;
+struct Viommu;
+
+// Executed commands by opcode.
+using CommandCounts = std::map<uint8_t, uint64_t>;
+
+// One SMMUv3, and its CMDQV when it has one.
+struct Unit {
+  UnitSpec spec;
+  std::unique_ptr<Cmdqv> cmdqv;  // null: profile arm-smmuv3
+  std::vector<bool> vmids;       // in use; arm-smmu-v3.c gives out the lowest from 1
+  CommandCounts trapped;         // by HWPT_INVALIDATE
+  CommandCounts freed;           // by the vCMDQs of VINTFs that are gone
+
+  [[nodiscard]] std::array<uint32_t, 6> Idr() const;
+  // 0: none left.
+  uint16_t TakeVmid();
+  void FreeVmid(uint16_t vmid) { vmids[vmid] = false; }
+  void FreeVintf(int vintf);
+};
+
+void AddCounts(const LvcmdqCounters& counters, CommandCounts* counts);
+
+// One PCI function.
+struct Function {
+  DeviceSpec spec;
+  Unit* unit = nullptr;
+  Cdev* bound = nullptr;
+  // Where the SMMU's events of this function go: fixed when it is attached to a nested HWPT.
+  Viommu* event_viommu = nullptr;
+  uint64_t event_vsid = 0;
+  uint64_t resets = 0;
+  std::vector<std::byte> config;  // PCI config space
+
+  // The StreamID: segment and routing id, 20 bits.
+  [[nodiscard]] uint32_t sid() const {
+    return (spec.address.segment & 0xfU) << 16 | spec.address.routing_id;
+  }
+};
+
+// DMA ownership of an IOMMU group (drivers/iommu/iommu.c, iommu_device_claim_dma_owner).
+struct GroupOwner {
+  Context* context = nullptr;
+  int count = 0;
+};
+
+struct Machine {
+  explicit Machine(const HostSpec& host);
+  Function* FindByCdev(const std::string& name);
+
+  std::vector<std::unique_ptr<Unit>> units;
+  std::vector<std::unique_ptr<Function>> functions;
+  std::map<std::string, Function*> by_cdev;
+  std::map<uint32_t, GroupOwner> groups;
+  // vIOMMUs with a VINTF by what the Cmdqv knows them as; a cookie is never used again.
+  std::map<uint64_t, Viommu*> by_cookie;
+  uint64_t next_cookie = 1;
+};
+
+// 4 KiB of config space: ids, class, a PCIe capability, the Device Serial Number.
+std::vector<std::byte> ConfigSpace(const DeviceSpec& device);
+
+}  // namespace berth::emulator
+
+#endif  // BERTH_LIB_EMULATOR_KERNEL_MACHINE_H_

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/emulator/kernel/objects.h"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "lib/emulator/kernel/context.h"
+#include "lib/iommufd/uapi/iommufd.h"
+
+namespace berth::emulator {
+
+std::string_view ToString(ObjectType type) {
+  switch (type) {
+    case ObjectType::kDevice:
+      return "DEVICE";
+    case ObjectType::kIoas:
+      return "IOAS";
+    case ObjectType::kHwptPaging:
+      return "HWPT_PAGING";
+    case ObjectType::kHwptNested:
+      return "HWPT_NESTED";
+    case ObjectType::kViommu:
+      return "VIOMMU";
+    case ObjectType::kVdevice:
+      return "VDEVICE";
+    case ObjectType::kVeventq:
+      return "VEVENTQ";
+    case ObjectType::kFault:
+      return "FAULT";
+    case ObjectType::kHwQueue:
+      return "HW_QUEUE";
+    case ObjectType::kAccess:
+      return "ACCESS";
+  }
+  return "UNKNOWN";
+}
+
+EventQueue::~EventQueue() = default;
+
+void EventQueue::Wake() {
+  if (wake_fd < 0 || empty()) return;
+  // One byte is enough for POLLIN; more find no room at worst, and then there is one.
+  const char byte = 1;
+  (void)!::send(wake_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void EventQueue::Report(const void* payload, size_t size) {
+  const bool was_empty = empty();
+  const uint32_t sequence = sequence_;
+  sequence_ = sequence_ == uapi::kVeventMaxSequence ? 0 : sequence_ + 1;
+  if (records_.size() >= depth) {
+    lost_ = true;
+    lost_sequence_ = sequence;
+  } else {
+    lost_ = false;
+    const auto* bytes = static_cast<const std::byte*>(payload);
+    records_.push_back({sequence, {bytes, bytes + size}});
+  }
+  if (was_empty) Wake();
+}
+
+std::vector<std::byte> EventQueue::Read(size_t size, int64_t* rc) {
+  std::vector<std::byte> out;
+  const auto append = [&out](const void* from, size_t bytes) {
+    const auto* begin = static_cast<const std::byte*>(from);
+    out.insert(out.end(), begin, begin + bytes);
+  };
+  *rc = 0;
+  while (!records_.empty()) {
+    const Record& record = records_.front();
+    const uapi::IommufdVeventHeader header = {0, record.sequence};
+    if (size - out.size() < sizeof(header) + record.payload.size()) {
+      if (out.empty()) *rc = -EINVAL;
+      break;
+    }
+    append(&header, sizeof(header));
+    append(record.payload.data(), record.payload.size());
+    records_.pop_front();
+  }
+  if (records_.empty() && lost_ && size - out.size() >= sizeof(uapi::IommufdVeventHeader)) {
+    const uapi::IommufdVeventHeader header = {uapi::kVeventLostEvents, lost_sequence_};
+    append(&header, sizeof(header));
+    lost_ = false;
+  }
+  if (*rc == 0) *rc = static_cast<int64_t>(out.size());
+  return out;
+}
+
+HwptPaging::~HwptPaging() {
+  if (in_iopt) ioas->iopt.RemoveDomain(this);
+  if (vmid != 0) unit->FreeVmid(vmid);
+}
+
+Viommu::~Viommu() {
+  if (mmap_offset != 0) context->FreeWindow(mmap_offset);
+  if (vintf != 0) unit->FreeVintf(vintf);
+  if (cookie != 0) context->machine().by_cookie.erase(cookie);
+}
+
+DeviceObject::~DeviceObject() {
+  GroupOwner& owner = context->machine().groups[function->spec.iommu_group];
+  if (--owner.count == 0) owner.context = nullptr;
+}
+
+Vdevice::~Vdevice() {
+  if (sid_slot >= 0) viommu->unit->cmdqv->RemoveSid(viommu->vintf, sid_slot);
+  if (listed) viommu->vdevices.erase(virt_id);
+  if (device != nullptr) device->vdevice = nullptr;
+}
+
+Veventq::~Veventq() {
+  if (viommu.get() != nullptr) viommu->veventqs.erase(event_type);
+}
+
+Access::~Access() {
+  if (length != 0) ioas->iopt.Unpin(iova, length);
+  if (added) ioas->iopt.RemoveAccess();
+}
+
+HwQueue::~HwQueue() {
+  if (mapped) {
+    viommu->unit->cmdqv->UnmapLvcmdq(viommu->vintf, static_cast<int>(index));
+    viommu->queues.erase(index);
+  }
+  if (access_id == 0) return;
+  Object* access = context->FindAny(access_id);
+  --access->users;
+  context->Remove(access);
+}
+
+}  // namespace berth::emulator

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/emulator/kernel/ops.h"
+
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "lib/iommufd/uapi/vfio.h"
+
+namespace berth::emulator {
+namespace {
+
+int DestroyOp(Ucmd& ucmd) { return ucmd.context.Destroy(ucmd.As<uapi::IommuDestroy>().id); }
+
+struct Handler {
+  uapi::Request request;
+  int (*execute)(Ucmd&);  // null: EOPNOTSUPP
+  const char* why;        // of null
+};
+
+constexpr Handler kHandlers[] = {
+    {uapi::kIommuDestroy, DestroyOp, nullptr},
+    {uapi::kIommuIoasAlloc, IoasAlloc, nullptr},
+    {uapi::kIommuIoasAllowIovas, IoasAllowIovas, nullptr},
+    {uapi::kIommuIoasCopy, IoasCopy, nullptr},
+    {uapi::kIommuIoasIovaRanges, IoasIovaRanges, nullptr},
+    {uapi::kIommuIoasMap, nullptr, "maps the caller's address space, which is another process"},
+    {uapi::kIommuIoasUnmap, IoasUnmap, nullptr},
+    {uapi::kIommuOption, Option, nullptr},
+    {uapi::kIommuVfioIoas, nullptr, "VFIO container compatibility"},
+    {uapi::kIommuHwptAlloc, HwptAlloc, nullptr},
+    {uapi::kIommuGetHwInfo, GetHwInfo, nullptr},
+    {uapi::kIommuHwptSetDirtyTracking, nullptr, "no dirty tracking, as without HTTU"},
+    {uapi::kIommuHwptGetDirtyBitmap, nullptr, "no dirty tracking, as without HTTU"},
+    {uapi::kIommuHwptInvalidate, HwptInvalidate, nullptr},
+    {uapi::kIommuFaultQueueAlloc, FaultQueueAlloc, nullptr},
+    {uapi::kIommuIoasMapFile, IoasMapFile, nullptr},
+    {uapi::kIommuViommuAlloc, ViommuAlloc, nullptr},
+    {uapi::kIommuVdeviceAlloc, VdeviceAlloc, nullptr},
+    {uapi::kIommuIoasChangeProcess, IoasChangeProcess, nullptr},
+    {uapi::kIommuVeventqAlloc, VeventqAlloc, nullptr},
+    {uapi::kIommuHwQueueAlloc, HwQueueAlloc, nullptr},
+    {uapi::kIommuIoasNoiommuGetPa, nullptr, "devices without an IOMMU"},
+};
+static_assert(std::size(kHandlers) == std::size(uapi::kIommuOps));
+
+// vfio_compat.c answers these three without a container.
+constexpr uapi::Request kVfioGetApiVersion = 0x3b64;
+constexpr uapi::Request kVfioCheckExtension = 0x3b65;
+constexpr uapi::Request kVfioSetIommu = 0x3b66;
+
+}  // namespace
+
+int ContextIoctl(Ucmd& ucmd) {
+  const uapi::Request request = ucmd.user.request();
+  const uapi::Op* op = uapi::FindIommuOp(request);
+  if (op == nullptr) {
+    if (request == kVfioGetApiVersion || request == kVfioCheckExtension) return 0;
+    return request == kVfioSetIommu ? -EINVAL : -ENOTTY;
+  }
+  if (int rc = ucmd.user.LoadStruct(*op); rc != 0) return rc;
+  const Handler& handler = kHandlers[request - uapi::kIommuDestroy];
+  return handler.execute != nullptr ? handler.execute(ucmd) : -EOPNOTSUPP;
+}
+
+std::vector<std::string> ListUnsupported() {
+  std::vector<std::string> list;
+  for (const Handler& handler : kHandlers) {
+    if (handler.execute != nullptr) continue;
+    list.push_back(
+        absl::StrCat(std::string(uapi::RequestName(handler.request)), ": ", handler.why));
+  }
+  list.emplace_back("VFIO_DEVICE_SET_IRQS: devices of the emulator raise no interrupts");
+  list.emplace_back("HWPT_ALLOC with DIRTY_TRACKING: no dirty tracking, as without HTTU");
+  return list;
+}
+
+}  // namespace berth::emulator

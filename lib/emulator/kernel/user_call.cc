@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/emulator/kernel/user_call.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace berth::emulator {
+
+int UserCall::LoadPrefix(size_t size) {
+  if (in_.arg.size() < size) return -EFAULT;
+  struct_.fill(std::byte{0});
+  std::memcpy(struct_.data(), in_.arg.data(), size);
+  loaded_ = size;
+  return 0;
+}
+
+int UserCall::CheckTail(size_t known) const {
+  if (in_.user_size <= known) return 0;
+  const size_t sent = std::min<size_t>(in_.user_size, in_.arg.size());
+  for (size_t i = known; i < sent; ++i) {
+    if (in_.arg[i] != std::byte{0}) return -E2BIG;
+  }
+  if ((in_.flags & kStructFault) != 0) return -EFAULT;
+  if ((in_.flags & kStructTailNonZero) != 0) return -E2BIG;
+  return (in_.flags & kStructTailFault) != 0 ? -EFAULT : 0;
+}
+
+int UserCall::LoadStruct(const uapi::Op& op) {
+  if (in_.arg.size() < sizeof(uint32_t)) return -EFAULT;
+  if (in_.user_size < op.min_size) return -EINVAL;
+  if (int rc = CheckTail(op.struct_size); rc != 0) return rc;
+  return LoadPrefix(std::min(in_.user_size, op.struct_size));
+}
+
+int UserCall::Respond() {
+  if ((in_.flags & kStructReadOnly) != 0) return -EFAULT;
+  respond_ = true;
+  return 0;
+}
+
+std::span<const std::byte> UserCall::struct_bytes() const {
+  return std::span<const std::byte>(struct_).first(loaded_);
+}
+
+int UserCall::CopyFromUser(size_t offset, void* to, size_t size) const {
+  if (offset > in_.buffer.size() || in_.buffer.size() - offset < size) return -EFAULT;
+  if (size > 0) std::memcpy(to, in_.buffer.data() + offset, size);
+  return 0;
+}
+
+int UserCall::CopyToUser(const void* from, size_t size, uint64_t zero_to) {
+  if (size == 0 && zero_to == 0) return 0;
+  if ((in_.flags & kBufferReadOnly) != 0 || size > in_.out_size) return -EFAULT;
+  const auto* bytes = static_cast<const std::byte*>(from);
+  out_.assign(bytes, bytes + size);
+  zero_to_ = zero_to;
+  return 0;
+}
+
+int UserCall::TakeInnerFd(UniqueFd* fd) {
+  if (!in_.inner_fd.valid()) return -EBADF;
+  // fget() does not take O_PATH fds.
+  if ((::fcntl(in_.inner_fd.get(), F_GETFL) & O_PATH) != 0) return -EBADF;
+  *fd = std::move(in_.inner_fd);
+  return 0;
+}
+
+void UserCall::ReturnFd(UniqueFd fd, size_t offset) {
+  new_fd_ = std::move(fd);
+  fd_offset_ = static_cast<uint32_t>(offset);
+}
+
+}  // namespace berth::emulator

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BERTH_LIB_EMULATOR_KERNEL_USER_CALL_H_
+#define BERTH_LIB_EMULATOR_KERNEL_USER_CALL_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "lib/base/unique_fd.h"
+#include "lib/emulator/protocol.h"
+#include "lib/iommufd/uapi/iommufd.h"
+
+namespace berth::emulator {
+
+// One ioctl as the kernel's side sees it: the caller's memory, and what goes back. The In part came
+// over the wire; nothing in it is trusted.
+class UserCall {
+ public:
+  struct In {
+    uint64_t request = 0;
+    uint32_t flags = 0;              // CallFlags
+    uint32_t user_size = 0;          // the struct's first u32
+    std::span<const std::byte> arg;  // the struct, as far as it was sent
+    std::span<const std::byte>
+        buffer;           // what a pointer inside the struct names, as far as readable
+    size_t out_size = 0;  // what fits there
+    UniqueFd inner_fd;
+  };
+
+  explicit UserCall(In in) : in_(std::move(in)) {}
+
+  [[nodiscard]] uint64_t request() const { return in_.request; }
+  [[nodiscard]] uint32_t flags() const { return in_.flags; }
+  [[nodiscard]] uint32_t user_size() const { return in_.user_size; }
+
+  // copy_struct_from_user() as iommufd_fops_ioctl() does it: get_user() of the size, then -EINVAL,
+  // -E2BIG, -EFAULT in that order.
+  int LoadStruct(const uapi::Op& op);
+  // copy_from_user() of the first `size` bytes, as VFIO does: -EFAULT.
+  int LoadPrefix(size_t size);
+  // Whether the struct's bytes from `known` up to its own size are zero: 0, -E2BIG or -EFAULT.
+  [[nodiscard]] int CheckTail(size_t known) const;
+
+  // The struct, zeroed beyond what was loaded.
+  template <typename T>
+  T& As() {
+    static_assert(sizeof(T) <= sizeof(struct_));
+    return *reinterpret_cast<T*>(struct_.data());
+  }
+
+  // copy_to_user() of the struct: -EFAULT when the caller cannot be written to.
+  int Respond();
+
+  // copy_from_user() of the buffer: -EFAULT.
+  int CopyFromUser(size_t offset, void* to, size_t size) const;
+  // copy_to_user() to the start of the buffer, and zeroes from there up to `zero_to`: -EFAULT.
+  int CopyToUser(const void* from, size_t size, uint64_t zero_to = 0);
+
+  // fget() of the fd inside the struct: -EBADF. Once.
+  int TakeInnerFd(UniqueFd* fd);
+  // Closes the fd inside the struct if nobody took it.
+  void DropInnerFd() { in_.inner_fd.Reset(); }
+  // The fd is installed in the caller and its number written at `offset` of the struct.
+  void ReturnFd(UniqueFd fd, size_t offset);
+
+  // What goes back.
+  [[nodiscard]] bool writes_struct() const { return respond_; }
+  [[nodiscard]] std::span<const std::byte> struct_bytes() const;
+  [[nodiscard]] std::span<const std::byte> out() const { return out_; }
+  [[nodiscard]] uint64_t zero_to() const { return zero_to_; }
+  [[nodiscard]] const UniqueFd& new_fd() const { return new_fd_; }
+  [[nodiscard]] uint32_t fd_offset() const { return fd_offset_; }
+
+ private:
+  In in_;
+  alignas(8) std::array<std::byte, 64> struct_ = {};
+  size_t loaded_ = 0;
+  bool respond_ = false;
+  std::vector<std::byte> out_;
+  uint64_t zero_to_ = 0;
+  UniqueFd new_fd_;
+  uint32_t fd_offset_ = kNoOffset;
+};
+
+}  // namespace berth::emulator
+
+#endif  // BERTH_LIB_EMULATOR_KERNEL_USER_CALL_H_
