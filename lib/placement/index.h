@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which hosts can take how many devices of a class, kept in order of preference while the fleet
+// changes, so that a decision looks at the hosts that fit and at no others.
+#ifndef BERTH_LIB_PLACEMENT_INDEX_H_
+#define BERTH_LIB_PLACEMENT_INDEX_H_
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/functional/function_ref.h"
+#include "absl/types/span.h"
+#include "lib/placement/host_record.h"
+#include "lib/placement/request.h"
+
+namespace berth::placement {
+
+// Number of a host in the engine's table.
+using HostSlot = uint32_t;
+
+// Thread-compatible. A change of one host costs O(log hosts) for each class whose counts changed.
+class Index {
+ public:
+  // Replaces what the index knows of a host. `before`: its classes at the last call (empty: none),
+  // and whether they were counted as schedulable.
+  struct Before {
+    std::vector<ClassSummary> classes;
+    bool schedulable = false;
+  };
+  void Update(HostSlot slot, uint64_t hash, const Before& before, const Before& now);
+
+  // Schedulable hosts with at least `devices` of the class at `level`.
+  [[nodiscard]] uint64_t CountHosts(ClassNumber device_class, Level level, uint32_t devices) const;
+
+  struct Query {
+    ClassNumber device_class = 0;
+    uint32_t devices = 1;    // of this class, in all
+    uint32_t same_unit = 0;  // so many of them behind one unit; 0: no such constraint
+    Policy policy = Policy::kPack;
+    uint64_t seed = 0;
+    // For each request: Bit k % 64 for each kind k that meets it (ClassSummary::kinds).
+    absl::Span<const uint64_t> kinds;
+  };
+  struct Walked {
+    uint64_t visited = 0;
+    uint64_t wrong_kinds = 0;  // not visited: none of their placeable devices meets a request
+    uint64_t small_units = 0;  // not visited: no unit is large enough for `same_unit`
+  };
+  // Visits, best first, each schedulable host that has the devices, until `visit` returns true.
+  // First those that have all of them behind one unit, then, unless all must be, the rest.
+  Walked Walk(const Query& query, absl::FunctionRef<bool(HostSlot)> visit) const;
+
+  // Visits hosts, schedulable or not, that would have the devices if they were empty; roomiest
+  // first, until `visit` returns true.
+  void WalkPotential(ClassNumber device_class, uint32_t devices, uint32_t same_unit,
+                     absl::FunctionRef<bool(HostSlot)> visit) const;
+
+  // The schedulable host that has come farthest: most placeable devices, then most of the level
+  // before, and so on. nullopt when no schedulable host has the class.
+  [[nodiscard]] std::optional<HostSlot> Richest(ClassNumber device_class) const;
+
+  // Whether the entries of a host are exactly those of `now`; for audits.
+  [[nodiscard]] bool Holds(HostSlot slot, uint64_t hash, const Before& now) const;
+  // Entries in all; for audits.
+  [[nodiscard]] size_t entries() const;
+  static size_t EntriesOf(const Before& host);
+
+ private:
+  struct Key {
+    uint64_t rank = 0;
+    uint64_t hash = 0;
+    HostSlot slot = 0;
+    auto operator<=>(const Key&) const = default;
+  };
+  struct Facts {
+    uint64_t unit_sizes = 0;
+    uint64_t kinds = 0;
+    bool operator==(const Facts&) const = default;
+  };
+  using Ranking = absl::btree_map<Key, Facts>;
+  struct ClassIndex {
+    Ranking by_unit;  // one entry for each different size of a host's units
+    Ranking by_host;
+    absl::btree_map<Key, uint16_t> by_potential;            // value: ClassSummary::potential_unit
+    std::array<std::vector<uint32_t>, kLevels> histograms;  // hosts by number of devices
+  };
+
+  static uint64_t UnitRank(uint32_t size, const ClassSummary& summary);
+  static uint64_t HostRank(const ClassSummary& summary);
+  // Entries of one class of a schedulable host, and of any host.
+  void Put(const Key& base, const ClassSummary& summary, bool schedulable);
+  void Drop(const Key& base, const ClassSummary& summary, bool schedulable);
+  static bool WalkRanks(const Ranking& ranking, uint64_t min_rank, const Query& query,
+                        absl::FunctionRef<bool(const Key&, const Facts&)> visit);
+  [[nodiscard]] const ClassIndex* Find(ClassNumber device_class) const;
+
+  std::vector<ClassIndex> classes_;  // by class number
+};
+
+}  // namespace berth::placement
+
+#endif  // BERTH_LIB_PLACEMENT_INDEX_H_
