@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/grants/grant.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "agent/grants/grant_view.h"
+#include "lib/base/status.h"
+
+namespace berth {
+namespace {
+
+// Conditions of a grant.
+constexpr std::string_view kPinned = "Pinned";
+constexpr std::string_view kKernelHealthy = "KernelHealthy";
+constexpr std::string_view kClaimed = "Claimed";
+
+bool SameUnits(const agent::v1::DesiredGrant& a, const agent::v1::DesiredGrant& b) {
+  if (a.units_size() != b.units_size()) return false;
+  for (int i = 0; i < a.units_size(); ++i) {
+    if (a.units(i).SerializeAsString() != b.units(i).SerializeAsString()) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+Grant::Grant(AssignmentUid uid, const Environment* environment)
+    : uid_(std::move(uid)),
+      env_(*environment),
+      executor_(environment->options.pool, environment->options.limits.waiting_calls) {}
+
+Grant::~Grant() { executor_.Drain(); }
+
+// ---- From any thread
+
+void Grant::ScheduleRun() {
+  if (std::exchange(run_pending_, true)) return;
+  executor_.Add([this] { Run(); });
+}
+
+absl::Status Grant::Want(const agent::v1::DesiredGrant& desired) {
+  absl::MutexLock lock(&mu_);
+  const bool older = desired.generation() < desired_.generation();
+  const bool backward =
+      desired.generation() == desired_.generation() && desired.intent() != desired_.intent() &&
+      !IsAllowed(static_cast<Intent>(desired_.intent()), static_cast<Intent>(desired.intent()));
+  if (older || backward) {
+    return Error(Reason::kFenced,
+                 absl::StrCat("generation ", desired.generation(), " of ", uid_.str(),
+                              " is older than ", desired_.generation(), ", or goes back on it"),
+                 {{"generation", std::to_string(desired.generation())},
+                  {"known_generation", std::to_string(desired_.generation())}});
+  }
+  desired_ = desired;
+  disclaimed_ = false;
+  forgotten_ = false;
+  ScheduleRun();
+  return absl::OkStatus();
+}
+
+void Grant::Disclaim() {
+  absl::MutexLock lock(&mu_);
+  disclaimed_ = true;
+  ScheduleRun();
+}
+
+void Grant::Forget() {
+  absl::MutexLock lock(&mu_);
+  if (!gone_) return;
+  forgotten_ = true;
+  ScheduleRun();
+}
+
+void Grant::KernelGone() {
+  absl::MutexLock lock(&mu_);
+  check_kernel_ = true;
+  ScheduleRun();
+}
+
+void Grant::Shutdown() {
+  absl::MutexLock lock(&mu_);
+  shutdown_ = true;
+  ScheduleRun();
+}
+
+bool Grant::Removable() const {
+  absl::MutexLock lock(&mu_);
+  return gone_ && (forgotten_ || disclaimed_) && !run_pending_;
+}
+
+absl::Status Grant::Post(std::function<void()> call) {
+  if (executor_.TryAdd(std::move(call))) return absl::OkStatus();
+  return Error(Reason::kOverloaded, "too many calls of this assignment wait");
+}
+
+void Grant::Tell(std::function<void(Grant&)> news) {
+  executor_.Add([this, news = std::move(news)] { news(*this); });
+}
+
+agent::v1::DesiredGrant Grant::desired() const {
+  absl::MutexLock lock(&mu_);
+  return desired_;
+}
+
+// ---- The state machine
+
+void Grant::Run() {
+  bool check_kernel = false;
+  bool shutdown = false;
+  {
+    absl::MutexLock lock(&mu_);
+    run_pending_ = false;
+    check_kernel = std::exchange(check_kernel_, false);
+    shutdown = shutdown_;
+  }
+  if (shutdown) return ShutDownNow();
+  if (check_kernel && context_ != nullptr && !context_->CheckAlive().ok()) HandleKernelGone();
+  while (Step()) {
+  }
+}
+
+void Grant::AdoptDesired() {
+  agent::v1::DesiredGrant wanted = desired();
+  const bool first = observed_ == Observed::kNone;
+  const bool same = wanted.generation() == current_.generation() ||
+                    wanted.intent() == v1::Assignment::RELEASING || SameUnits(wanted, current_);
+  if (!first && !same) return;  // the old one has to go first
+  if (!first) *wanted.mutable_units() = current_.units();
+  current_ = std::move(wanted);
+}
+
+bool Grant::Wanted() const {
+  absl::MutexLock lock(&mu_);
+  return !disclaimed_ && desired_.intent() == v1::Assignment::PLACED &&
+         desired_.generation() == current_.generation();
+}
+
+bool Grant::Step() {
+  if (observed_ == Observed::kGone) return StepGone();
+  AdoptDesired();
+  switch (observed_) {
+    case Observed::kNone:
+      Move(Observed::kPreparing);
+      return true;
+    case Observed::kPreparing:
+      if (Wanted()) return Prepare();
+      Move(Observed::kScrubbing);
+      return true;
+    case Observed::kPrepared:
+      if (Wanted()) return false;
+      Move(Observed::kScrubbing);
+      return true;
+    case Observed::kAttached: {
+      absl::ReaderMutexLock lock(&mu_);
+      if (!disclaimed_) return false;
+      break;
+    }
+    case Observed::kRecycling:
+      if (Wanted() && !TearDown()) return false;
+      Move(Wanted() ? Observed::kPreparing : Observed::kScrubbing);
+      return true;
+    case Observed::kScrubbing:
+      if (!TearDown()) return false;
+      bound_.reset();
+      held_.clear();
+      Move(Observed::kGone);
+      return true;
+    case Observed::kOrphaned:
+      if (session_.has_value() || !TearDown()) return false;
+      Move(Observed::kScrubbing);
+      return true;
+    case Observed::kDegraded:
+    case Observed::kGone:
+      return false;
+  }
+  Move(Observed::kOrphaned);
+  SetCondition(kClaimed, false,
+               Error(Reason::kUnknownAssignment,
+                     "the controller does not know of this grant; it "
+                     "is released when its VMM leaves"));
+  return false;
+}
+
+bool Grant::StepGone() {
+  const agent::v1::DesiredGrant wanted = desired();
+  if (Removable()) {
+    env_.on_forgotten(uid_);
+    return false;
+  }
+  const bool newer = wanted.generation() > current_.generation();
+  if (!newer && wanted.intent() == current_.intent()) return false;
+  current_ = wanted;
+  if (newer && Wanted()) {
+    Move(Observed::kPreparing);
+    return true;
+  }
+  Publish();
+  return false;
+}
+
+void Grant::Move(Observed to) {
+  if (!IsAllowed(observed_, to)) std::abort();
+  observed_ = to;
+  since_ = Now();
+  retry_delay_ = absl::ZeroDuration();
+  status_.clear_conditions();
+  if (to == Observed::kPreparing) status_.clear_failure();
+  Publish();
+}
+
+bool Grant::Prepare() {
+  const absl::Status status = Build();
+  if (status.ok()) {
+    Move(Observed::kPrepared);
+    return true;
+  }
+  const Reason reason = ReasonOf(status);
+  if (reason == Reason::kKernelGone) {
+    SetCondition(kKernelHealthy, false, status);
+    RetryLater();
+    return false;
+  }
+  if (reason == Reason::kDeviceBusy && Now() - since_ < limits().busy_patience) {
+    SetCondition(kPinned, true, status);
+    RetryLater();
+    return false;
+  }
+  held_.clear();
+  *status_.mutable_failure() = ToFailure(status, Now());
+  Move(Observed::kGone);
+  return true;
+}
+
+absl::Status Grant::Build() {
+  BERTH_ASSIGN_OR_RETURN(const GrantPlan plan, MakePlan(current_, *env_.options.devices));
+  held_ = plan.devices;
+  std::optional<BoundContext> bound = std::exchange(bound_, std::nullopt);
+  if (!bound.has_value() || bound->devices.size() != plan.devices.size()) {
+    bound.reset();
+    BERTH_ASSIGN_OR_RETURN(bound, BoundContext::Bind(env_.options.kernel, plan.devices, {}));
+  }
+  BERTH_ASSIGN_OR_RETURN(auto context,
+                         PreparedContext::Create(*std::move(bound), plan, limits().event_depth));
+  const auto asked = static_cast<uint64_t>(current_.memory_limit());
+  const uint64_t bytes =
+      asked == 0 ? limits().memory_per_grant : std::min(asked, limits().memory_per_grant);
+  auto guest = std::make_unique<Guest>(
+      context.get(), GuestMemory::Limits{.bytes = bytes, .regions = limits().regions_per_grant});
+  auto events = std::make_unique<EventForwarder>(
+      env_.poller, context.get(), [weak = weak_from_this()](size_t queue) {
+        if (const std::shared_ptr<Grant> grant = weak.lock()) {
+          grant->executor_.Add([self = grant.get(), queue] { self->OnEvents(queue); });
+        }
+      });
+  if (absl::Status status = events->Start(); !status.ok()) {
+    return WithMetadata(status, "step", "watch_events");
+  }
+  context_ = std::move(context);
+  guest_ = std::move(guest);
+  events_ = std::move(events);
+  devices_reset_ = false;
+  return absl::OkStatus();
+}
+
+void Grant::OnEvents(size_t queue) {
+  if (events_ == nullptr) return;
+  AfterCall(events_->OnReady(queue));
+}
+
+bool Grant::TearDown() {
+  absl::Status status = DestroyContext();
+  if (status.ok()) status = ProveFree();
+  if (status.ok()) return true;
+  if (last_vmm_.pid != 0) {
+    status = WithMetadata(status, "last_vmm_pid", std::to_string(last_vmm_.pid));
+  }
+  const bool long_pinned = Now() - since_ >= limits().orphan_after;
+  if (long_pinned && observed_ != Observed::kOrphaned) Move(Observed::kOrphaned);
+  SetCondition(kPinned, true, status);
+  RetryLater();
+  return false;
+}
+
+absl::Status Grant::DestroyContext() {
+  if (context_ == nullptr) return absl::OkStatus();
+  events_.reset();
+  absl::Status status = guest_ != nullptr ? guest_->Reset() : absl::OkStatus();
+  if (status.ok()) {
+    guest_.reset();
+    if (!devices_reset_) status = context_->ResetDevices();
+    devices_reset_ = status.ok();
+  }
+  if (status.ok()) status = context_->Destroy();
+  if (!status.ok() && ReasonOf(status) != Reason::kKernelGone) return status;
+  guest_.reset();
+  context_.reset();
+  return absl::OkStatus();
+}
+
+// Nobody holds a device that can be bound to a fresh context.
+absl::Status Grant::ProveFree() {
+  if (bound_.has_value()) return absl::OkStatus();
+  std::vector<GrantDevice> devices =
+      held_.empty() ? FindDevices(current_, *env_.options.devices) : held_;
+  while (!devices.empty()) {
+    absl::StatusOr<BoundContext> bound = BoundContext::Bind(env_.options.kernel, devices, {});
+    if (bound.ok()) {
+      bound_.emplace(*std::move(bound));
+      return absl::OkStatus();
+    }
+    const Reason reason = ReasonOf(bound.status());
+    // What held them ended as a whole.
+    if (reason == Reason::kKernelGone) return absl::OkStatus();
+    if (reason != Reason::kNotFound && reason != Reason::kDeviceGone) return bound.status();
+    // A device that was pulled out is held by nobody; the others have to be proved.
+    const std::string gone = MetadataOf(bound.status())["device"];
+    const auto last =
+        std::remove_if(devices.begin(), devices.end(),
+                       [&](const GrantDevice& device) { return device.id.str() == gone; });
+    if (last == devices.end()) return bound.status();
+    devices.erase(last, devices.end());
+  }
+  return absl::OkStatus();
+}
+
+void Grant::HandleKernelGone() {
+  EndSession(Error(Reason::kKernelGone, "the kernel behind the context has ended"));
+  events_.reset();
+  guest_.reset();
+  context_.reset();
+  bound_.reset();
+  if (observed_ == Observed::kPrepared) {
+    Move(Observed::kPreparing);
+  } else if (observed_ == Observed::kAttached) {
+    Move(Wanted() ? Observed::kPreparing : Observed::kScrubbing);
+  }
+}
+
+void Grant::ShutDownNow() {
+  if (session_.has_value()) {
+    // The VM goes on with what its VMM's own fds hold.
+    EndSession(Error(Reason::kShuttingDown, "the agent is stopping"));
+    guest_->Abandon();
+    events_.reset();
+    context_->Abandon();
+  } else {
+    DestroyContext().IgnoreError();
+  }
+  events_.reset();
+  guest_.reset();
+  context_.reset();
+  bound_.reset();
+}
+
+void Grant::RetryLater() {
+  if (std::exchange(retry_pending_, true)) return;
+  retry_delay_ = std::clamp(retry_delay_ * 2, limits().retry_min, limits().retry_max);
+  env_.timers->After(retry_delay_, [weak = weak_from_this()] {
+    if (const std::shared_ptr<Grant> grant = weak.lock()) {
+      grant->executor_.Add([self = grant.get()] {
+        self->retry_pending_ = false;
+        self->Run();
+      });
+    }
+  });
+}
+
+// ---- What others see
+
+void Grant::SetCondition(std::string_view type, bool holds, const absl::Status& status) {
+  for (const v1::Condition& known : status_.conditions()) {
+    // Nothing new: do not report every attempt.
+    if (known.type() == type && known.reason() == ReasonName(ReasonOf(status))) return;
+  }
+  status_.clear_conditions();
+  *status_.add_conditions() = ToCondition(type, holds, status, Now());
+  Publish();
+}
+
+void Grant::Show() {
+  absl::MutexLock lock(&mu_);
+  *shown_.mutable_status() = status_;
+  shown_.set_assignment(desired_.assignment());
+  shown_.set_intent(desired_.intent());
+  shown_.set_vmm_pid(session_.has_value() ? session_->vmm.pid : 0);
+  shown_.set_vmm_uid(session_.has_value() ? session_->vmm.uid : 0);
+  shown_.set_memory_bytes(guest_ != nullptr ? static_cast<int64_t>(guest_->memory().bytes()) : 0);
+  shown_.set_queues(guest_ != nullptr ? static_cast<int32_t>(guest_->queue_count()) : 0);
+  *shown_.mutable_observed_since() = ToTimestamp(since_);
+  shown_objects_.clear();
+  if (context_ != nullptr && guest_ != nullptr) shown_objects_ = ListObjects(*context_, *guest_);
+  gone_ = observed_ == Observed::kGone;
+}
+
+void Grant::Publish() {
+  status_.set_assignment_uid(uid_.str());
+  status_.set_generation(current_.generation());
+  status_.set_observed(static_cast<v1::Assignment::Observed>(observed_));
+  *status_.mutable_units() = current_.units();
+  if (observed_ == Observed::kGone) status_.clear_units();
+  Show();
+  if (env_.options.on_status) env_.options.on_status(status_);
+}
+
+agent::v1::GrantStatus Grant::status() const {
+  absl::MutexLock lock(&mu_);
+  return shown_.status();
+}
+
+agent::v1::LocalGrant Grant::local() const {
+  absl::MutexLock lock(&mu_);
+  return shown_;
+}
+
+std::vector<agent::v1::KernelObject> Grant::objects() const {
+  absl::MutexLock lock(&mu_);
+  return shown_objects_;
+}
+
+}  // namespace berth

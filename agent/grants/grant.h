@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BERTH_AGENT_GRANTS_GRANT_H_
+#define BERTH_AGENT_GRANTS_GRANT_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "agent/grants/event_forwarder.h"
+#include "agent/grants/fd_poller.h"
+#include "agent/grants/grant_manager.h"
+#include "agent/grants/grant_plan.h"
+#include "agent/grants/guest.h"
+#include "agent/grants/prepared_context.h"
+#include "agent/grants/timer_queue.h"
+#include "lib/base/lifecycle.h"
+#include "lib/wire/event_channel.h"
+
+namespace berth {
+
+// One assignment as it stands on this host: a state machine over a context. Everything that may
+// wait for the kernel runs on the grant's own executor.
+//
+// A grant must not be destroyed on its own executor: tasks hold plain pointers, and only the
+// manager and those who call from outside hold shared ones.
+class Grant : public std::enable_shared_from_this<Grant> {
+ public:
+  // Shared by all grants of a manager; outlives them.
+  struct Environment {
+    GrantManager::Options options;
+    TimerQueue* timers = nullptr;
+    FdPoller* poller = nullptr;
+    // The grant is GONE and nobody wants to hear of it any more.
+    std::function<void(const AssignmentUid&)> on_forgotten;
+  };
+  struct Vmm {
+    pid_t pid = 0;
+    uid_t uid = 0;
+  };
+  // A session has ended: OK when its VMM left, else KERNEL_GONE or SHUTTING_DOWN. Called on the
+  // executor; must not block.
+  using EndListener = std::function<void(uint64_t session, const absl::Status& why)>;
+
+  Grant(AssignmentUid uid, const Environment* environment);
+  ~Grant();
+
+  // ---- From any thread.
+
+  // See GrantManager::Upsert(); `desired` has been checked. Errors: FENCED.
+  absl::Status Want(const agent::v1::DesiredGrant& desired);
+  // The controller does not know of it.
+  void Disclaim();
+  void Forget();
+  void KernelGone();
+  // Ends sessions (SHUTTING_DOWN) and destroys a context that no VMM has.
+  void Shutdown();
+  void Drain() { executor_.Drain(); }
+  // Whether nothing is left of it and nobody wants to hear of it.
+  [[nodiscard]] bool Removable() const;
+  // Puts a VMM's call on the executor. OVERLOADED when too many wait.
+  absl::Status Post(std::function<void()> call);
+  // Puts on the executor what must not be lost.
+  void Tell(std::function<void(Grant&)> news);
+
+  [[nodiscard]] const AssignmentUid& uid() const { return uid_; }
+  [[nodiscard]] agent::v1::GrantStatus status() const;
+  [[nodiscard]] agent::v1::LocalGrant local() const;
+  [[nodiscard]] std::vector<agent::v1::KernelObject> objects() const;
+
+  // ---- On the executor: what a VMM asks for (agent/vmm).
+
+  // Begins a session, or takes up session `resume` again (0: a new one) for the same process.
+  // Returns its id. Errors: WRONG_TOKEN, WRONG_USER, ALREADY_ATTACHED, NOT_READY,
+  // UNKNOWN_ASSIGNMENT (going or gone), SESSION_UNKNOWN.
+  absl::StatusOr<uint64_t> Attach(std::string_view token, const Vmm& vmm, uint64_t resume,
+                                  wire::EventChannel events, EndListener on_end);
+  // The connection of a session has ended; its process lives. It may come back for a while.
+  void ConnectionLost(uint64_t session);
+  // The VMM is gone: DETACH, or the end of its process.
+  void VmmLeft(uint64_t session);
+  // Null unless `session` is the one that is attached.
+  [[nodiscard]] Guest* guest(uint64_t session);
+  // Null unless a context stands.
+  [[nodiscard]] PreparedContext* context() { return context_.get(); }
+  [[nodiscard]] v1::AssignmentSpec::Isolation isolation() const;
+  // After each call on guest() or context(): shows what has changed, and sees to a dead kernel.
+  void AfterCall(const absl::Status& status);
+
+ private:
+  struct Session {
+    uint64_t id;
+    Vmm vmm;
+    EndListener on_end;
+    uint64_t losses = 0;  // of connections: tells a grace period from the next
+    bool connected = true;
+  };
+
+  // Puts Run() on the executor, once.
+  void ScheduleRun() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // The state machine. A step does what the state asks for; false: nothing to do now.
+  void Run();
+  bool Step();
+  bool StepGone();
+  void Move(Observed to);
+  void AdoptDesired();
+  [[nodiscard]] bool Wanted() const;
+
+  bool Prepare();
+  absl::Status Build();
+  bool TearDown();
+  absl::Status DestroyContext();
+  absl::Status ProveFree();
+  void HandleKernelGone();
+  void ShutDownNow();
+  void EndSession(const absl::Status& why);
+  void OnEvents(size_t queue);
+  void RetryLater();
+
+  // What others see.
+  void SetCondition(std::string_view type, bool holds, const absl::Status& status);
+  void Publish();
+  void Show();
+  [[nodiscard]] agent::v1::DesiredGrant desired() const;
+  [[nodiscard]] absl::Time Now() const { return env_.options.clock->Now(); }
+  [[nodiscard]] const GrantLimits& limits() const { return env_.options.limits; }
+
+  const AssignmentUid uid_;
+  const Environment& env_;
+
+  mutable absl::Mutex mu_;
+  agent::v1::DesiredGrant desired_ ABSL_GUARDED_BY(mu_);
+  bool disclaimed_ ABSL_GUARDED_BY(mu_) = false;
+  bool forgotten_ ABSL_GUARDED_BY(mu_) = false;
+  bool gone_ ABSL_GUARDED_BY(mu_) = false;
+  bool check_kernel_ ABSL_GUARDED_BY(mu_) = false;
+  bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
+  bool run_pending_ ABSL_GUARDED_BY(mu_) = false;
+  agent::v1::LocalGrant shown_ ABSL_GUARDED_BY(mu_);
+  std::vector<agent::v1::KernelObject> shown_objects_ ABSL_GUARDED_BY(mu_);
+
+  // Below: on the executor only.
+  Observed observed_ = Observed::kNone;
+  agent::v1::DesiredGrant current_;  // what the present life is built for
+  agent::v1::GrantStatus status_;
+  absl::Time since_;            // of observed_
+  absl::Duration retry_delay_;  // 0: the first attempt
+  bool retry_pending_ = false;
+  std::vector<GrantDevice> held_;      // devices of the last context
+  std::optional<BoundContext> bound_;  // from the proof that they are free
+  std::unique_ptr<PreparedContext> context_;
+  std::unique_ptr<Guest> guest_;  // together with context_
+  std::unique_ptr<EventForwarder> events_;
+  bool devices_reset_ = false;
+  std::optional<Session> session_;
+  Vmm last_vmm_;
+
+  SerialExecutor executor_;  // last: what it runs uses everything above
+};
+
+}  // namespace berth
+
+#endif  // BERTH_AGENT_GRANTS_GRANT_H_

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The part of Grant that VMMs meet.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "agent/grants/attach_token.h"
+#include "agent/grants/grant.h"
+#include "lib/base/ids.h"
+#include "lib/base/status.h"
+
+namespace berth {
+
+absl::StatusOr<uint64_t> Grant::Attach(std::string_view token, const Vmm& vmm, uint64_t resume,
+                                       wire::EventChannel events, EndListener on_end) {
+  const agent::v1::DesiredGrant wanted = desired();
+  if (!TokenMatches(token, wanted.token_hash())) {
+    return Error(Reason::kWrongToken, "the token is not this assignment's");
+  }
+  if (wanted.has_attach_uid() && wanted.attach_uid() != vmm.uid) {
+    return Error(Reason::kWrongUser, absl::StrCat("uid ", vmm.uid, " may not attach; uid ",
+                                                  wanted.attach_uid(), " may"));
+  }
+  if (resume != 0) {
+    if (!session_.has_value() || session_->id != resume || session_->vmm.pid != vmm.pid) {
+      return Error(Reason::kSessionUnknown, "this process has no such session");
+    }
+    BERTH_RETURN_IF_ERROR(events_->Open(resume, std::move(events)));
+    ++session_->losses;
+    session_->connected = true;
+    session_->on_end = std::move(on_end);
+    return resume;
+  }
+  if (session_.has_value()) {
+    return Error(Reason::kAlreadyAttached,
+                 absl::StrCat("process ", session_->vmm.pid, " is attached"));
+  }
+  if (observed_ == Observed::kPrepared && Wanted()) {
+    if (context_ == nullptr) return Error(Reason::kShuttingDown, "the agent is stopping");
+    const uint64_t id = NewRandomId();
+    BERTH_RETURN_IF_ERROR(events_->Open(id, std::move(events)));
+    session_ = Session{.id = id, .vmm = vmm, .on_end = std::move(on_end)};
+    last_vmm_ = vmm;
+    Move(Observed::kAttached);
+    return id;
+  }
+  const bool coming = observed_ == Observed::kPreparing || observed_ == Observed::kRecycling;
+  if (coming && Wanted()) {
+    return Error(Reason::kNotReady,
+                 absl::StrCat("the grant is ", std::string(ToString(observed_)), "; retry"));
+  }
+  return Error(Reason::kUnknownAssignment,
+               absl::StrCat("the grant is ", std::string(ToString(observed_)), " on this host"));
+}
+
+void Grant::ConnectionLost(uint64_t session) {
+  if (!session_.has_value() || session_->id != session) return;
+  session_->connected = false;
+  const uint64_t loss = ++session_->losses;
+  events_->Close();
+  env_.timers->After(limits().resume_grace, [weak = weak_from_this(), session, loss] {
+    const std::shared_ptr<Grant> grant = weak.lock();
+    if (grant == nullptr) return;
+    grant->executor_.Add([self = grant.get(), session, loss] {
+      const bool resumed = !self->session_.has_value() || self->session_->losses != loss;
+      if (!resumed) self->VmmLeft(session);
+    });
+  });
+}
+
+void Grant::VmmLeft(uint64_t session) {
+  if (!session_.has_value() || session_->id != session) return;
+  EndSession(absl::OkStatus());
+  if (observed_ == Observed::kAttached) {
+    AdoptDesired();
+    Move(Wanted() ? Observed::kRecycling : Observed::kScrubbing);
+  }
+  // On a turn of its own: whoever called may answer its VMM first.
+  absl::MutexLock lock(&mu_);
+  ScheduleRun();
+}
+
+void Grant::EndSession(const absl::Status& why) {
+  if (!session_.has_value()) return;
+  const Session ended = *std::exchange(session_, std::nullopt);
+  if (events_ != nullptr) events_->Close();
+  if (ended.on_end) ended.on_end(ended.id, why);
+}
+
+Guest* Grant::guest(uint64_t session) {
+  const bool attached = session_.has_value() && session_->id == session;
+  return attached ? guest_.get() : nullptr;
+}
+
+v1::AssignmentSpec::Isolation Grant::isolation() const {
+  return current_.isolation() == v1::AssignmentSpec::ISOLATION_UNSPECIFIED
+             ? v1::AssignmentSpec::TRUSTED
+             : current_.isolation();
+}
+
+void Grant::AfterCall(const absl::Status& status) {
+  if (ReasonOf(status) == Reason::kKernelGone) {
+    HandleKernelGone();
+    Run();
+    return;
+  }
+  Show();
+}
+
+}  // namespace berth

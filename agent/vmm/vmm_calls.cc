@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/vmm/vmm_calls.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/status.h"
+#include "lib/wire/encode.h"
+
+namespace berth {
+namespace {
+
+using uapi::IommuViommuArmSmmuv3Invalidate;
+
+// The reply and its error, before encoding.
+class Performer {
+ public:
+  Performer(const wire::Call& call, Guest& guest, PreparedContext& context)
+      : call_(call), guest_(guest), context_(context) {}
+
+  CallResult operator()(const berth_vmm_get_unit& arg) {
+    if (arg.unit >= context_.units().size()) return Unknown(Reason::kUnitUnknown, arg.unit);
+    const PreparedContext::Unit& unit = context_.units()[arg.unit];
+    berth_vmm_unit_reply reply = {};
+    wire::CopyText(unit.facts.id.str(), reply.id);
+    reply.profile = static_cast<uint32_t>(unit.facts.profile);
+    reply.vcmdqs = unit.queues;
+    reply.sid_slots = unit.cmdqv.has_value() ? 1U << std::min<unsigned>(unit.cmdqv->log2vsids, 16)
+                                             : static_cast<uint32_t>(unit.devices.size());
+    reply.max_queue_log2 = unit.max_queue_log2;
+    reply.hw_info_type = uapi::kHwInfoArmSmmuv3;
+    reply.hw_info_length = sizeof(unit.smmu.smmu);
+    std::memcpy(reply.hw_info, &unit.smmu.smmu, sizeof(unit.smmu.smmu));
+    if (unit.cmdqv.has_value()) {
+      reply.cmdqv_info_length = sizeof(*unit.cmdqv);
+      std::memcpy(reply.cmdqv_info, &*unit.cmdqv, sizeof(*unit.cmdqv));
+    }
+    return Reply(reply);
+  }
+
+  CallResult operator()(const berth_vmm_get_device& arg) {
+    if (arg.device >= context_.devices().size()) return Unknown(Reason::kDeviceUnknown, arg.device);
+    const GrantDevice& facts = context_.facts(arg.device);
+    UniqueFd cdev(::fcntl(context_.devices()[arg.device].fd(), F_DUPFD_CLOEXEC, 0));
+    if (!cdev.valid()) return Failed(ErrnoToStatus(errno, "dup of the cdev"));
+    berth_vmm_device_reply reply = {};
+    wire::CopyText(facts.address, reply.address);
+    wire::CopyText(facts.id.str(), reply.id);
+    reply.unit = static_cast<uint32_t>(context_.unit_of(arg.device));
+    reply.vendor_id = facts.vendor_id;
+    reply.device_id = facts.device_id;
+    reply.pci_class = facts.pci_class;
+    return Reply(reply, std::move(cdev));
+  }
+
+  CallResult operator()(const berth_vmm_get_page0& arg) {
+    if (arg.unit >= context_.units().size()) return Unknown(Reason::kUnitUnknown, arg.unit);
+    const PreparedContext::Unit& unit = context_.units()[arg.unit];
+    if (unit.queues == 0) {
+      return Failed(Error(Reason::kUnsupported,
+                          absl::StrCat("unit ", arg.unit, " has no queues and no page0 here")));
+    }
+    absl::StatusOr<MappedRegion> region = unit.viommu->RegionForVmm();
+    if (!region.ok()) return Failed(region.status());
+    berth_vmm_page0_reply reply = {};
+    reply.kind = region->kind == MappedRegion::Kind::kIommufd ? BERTH_VMM_REGION_IOMMUFD
+                                                              : BERTH_VMM_REGION_MEMFD;
+    reply.offset = region->offset;
+    reply.length = region->length;
+    return Reply(reply, std::move(region->fd));
+  }
+
+  CallResult operator()(const berth_vmm_get_iova_ranges&) {
+    berth_vmm_iova_ranges_reply reply = {};
+    const auto& ranges = context_.iova_ranges().ranges;
+    reply.range_count =
+        static_cast<uint32_t>(std::min<size_t>(ranges.size(), BERTH_VMM_MAX_RANGES));
+    for (uint32_t i = 0; i < reply.range_count; ++i) {
+      reply.ranges[i] = {ranges[i].start, ranges[i].last};
+    }
+    return Reply(reply);
+  }
+
+  CallResult operator()(const berth_vmm_map_memory& arg) {
+    if ((arg.flags & BERTH_VMM_MEMORY_READ) == 0) {
+      return Failed(Error(Reason::kInvalidField, "flags: memory that cannot be read"));
+    }
+    const auto access =
+        (arg.flags & BERTH_VMM_MEMORY_WRITE) != 0 ? Ioas::Access::kReadWrite : Ioas::Access::kRead;
+    return Done(guest_.MapMemory({.fd = call_.fd.get(),
+                                  .start = arg.offset,
+                                  .length = arg.length,
+                                  .iova = arg.iova,
+                                  .access = access}));
+  }
+
+  CallResult operator()(const berth_vmm_unmap_memory& arg) {
+    return Done(guest_.UnmapMemory(arg.iova, arg.length));
+  }
+
+  CallResult operator()(const berth_vmm_set_stream& arg) {
+    Guest::Stream stream = {
+        .device = arg.device, .vsid = arg.vsid, .ste = {arg.ste[0], arg.ste[1]}};
+    switch (arg.mode) {
+      case BERTH_VMM_STREAM_ABORT:
+        stream.mode = Guest::StreamMode::kAbort;
+        break;
+      case BERTH_VMM_STREAM_BYPASS:
+        stream.mode = Guest::StreamMode::kBypass;
+        break;
+      case BERTH_VMM_STREAM_TRANSLATE:
+        stream.mode = Guest::StreamMode::kTranslate;
+        break;
+      default:
+        return Failed(Error(Reason::kInvalidField, absl::StrCat("mode: ", arg.mode)));
+    }
+    return Done(guest_.SetStream(stream));
+  }
+
+  CallResult operator()(const berth_vmm_alloc_queue& arg) {
+    return Done(guest_.AllocQueue(arg.unit, arg.index, arg.iova, arg.length));
+  }
+
+  CallResult operator()(const berth_vmm_free_queue& arg) {
+    return Done(guest_.FreeQueue(arg.unit, arg.index));
+  }
+
+  CallResult operator()(const wire::Invalidate& arg) {
+    static_assert(sizeof(wire::Command) == sizeof(IommuViommuArmSmmuv3Invalidate));
+    std::vector<IommuViommuArmSmmuv3Invalidate> commands(arg.commands.size());
+    std::memcpy(commands.data(), arg.commands.data(), commands.size() * sizeof(wire::Command));
+    const Viommu::Invalidated done = guest_.Invalidate(arg.fixed.unit, commands);
+    berth_vmm_invalidate_reply reply = {};
+    if (!done.status.ok()) wire::SetError(done.status, &reply.reply);
+    reply.handled = done.handled;
+    return {wire::EncodeReply(call_.header, reply), done.status};
+  }
+
+  CallResult operator()(const berth_vmm_reset_guest&) { return Done(guest_.Reset()); }
+
+  // Not reached: the server handles these itself.
+  CallResult operator()(const berth_vmm_hello&) { return Misplaced(); }
+  CallResult operator()(const berth_vmm_detach&) { return Misplaced(); }
+
+ private:
+  template <typename T>
+  CallResult Reply(const T& reply, UniqueFd fd = {}) {
+    std::vector<UniqueFd> fds;
+    if (fd.valid()) fds.push_back(std::move(fd));
+    return {wire::EncodeReply(call_.header, reply, std::move(fds)), absl::OkStatus()};
+  }
+  CallResult Failed(absl::Status status) {
+    return {wire::EncodeError(call_.header, status), std::move(status)};
+  }
+  CallResult Done(absl::Status status) {
+    return status.ok() ? Reply(berth_vmm_empty_reply{}) : Failed(std::move(status));
+  }
+  CallResult Unknown(Reason reason, uint32_t number) {
+    return Failed(Error(reason, absl::StrCat(number, ": ", std::string(ReasonMeaning(reason)))));
+  }
+  CallResult Misplaced() { return Failed(Error(Reason::kInternal, "not a call of a session")); }
+
+  const wire::Call& call_;
+  Guest& guest_;
+  PreparedContext& context_;
+};
+
+}  // namespace
+
+CallResult PerformCall(const wire::Call& call, uint64_t session, Grant& grant) {
+  Guest* guest = grant.guest(session);
+  if (guest == nullptr || grant.context() == nullptr) {
+    absl::Status status = Error(Reason::kNoSession, "the session has ended; say HELLO");
+    return {wire::EncodeError(call.header, status), std::move(status)};
+  }
+  return std::visit(Performer(call, *guest, *grant.context()), call.body);
+}
+
+bool IsRepeatable(const wire::Call& call) {
+  return std::holds_alternative<berth_vmm_get_device>(call.body) ||
+         std::holds_alternative<berth_vmm_get_page0>(call.body);
+}
+
+berth_vmm_hello_reply HelloReply(uint64_t session, uint64_t last_call_id, Grant& grant) {
+  berth_vmm_hello_reply reply = {};
+  reply.reply.header.session_id = session;
+  reply.version = BERTH_VMM_VERSION;
+  reply.last_call_id = last_call_id;
+  reply.isolation = static_cast<uint32_t>(grant.isolation());
+  const Guest* guest = grant.guest(session);
+  const PreparedContext* context = grant.context();
+  if (guest == nullptr || context == nullptr) return reply;
+  reply.unit_count = static_cast<uint32_t>(context->units().size());
+  reply.device_count = static_cast<uint32_t>(context->devices().size());
+  reply.max_regions = static_cast<uint32_t>(guest->memory().limits().regions);
+  reply.memory_limit = guest->memory().limits().bytes;
+  reply.iova_alignment = context->iova_ranges().alignment;
+  return reply;
+}
+
+}  // namespace berth

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BERTH_AGENT_VMM_VMM_CALLS_H_
+#define BERTH_AGENT_VMM_VMM_CALLS_H_
+
+#include "absl/status/status.h"
+#include "agent/grants/grant.h"
+#include "lib/wire/decode.h"
+#include "lib/wire/message.h"
+
+namespace berth {
+
+struct CallResult {
+  wire::Message reply;
+  absl::Status status;  // what the reply says
+};
+
+// Executes a call of the VMM that is attached to `grant` in session `session` (any but HELLO and
+// DETACH) and makes its reply. On the grant's executor.
+CallResult PerformCall(const wire::Call& call, uint64_t session, Grant& grant);
+
+// Whether repeating the call changes nothing and gives the same reply: such calls answer a replay
+// by being executed again, so that no copy of the fds in their replies is kept.
+bool IsRepeatable(const wire::Call& call);
+
+// The reply to HELLO.
+berth_vmm_hello_reply HelloReply(uint64_t session, uint64_t last_call_id, Grant& grant);
+
+}  // namespace berth
+
+#endif  // BERTH_AGENT_VMM_VMM_CALLS_H_

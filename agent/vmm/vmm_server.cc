@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/vmm/vmm_server.h"
+
+#include <fcntl.h>
+
+#include <cstring>
+#include <map>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "agent/grants/grant.h"
+#include "agent/vmm/vmm_calls.h"
+#include "lib/base/status.h"
+#include "lib/wire/encode.h"
+#include "lib/wire/event_channel.h"
+
+namespace berth {
+namespace {
+
+using wire::ConnectionId;
+using wire::WatchId;
+
+constexpr ConnectionId kNoConnection = ConnectionId{0};
+
+// One VMM's use of a grant. The table's fields are the Impl's to guard; the replay is touched on
+// the grant's executor alone.
+struct Session {
+  uint64_t id = 0;
+  AssignmentUid uid;
+  ConnectionId connection = kNoConnection;
+  WatchId watch = WatchId{0};
+  bool watched = false;
+
+  struct Replay {
+    uint64_t call_id = 0;
+    std::vector<std::byte> call;
+    std::shared_ptr<const wire::Message> reply;  // null: execute the call again
+  } last;
+};
+
+// A call on its way through an executor, whose tasks must be copyable.
+struct Pending {
+  wire::Call call;
+  wire::ReplyHandle reply;
+};
+
+}  // namespace
+
+class VmmServer::Impl : public wire::Handler, public std::enable_shared_from_this<Impl> {
+ public:
+  explicit Impl(GrantManager* grants) : grants_(grants) {}
+
+  absl::Status Start(UniqueFd listener, const wire::ServerOptions& options) {
+    // A connection may come before Start() has returned; its handler waits for the mutex.
+    absl::MutexLock lock(&mu_);
+    BERTH_ASSIGN_OR_RETURN(server_, wire::WireServer::Start(std::move(listener), this, options));
+    return absl::OkStatus();
+  }
+
+  void Stop() {
+    std::unique_ptr<wire::WireServer> server;
+    absl::ReleasableMutexLock lock(&mu_);
+    server = std::move(server_);
+    lock.Release();
+    // Joins the thread, whose last calls need the mutex.
+    server.reset();
+  }
+
+  void OnConnect(ConnectionId connection, wire::Peer peer) override {
+    absl::MutexLock lock(&mu_);
+    connections_.emplace(connection, Connection{std::move(peer), nullptr});
+  }
+
+  void OnDisconnect(ConnectionId connection) override {
+    std::shared_ptr<Session> session;
+    bool watched = false;
+    {
+      absl::MutexLock lock(&mu_);
+      const auto it = connections_.find(connection);
+      if (it == connections_.end()) return;
+      session = std::move(it->second.session);
+      connections_.erase(it);
+      if (session == nullptr || session->connection != connection) return;
+      session->connection = kNoConnection;
+      watched = session->watched;
+    }
+    Tell(session->uid, [id = session->id, watched](Grant& grant) {
+      watched ? grant.ConnectionLost(id) : grant.VmmLeft(id);
+    });
+  }
+
+  void OnPeerExit(WatchId watch) override {
+    std::shared_ptr<Session> session;
+    {
+      absl::MutexLock lock(&mu_);
+      for (const auto& [id, known] : sessions_) {
+        if (known->watched && known->watch == watch) session = known;
+      }
+    }
+    if (session == nullptr) return;
+    Tell(session->uid, [id = session->id](Grant& grant) { grant.VmmLeft(id); });
+  }
+
+  void OnCall(ConnectionId connection, wire::Call call, wire::ReplyHandle reply) override {
+    auto pending = std::make_shared<Pending>(Pending{std::move(call), std::move(reply)});
+    absl::Status status = std::holds_alternative<berth_vmm_hello>(pending->call.body)
+                              ? Hello(connection, pending)
+                              : SessionCall(connection, pending);
+    if (!status.ok()) pending->reply.SendError(status);
+  }
+
+ private:
+  struct Connection {
+    wire::Peer peer;
+    std::shared_ptr<Session> session;
+  };
+
+  // Runs `task` on the grant's executor, whatever waits there.
+  void Tell(const AssignmentUid& uid, std::function<void(Grant&)> task) {
+    if (const std::shared_ptr<Grant> grant = grants_->Find(uid)) grant->Tell(std::move(task));
+  }
+
+  absl::Status Hello(ConnectionId connection, const std::shared_ptr<Pending>& pending);
+  // On the executor.
+  absl::StatusOr<wire::Message> Attach(ConnectionId connection, const wire::Call& call,
+                                       Grant& grant);
+  std::shared_ptr<Session> Bind(ConnectionId connection, uint64_t id, const AssignmentUid& uid);
+  absl::Status SessionCall(ConnectionId connection, const std::shared_ptr<Pending>& pending);
+  static void Execute(Session& session, Grant& grant, Pending& pending);
+  void SessionEnded(uint64_t id, const absl::Status& why);
+
+  GrantManager* const grants_;
+  absl::Mutex mu_;
+  std::unique_ptr<wire::WireServer> server_ ABSL_GUARDED_BY(mu_);
+  std::map<ConnectionId, Connection> connections_ ABSL_GUARDED_BY(mu_);
+  std::map<uint64_t, std::shared_ptr<Session>> sessions_ ABSL_GUARDED_BY(mu_);
+};
+
+absl::Status VmmServer::Impl::Hello(ConnectionId connection,
+                                    const std::shared_ptr<Pending>& pending) {
+  const auto& hello = std::get<berth_vmm_hello>(pending->call.body);
+  if (hello.version_min > BERTH_VMM_VERSION || hello.version_max < BERTH_VMM_VERSION) {
+    return Error(Reason::kVersionSkew,
+                 absl::StrCat("this agent speaks version ", BERTH_VMM_VERSION, ", the VMM ",
+                              hello.version_min, " to ", hello.version_max));
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    const auto it = connections_.find(connection);
+    if (it != connections_.end() && it->second.session != nullptr) {
+      return Error(Reason::kStateConflict, "this connection has a session already");
+    }
+  }
+  const AssignmentUid uid{std::string(hello.assignment_uid)};
+  const std::shared_ptr<Grant> grant = grants_->Find(uid);
+  if (grant == nullptr) {
+    return Error(Reason::kUnknownAssignment,
+                 absl::StrCat("this host has no assignment with uid ", uid.str()));
+  }
+  return grant->Post([self = shared_from_this(), connection, pending, target = grant.get()] {
+    absl::StatusOr<wire::Message> reply = self->Attach(connection, pending->call, *target);
+    target->AfterCall(reply.status());
+    if (!reply.ok()) return pending->reply.SendError(reply.status());
+    pending->reply.Send(std::make_shared<wire::Message>(*std::move(reply)));
+  });
+}
+
+absl::StatusOr<wire::Message> VmmServer::Impl::Attach(ConnectionId connection,
+                                                      const wire::Call& call, Grant& grant) {
+  const auto& hello = std::get<berth_vmm_hello>(call.body);
+  Grant::Vmm vmm;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto it = connections_.find(connection);
+    if (it == connections_.end()) return Error(Reason::kCancelled, "the connection has ended");
+    vmm = {.pid = it->second.peer.pid, .uid = it->second.peer.uid};
+  }
+  BERTH_ASSIGN_OR_RETURN(wire::EventChannel::Pair events, wire::EventChannel::Create());
+  BERTH_ASSIGN_OR_RETURN(
+      const uint64_t id,
+      grant.Attach(hello.token, vmm, call.header.session_id, std::move(events.agent),
+                   [weak = weak_from_this()](uint64_t ended, const absl::Status& why) {
+                     if (const std::shared_ptr<Impl> self = weak.lock()) {
+                       self->SessionEnded(ended, why);
+                     }
+                   }));
+  const std::shared_ptr<Session> session = Bind(connection, id, grant.uid());
+  if (session == nullptr) {
+    grant.ConnectionLost(id);
+    return Error(Reason::kCancelled, "the connection has ended");
+  }
+  std::vector<UniqueFd> fds;
+  fds.push_back(std::move(events.vmm));
+  return wire::EncodeReply(call.header, HelloReply(id, session->last.call_id, grant),
+                           std::move(fds));
+}
+
+// Makes `connection` the one of session `id`, which is new or taken up again. Null when the
+// connection has ended meanwhile.
+std::shared_ptr<Session> VmmServer::Impl::Bind(ConnectionId connection, uint64_t id,
+                                               const AssignmentUid& uid) {
+  absl::MutexLock lock(&mu_);
+  std::shared_ptr<Session>& session = sessions_[id];
+  const auto it = connections_.find(connection);
+  if (session == nullptr) {
+    session = std::make_shared<Session>();
+    session->id = id;
+    session->uid = uid;
+    if (it != connections_.end() && it->second.peer.pidfd.valid() && server_ != nullptr) {
+      UniqueFd pidfd(::fcntl(it->second.peer.pidfd.get(), F_DUPFD_CLOEXEC, 0));
+      const absl::StatusOr<WatchId> watch = server_->WatchExit(std::move(pidfd));
+      session->watched = watch.ok();
+      if (watch.ok()) session->watch = *watch;
+    }
+  }
+  if (it == connections_.end()) return nullptr;
+  const ConnectionId before = std::exchange(session->connection, connection);
+  if (const auto old = connections_.find(before); old != connections_.end()) {
+    old->second.session = nullptr;
+    if (server_ != nullptr) server_->CloseConnection(before);
+  }
+  it->second.session = session;
+  return session;
+}
+
+absl::Status VmmServer::Impl::SessionCall(ConnectionId connection,
+                                          const std::shared_ptr<Pending>& pending) {
+  std::shared_ptr<Session> session;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto it = connections_.find(connection);
+    if (it != connections_.end()) session = it->second.session;
+  }
+  if (session == nullptr) return Error(Reason::kNoSession, "the first message must be HELLO");
+  if (pending->call.header.session_id != session->id) {
+    return Error(Reason::kSessionUnknown, "session_id is not that of this connection");
+  }
+  const std::shared_ptr<Grant> grant = grants_->Find(session->uid);
+  if (grant == nullptr) return Error(Reason::kNoSession, "the session has ended");
+  return grant->Post(
+      [session, pending, target = grant.get()] { Execute(*session, *target, *pending); });
+}
+
+void VmmServer::Impl::Execute(Session& session, Grant& grant, Pending& pending) {
+  wire::Call& call = pending.call;
+  Session::Replay& last = session.last;
+  const bool repeated = call.header.call_id == last.call_id && call.bytes == last.call;
+  if (call.header.call_id <= last.call_id && !repeated) {
+    return pending.reply.SendError(
+        Error(Reason::kCallReplayed,
+              absl::StrCat("call ", call.header.call_id,
+                           " was used with another payload, or comes after ", last.call_id)));
+  }
+  if (repeated && last.reply != nullptr) return pending.reply.Send(last.reply);
+
+  if (std::holds_alternative<berth_vmm_detach>(call.body) && grant.guest(session.id) != nullptr) {
+    // First, so that the VMM can say HELLO as soon as it has the answer.
+    grant.VmmLeft(session.id);
+    return pending.reply.Send(
+        std::make_shared<wire::Message>(wire::EncodeReply(call.header, berth_vmm_empty_reply{})));
+  }
+  CallResult result = PerformCall(call, session.id, grant);
+  const bool repeatable = IsRepeatable(call);
+  const bool quiet = std::holds_alternative<wire::Invalidate>(call.body) || repeatable;
+  auto reply = std::make_shared<const wire::Message>(std::move(result.reply));
+  last = {call.header.call_id, std::move(call.bytes), repeatable ? nullptr : reply};
+  pending.reply.Send(std::move(reply));
+  if (!quiet || !result.status.ok()) grant.AfterCall(result.status);
+}
+
+void VmmServer::Impl::SessionEnded(uint64_t id, const absl::Status& why) {
+  absl::MutexLock lock(&mu_);
+  const auto it = sessions_.find(id);
+  if (it == sessions_.end()) return;
+  const std::shared_ptr<Session> session = std::move(it->second);
+  sessions_.erase(it);
+  if (session->watched && server_ != nullptr) server_->StopWatching(session->watch);
+  const auto connection = connections_.find(session->connection);
+  if (connection == connections_.end()) return;
+  connection->second.session = nullptr;
+  if (!why.ok() && server_ != nullptr) server_->CloseConnection(session->connection);
+}
+
+absl::StatusOr<std::unique_ptr<VmmServer>> VmmServer::Start(UniqueFd listener, GrantManager* grants,
+                                                            const wire::ServerOptions& options) {
+  auto impl = std::make_shared<Impl>(grants);
+  BERTH_RETURN_IF_ERROR(impl->Start(std::move(listener), options));
+  return std::unique_ptr<VmmServer>(new VmmServer(std::move(impl)));
+}
+
+VmmServer::~VmmServer() { impl_->Stop(); }
+
+}  // namespace berth
