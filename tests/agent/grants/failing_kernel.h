@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BERTH_TESTS_AGENT_GRANTS_FAILING_KERNEL_H_
+#define BERTH_TESTS_AGENT_GRANTS_FAILING_KERNEL_H_
+
+#include <atomic>
+#include <string>
+
+#include "lib/base/status.h"
+#include "lib/iommufd/kernel_api.h"
+
+namespace berth::testing {
+
+// A kernel that fails one call, chosen by its number or its request, and else does what `base`
+// does.
+class FailingKernel : public KernelApi {
+ public:
+  explicit FailingKernel(KernelApi* base) : base_(base) {}
+
+  // The call number `n` from now, counted from 0, fails with `error` before it reaches the kernel.
+  void FailCall(int n, int error) {
+    error_ = error;
+    failed_ = false;
+    remaining_ = n;
+  }
+  // Every `request` fails with `error`, until 0 is said.
+  void FailRequest(unsigned long request, int error) {  // NOLINT(google-runtime-int)
+    request_error_ = error;
+    request_ = request;
+  }
+  [[nodiscard]] bool failed() const { return failed_; }
+
+  absl::StatusOr<UniqueFd> OpenContext() override {
+    if (Fails()) return ErrnoToStatus(error_, "open(/dev/iommu)");
+    return base_->OpenContext();
+  }
+  absl::StatusOr<UniqueFd> OpenDevice(const std::string& name) override {
+    if (Fails()) return ErrnoToStatus(error_, "open of a cdev");
+    return base_->OpenDevice(name);
+  }
+  int Ioctl(int fd, unsigned long request, void* arg) override {  // NOLINT(google-runtime-int)
+    if (request_error_ != 0 && request == request_) return -request_error_;
+    return Fails() ? -error_ : base_->Ioctl(fd, request, arg);
+  }
+  ssize_t ReadEvents(int fd, void* buffer, size_t size) override {
+    return base_->ReadEvents(fd, buffer, size);
+  }
+  ssize_t ReadRegion(int fd, void* buffer, size_t size, uint64_t offset) override {
+    return base_->ReadRegion(fd, buffer, size, offset);
+  }
+  ssize_t WriteRegion(int fd, const void* buffer, size_t size, uint64_t offset) override {
+    return base_->WriteRegion(fd, buffer, size, offset);
+  }
+  absl::StatusOr<MappedRegion> RegionForVmm(int context, uint64_t offset,
+                                            uint64_t length) override {
+    return base_->RegionForVmm(context, offset, length);
+  }
+
+ private:
+  bool Fails() {
+    if (remaining_ < 0 || remaining_-- > 0) return false;
+    failed_ = true;
+    return true;
+  }
+
+  KernelApi* const base_;
+  std::atomic<int> remaining_ = -1;
+  std::atomic<int> error_ = 0;
+  std::atomic<bool> failed_ = false;
+  std::atomic<unsigned long> request_ = 0;  // NOLINT(google-runtime-int)
+  std::atomic<int> request_error_ = 0;
+};
+
+}  // namespace berth::testing
+
+#endif  // BERTH_TESTS_AGENT_GRANTS_FAILING_KERNEL_H_
