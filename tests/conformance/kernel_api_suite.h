@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,7 @@ struct KernelParam {
   std::string name;
   std::function<std::unique_ptr<KernelUnderTest>()> make;
 };
+inline void PrintTo(const KernelParam& param, std::ostream* out) { *out << param.name; }
 inline std::string ParamName(const ::testing::TestParamInfo<KernelParam>& info) {
   return info.param.name;
 }
