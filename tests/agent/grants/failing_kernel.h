@@ -3,10 +3,12 @@
 #define BERTH_TESTS_AGENT_GRANTS_FAILING_KERNEL_H_
 
 #include <atomic>
+#include <cerrno>
 #include <string>
 
 #include "lib/base/status.h"
 #include "lib/iommufd/kernel_api.h"
+#include "lib/iommufd/uapi/iommufd.h"
 
 namespace berth::testing {
 
@@ -17,6 +19,7 @@ class FailingKernel : public KernelApi {
   explicit FailingKernel(KernelApi* base) : base_(base) {}
 
   // The call number `n` from now, counted from 0, fails with `error` before it reaches the kernel.
+  // A DESTROY fails with EBUSY: it has no other error for an object that is there.
   void FailCall(int n, int error) {
     error_ = error;
     failed_ = false;
@@ -39,7 +42,8 @@ class FailingKernel : public KernelApi {
   }
   int Ioctl(int fd, unsigned long request, void* arg) override {  // NOLINT(google-runtime-int)
     if (request_error_ != 0 && request == request_) return -request_error_;
-    return Fails() ? -error_ : base_->Ioctl(fd, request, arg);
+    if (!Fails()) return base_->Ioctl(fd, request, arg);
+    return request == uapi::kIommuDestroy ? -EBUSY : -error_;
   }
   ssize_t ReadEvents(int fd, void* buffer, size_t size) override {
     return base_->ReadEvents(fd, buffer, size);
