@@ -31,6 +31,8 @@ class RulesTest(unittest.TestCase):
         self.assertTrue(includes("lib/wire/x.cc", "lib/vmm/berth_vmm.h"))
         self.assertTrue(includes("lib/emulator/server.cc", "lib/daemon/logging.h"))
         self.assertTrue(includes("lib/new/x.cc", "lib/base/status.h"))
+        self.assertTrue(includes("lib/vmm/client.c", "lib/base/status.h"))
+        self.assertFalse(includes("lib/vmm/example/main.cc", "lib/base/status.h"))
         self.assertFalse(includes("lib/emulator/main.cc", "lib/daemon/logging.h"))
         self.assertFalse(includes("lib/wire/x.cc", "lib/vmm/berth_vmm_wire.h"))
         self.assertFalse(includes("ctl/controller/x.cc", "lib/placement/engine.h"))
