@@ -140,6 +140,7 @@ absl::Status Server::Open() {
   });
   BERTH_RETURN_IF_ERROR(AddToEpoll(epoll_.get(), stop_.get(), EPOLLIN, kStopKey));
   BERTH_RETURN_IF_ERROR(AddToEpoll(epoll_.get(), hangups_.get(), EPOLLIN, kHangupKey));
+  if (options_.before_listening) BERTH_RETURN_IF_ERROR(options_.before_listening(*kernel_));
   BERTH_ASSIGN_OR_RETURN(listener_, Listen(options_.socket_path));
   return AddToEpoll(epoll_.get(), listener_.get(), EPOLLIN, kListenerKey);
 }

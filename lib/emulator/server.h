@@ -36,6 +36,9 @@ class Server {
     // server's thread.
     absl::Duration idle_after = absl::InfiniteDuration();
     std::function<void()> on_idle;
+    // Runs under the lock of the socket, before the socket exists: what a client may expect to find
+    // there. An error ends Start(). The kernel lives as long as the server. May be empty.
+    std::function<absl::Status(Kernel&)> before_listening;
   };
 
   // The socket exists when this returns. Errors: those of Validate(); STATE_CONFLICT when another
