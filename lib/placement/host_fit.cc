@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -56,13 +57,25 @@ void HostFit::Begin(const Demand& demand, const ExcludedHosts& excluded, View vi
 
 std::optional<Obstacle> HostFit::Try(const HostRecord& host, uint64_t& budget) {
   if (const auto obstacle = CheckCounts(host)) return obstacle;
+  if (const auto obstacle = CheckHost(host)) {
+    return view_ == View::kEmpty || HasWantedKinds(host) ? *obstacle : Obstacle::kAttributes;
+  }
   MakeBoard(host);
   if (const auto obstacle = CheckCandidates()) return obstacle;
-  if (const auto obstacle = CheckHost(host)) return obstacle;
   SortBoard();
   if (in_vain_.empty()) return CheckSearch(budget);
   const auto it = in_vain_.find(Fingerprint());
   return it == in_vain_.end() ? CheckSearch(budget) : it->second;
+}
+
+bool HostFit::HasWantedKinds(const HostRecord& host) const {
+  return std::all_of(demand_->items.begin(), demand_->items.end(), [&](const Demand::Item& item) {
+    return item.spec->requirements.empty() ||
+           item.spec->device_class != *demand_->classes[0].name ||
+           std::any_of(host.devices.begin(), host.devices.end(), [&](const auto& device) {
+             return device.placeable[Index(view_)] && item.Takes(device.device_class, device.kind);
+           });
+  });
 }
 
 std::optional<Obstacle> HostFit::CheckCounts(const HostRecord& host) const {
@@ -187,7 +200,7 @@ void HostFit::SortBoard() {
   std::stable_sort(unit_order.begin(), unit_order.end(), [&](uint16_t a, uint16_t b) {
     return pack ? size(a) < size(b) : size(a) > size(b);
   });
-  // Groups that bring the fewest co-travellers first.
+  // Groups that bring the fewest co-travellers first, then large ones, which singles would break.
   std::vector<uint32_t> extra(board_.groups.size());
   for (size_t g = 0; g < extra.size(); ++g) extra[g] = board_.groups[g].size;
   const uint32_t first_count = demand_->items[0].spec->count;
@@ -210,7 +223,10 @@ void HostFit::SortBoard() {
     }
     if (shared) {
       std::stable_sort(own, sorted_.candidates.end(), [&](const auto& a, const auto& b) {
-        return std::pair(extra[a.group], a.group) < std::pair(extra[b.group], b.group);
+        const auto key = [&](uint16_t group) {
+          return std::tuple(extra[group], ~board_.groups[group].size, group);
+        };
+        return key(a.group) < key(b.group);
       });
     }
     sorted_.units.push_back(unit);

@@ -40,6 +40,10 @@ class HostFit {
   std::optional<Obstacle> CheckHost(const HostRecord& host) const;
   std::optional<Obstacle> CheckSearch(uint64_t& budget);
 
+  // Whether there is any placeable device for each request of the primary class. The index turns
+  // hosts away for this before they are looked at, so it counts before what the host itself fails.
+  [[nodiscard]] bool HasWantedKinds(const HostRecord& host) const;
+
   // Fills board_ with the devices that could satisfy any item.
   void MakeBoard(const HostRecord& host);
   void AddUnit(const HostRecord& host, uint8_t unit, size_t first, size_t last);

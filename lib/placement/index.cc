@@ -18,6 +18,18 @@ static_assert(kCountBits * kLevels <= 64);
 // Bits of sizes >= n.
 constexpr uint64_t AtLeast(uint32_t n) { return ~uint64_t{0} << n; }
 
+// Histograms: table[value] is a number of hosts.
+void CountOne(std::vector<uint32_t>& table, size_t value) {
+  if (table.size() <= value) table.resize(value + 1);
+  ++table[value];
+}
+
+uint64_t HostsFrom(const std::vector<uint32_t>& table, size_t least) {
+  if (table.size() <= least) return 0;
+  return std::accumulate(table.begin() + static_cast<std::ptrdiff_t>(least), table.end(),
+                         uint64_t{0});
+}
+
 const ClassSummary* Same(const std::vector<ClassSummary>& classes, const ClassSummary& wanted) {
   const auto it = std::find(classes.begin(), classes.end(), wanted);
   return it == classes.end() ? nullptr : &*it;
@@ -44,6 +56,7 @@ void Index::Put(const Key& base, const ClassSummary& summary, bool schedulable) 
   if (classes_.size() <= summary.device_class) classes_.resize(summary.device_class + 1);
   ClassIndex& index = classes_[summary.device_class];
   index.by_potential.emplace(Key{summary.potential, base.hash, base.slot}, summary.potential_unit);
+  CountOne(index.potential_units, summary.potential_unit);
   if (!schedulable) return;
   const Facts facts{summary.unit_sizes, summary.kinds};
   for (uint64_t sizes = summary.unit_sizes; sizes != 0; sizes &= sizes - 1) {
@@ -52,15 +65,14 @@ void Index::Put(const Key& base, const ClassSummary& summary, bool schedulable) 
   }
   index.by_host.emplace(Key{HostRank(summary), base.hash, base.slot}, facts);
   for (size_t level = 0; level < kLevels; ++level) {
-    std::vector<uint32_t>& histogram = index.histograms[level];
-    if (histogram.size() <= summary.devices[level]) histogram.resize(summary.devices[level] + 1);
-    ++histogram[summary.devices[level]];
+    CountOne(index.histograms[level], summary.devices[level]);
   }
 }
 
 void Index::Drop(const Key& base, const ClassSummary& summary, bool schedulable) {
   ClassIndex& index = classes_[summary.device_class];
   index.by_potential.erase(Key{summary.potential, base.hash, base.slot});
+  --index.potential_units[summary.potential_unit];
   if (!schedulable) return;
   for (uint64_t sizes = summary.unit_sizes; sizes != 0; sizes &= sizes - 1) {
     const auto size = static_cast<uint32_t>(std::countr_zero(sizes));
@@ -90,9 +102,7 @@ const Index::ClassIndex* Index::Find(ClassNumber device_class) const {
 uint64_t Index::CountHosts(ClassNumber device_class, Level level, uint32_t devices) const {
   const ClassIndex* index = Find(device_class);
   if (index == nullptr) return 0;
-  const std::vector<uint32_t>& histogram = index->histograms[level];
-  if (histogram.size() <= devices) return 0;
-  return std::accumulate(histogram.begin() + devices, histogram.end(), uint64_t{0});
+  return HostsFrom(index->histograms[level], devices);
 }
 
 bool Index::WalkRanks(const Ranking& ranking, uint64_t min_rank, const Query& query,
@@ -160,7 +170,7 @@ Index::Walked Index::Walk(const Query& query, absl::FunctionRef<bool(HostSlot)> 
 void Index::WalkPotential(ClassNumber device_class, uint32_t devices, uint32_t same_unit,
                           absl::FunctionRef<bool(HostSlot)> visit) const {
   const ClassIndex* index = Find(device_class);
-  if (index == nullptr) return;
+  if (index == nullptr || HostsFrom(index->potential_units, same_unit) == 0) return;
   for (auto it = index->by_potential.rbegin(); it != index->by_potential.rend(); ++it) {
     if (it->first.rank < devices) return;
     if (it->second >= same_unit && visit(it->first.slot)) return;

@@ -43,7 +43,7 @@ class Index {
     Policy policy = Policy::kPack;
     uint64_t seed = 0;
     // For each request: Bit k % 64 for each kind k that meets it (ClassSummary::kinds).
-    absl::Span<const uint64_t> kinds;
+    absl::Span<const uint64_t> kinds = {};
   };
   struct Walked {
     uint64_t visited = 0;
@@ -86,6 +86,7 @@ class Index {
     Ranking by_unit;  // one entry for each different size of a host's units
     Ranking by_host;
     absl::btree_map<Key, uint16_t> by_potential;            // value: ClassSummary::potential_unit
+    std::vector<uint32_t> potential_units;                  // hosts by ClassSummary::potential_unit
     std::array<std::vector<uint32_t>, kLevels> histograms;  // hosts by number of devices
   };
 

@@ -169,6 +169,10 @@ bool Meets(const std::vector<Requirement>& requirements,
   return std::all_of(requirements.begin(), requirements.end(), [&](const Requirement& requirement) {
     const auto it = labels.find(requirement.key);
     if (it == labels.end()) return Meets(requirement, nullptr);
+    const std::vector<std::string>& values = requirement.values;
+    if (requirement.op == Operator::kIn) {  // without a copy: the usual one
+      return std::find(values.begin(), values.end(), it->second) != values.end();
+    }
     const AttributeValue value = it->second;
     return Meets(requirement, &value);
   });
