@@ -50,6 +50,12 @@
 extern "C" {
 #endif
 
+/* A function may have the name of the message that it sends; C++ compilers can be made to warn. */
+#if defined(__cplusplus) && defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
+
 #if defined(__GNUC__)
 #define BERTH_VMM_API __attribute__((visibility("default")))
 #else
@@ -173,6 +179,10 @@ BERTH_VMM_API int berth_vmm_event_fd(const struct berth_vmm* vmm);
  * connection was lost (call berth_vmm_reconnect), another -reason on error. */
 BERTH_VMM_API int berth_vmm_read_event(struct berth_vmm* vmm, struct berth_vmm_event* event,
                                        size_t size);
+
+#if defined(__cplusplus) && defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
 
 #ifdef __cplusplus
 }
