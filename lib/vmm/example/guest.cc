@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 #include <cstring>
 
 namespace berth::example {
@@ -43,7 +44,8 @@ Outcome Guest::CallFailed(const std::string& what, ExitCode code) const {
   const uint32_t reason = berth_vmm_last_reason(vmm());
   std::string message = what + ": " + berth_vmm_reason_name(static_cast<int>(reason)) + ": " +
                         berth_vmm_last_message(vmm());
-  if (const int error = berth_vmm_last_errno(vmm()); error != 0) {
+  const int error = berth_vmm_last_errno(vmm());
+  if (error != 0 && message.find(std::strerror(error)) == std::string::npos) {
     message += std::string(" (") + std::strerror(error) + ")";
   }
   return {code, message};
