@@ -63,20 +63,22 @@ void SerialExecutor::Drain() {
 }
 
 bool SerialExecutor::TryAdd(std::function<void()> task) {
-  {
-    absl::MutexLock lock(&state_->mu);
-    if (state_->tasks.size() >= state_->limit) return false;
-  }
-  Add(std::move(task));
+  absl::MutexLock lock(&state_->mu);
+  if (state_->tasks.size() >= state_->limit) return false;
+  AddLocked(state_, std::move(task));
   return true;
 }
 
 void SerialExecutor::Add(std::function<void()> task) {
   absl::MutexLock lock(&state_->mu);
-  state_->tasks.push_back(std::move(task));
-  if (state_->running) return;
-  state_->running = true;
-  state_->pool->Add([state = state_] { RunOne(state); });
+  AddLocked(state_, std::move(task));
+}
+
+void SerialExecutor::AddLocked(const std::shared_ptr<State>& state, std::function<void()> task) {
+  state->tasks.push_back(std::move(task));
+  if (state->running) return;
+  state->running = true;
+  state->pool->Add([state] { RunOne(state); });
 }
 
 void SerialExecutor::RunOne(const std::shared_ptr<State>& state) {

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/controller/book/assignment_book.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "ctl/controller/book/convert.h"
+#include "ctl/controller/book/validate.h"
+#include "lib/base/ids.h"
+#include "lib/base/lifecycle.h"
+#include "lib/base/status.h"
+
+namespace berth {
+namespace {
+
+using internal::v1::AssignmentRecord;
+using v1::Assignment;
+
+// Decides between hosts that are equally good; any fixed number will do, and the same one lets
+// assignments fill one host before the next.
+constexpr uint64_t kSeed = 0;
+
+bool Fits(const absl::Status& status) {
+  return ReasonOf(status) != Reason::kNoCapacity && ReasonOf(status) != Reason::kUnsatisfiable;
+}
+
+Observed ObservedOf(const AssignmentEntry& entry) {
+  const Assignment& assignment = entry.committed->assignment();
+  if (entry.report.generation() != assignment.generation()) return Observed::kNone;
+  return static_cast<Observed>(entry.report.observed());
+}
+
+v1::Failure ToFailure(const absl::Status& status, absl::Time now) {
+  v1::Failure failure;
+  const absl::string_view message = status.message();
+  failure.set_reason(std::string(ReasonName(ReasonOf(status))));
+  failure.set_message(std::string(message));
+  for (const auto& [key, value] : MetadataOf(status)) (*failure.mutable_metadata())[key] = value;
+  *failure.mutable_time() = ToTimestamp(now);
+  return failure;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ParseAssignmentName(const std::string& name) {
+  std::string id = AssignmentIdOf(name);
+  if (id.empty()) {
+    return Error(Reason::kInvalidField,
+                 absl::StrCat("name: \"", name.substr(0, 80), "\" is not \"assignments/...\""),
+                 {{"field", "name"}});
+  }
+  return id;
+}
+
+agent::v1::DesiredGrant MakeDesiredGrant(const Assignment& assignment, const TokenMaker& tokens) {
+  agent::v1::DesiredGrant grant;
+  grant.set_assignment_uid(assignment.uid());
+  grant.set_assignment(assignment.name());
+  grant.set_generation(assignment.generation());
+  grant.set_intent(assignment.intent());
+  *grant.mutable_units() = assignment.placement().units();
+  const v1::AssignmentSpec& spec = assignment.spec();
+  grant.set_isolation(spec.isolation() == v1::AssignmentSpec::ISOLATION_UNSPECIFIED
+                          ? v1::AssignmentSpec::TRUSTED
+                          : spec.isolation());
+  grant.set_attach_mode(spec.attach_mode() == v1::AssignmentSpec::ATTACH_MODE_UNSPECIFIED
+                            ? v1::AssignmentSpec::BROKERED
+                            : spec.attach_mode());
+  if (spec.has_attach_uid()) grant.set_attach_uid(spec.attach_uid());
+  grant.set_token_hash(Sha256(tokens.Token(assignment.uid(), assignment.token_version())));
+  grant.set_memory_limit(spec.memory_limit());
+  return grant;
+}
+
+void AssignmentBook::AddToken(Assignment* assignment) const {
+  assignment->set_attach_token(tokens_->Token(assignment->uid(), assignment->token_version()));
+}
+
+void AssignmentBook::TellHost(const AssignmentRecordPtr& record) const {
+  const Assignment& assignment = record->assignment();
+  if (!assignment.has_placement()) return;
+  std::shared_ptr<HostSession> session;
+  {
+    absl::MutexLock lock(&fleet_->mu);
+    const auto host = fleet_->hosts.find(HostIdOf(assignment.placement().host()));
+    if (host != fleet_->hosts.end()) session = host->second.session;
+  }
+  if (session != nullptr) session->Upsert(MakeDesiredGrant(assignment, *tokens_));
+}
+
+absl::StatusOr<std::string> AssignmentBook::NewId(
+    const v1::CreateAssignmentRequest& request) const {
+  if (static_cast<int64_t>(fleet_->assignments.size()) >= options_.max_assignments) {
+    return Error(Reason::kOverloaded, absl::StrCat("there are ", options_.max_assignments,
+                                                   " assignments already; delete some"));
+  }
+  if (request.assignment_id().empty()) return absl::StrFormat("a-%016x", NewRandomId());
+  BERTH_RETURN_IF_ERROR(ValidateResourceId(request.assignment_id(), "assignment_id"));
+  if (fleet_->assignments.count(request.assignment_id()) > 0) {
+    return Error(Reason::kAlreadyExists,
+                 absl::StrCat(AssignmentName(request.assignment_id()), " exists already"),
+                 {{"name", AssignmentName(request.assignment_id())}});
+  }
+  return request.assignment_id();
+}
+
+absl::StatusOr<AssignmentBook::Draft> AssignmentBook::MakeDraft(
+    const v1::CreateAssignmentRequest& request, const std::string& owner) {
+  BERTH_RETURN_IF_ERROR(ValidateAssignment(request.assignment()));
+  BERTH_ASSIGN_OR_RETURN(std::string id, NewId(request));
+  BERTH_ASSIGN_OR_RETURN(const placement::Request wanted,
+                         ToPlacementRequest(request.assignment().spec(), kSeed));
+  auto record = std::make_shared<AssignmentRecord>();
+  Assignment* assignment = record->mutable_assignment();
+  assignment->set_name(AssignmentName(id));
+  assignment->set_uid(NewUuid());
+  assignment->set_display_name(request.assignment().display_name());
+  *assignment->mutable_labels() = request.assignment().labels();
+  *assignment->mutable_annotations() = request.assignment().annotations();
+  assignment->set_owner(owner);
+  *assignment->mutable_spec() = request.assignment().spec();
+  assignment->set_token_version(1);
+  *assignment->mutable_create_time() = ToTimestamp(fleet_->clock().Now());
+  *assignment->mutable_update_time() = assignment->create_time();
+
+  absl::StatusOr<placement::Placement> placement = fleet_->engine.Place(wanted);
+  if (placement.ok()) {
+    BERTH_RETURN_IF_ERROR(fleet_->engine.Reserve(AssignmentUid(assignment->uid()), *placement));
+    const HostEntry& host = fleet_->hosts.at(placement->host.str());
+    assignment->set_intent(Assignment::PLACED);
+    assignment->set_generation(1);
+    *assignment->mutable_placement() = ToProto(*placement, host.committed->inventory());
+  } else if (!Fits(placement.status()) &&
+             assignment->spec().when_unavailable() == v1::AssignmentSpec::QUEUE) {
+    assignment->set_intent(Assignment::PENDING);
+    *assignment->mutable_failure() = ToFailure(placement.status(), fleet_->clock().Now());
+  } else {
+    return placement.status();
+  }
+  return Draft{.id = std::move(id), .record = std::move(record)};
+}
+
+void AssignmentBook::Release(const std::vector<Draft>& drafts) {
+  for (const Draft& draft : drafts) {
+    const Assignment& assignment = draft.record->assignment();
+    // NOT_FOUND for one that waits.
+    if (assignment.has_placement()) (void)fleet_->engine.Release(AssignmentUid(assignment.uid()));
+  }
+}
+
+absl::StatusOr<AssignmentBook::AssignmentChange> AssignmentBook::DecideCreate(
+    const v1::CreateAssignmentRequest& request, const std::string& owner) {
+  BERTH_ASSIGN_OR_RETURN(Draft draft, MakeDraft(request, owner));
+  AssignmentChange change;
+  change.response = draft.record->assignment();
+  if (request.validate_only()) {
+    Release({draft});
+    change.store = false;
+    return change;
+  }
+  change.changes.assignments.emplace_back(draft.id, draft.record);
+  change.then = [this, record = draft.record] { TellHost(record); };
+  change.undo = [this, draft]() ABSL_NO_THREAD_SAFETY_ANALYSIS { Release({draft}); };
+  return change;
+}
+
+void AssignmentBook::Create(const v1::CreateAssignmentRequest& request, const std::string& owner,
+                            Answer answer) {
+  RunMutation<Assignment>(
+      *fleet_,
+      {.method = "CreateAssignment",
+       .owner = &owner,
+       .request = &request,
+       .request_id = request.validate_only() ? "" : request.request_id(),
+       .decide = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return DecideCreate(request, owner); },
+       .finish =
+           [this](Assignment* assignment, Revision revision) {
+             assignment->set_etag(MakeEtag(revision));
+             AddToken(assignment);
+           },
+       .answer = std::move(answer)});
+}
+
+absl::StatusOr<Decision<v1::BatchCreateAssignmentsResponse>> AssignmentBook::DecideBatch(
+    const v1::BatchCreateAssignmentsRequest& request, const std::string& owner) {
+  std::vector<Draft> drafts;
+  for (int i = 0; i < request.requests_size(); ++i) {
+    const v1::CreateAssignmentRequest& create = request.requests(i);
+    absl::StatusOr<Draft> draft = MakeDraft(create, owner);
+    const auto same = std::find_if(drafts.begin(), drafts.end(),
+                                   [&](const Draft& d) { return draft.ok() && d.id == draft->id; });
+    if (draft.ok() && same != drafts.end()) {
+      Release({*draft});
+      draft = Error(Reason::kInvalidField,
+                    absl::StrCat("assignment_id \"", draft->id, "\" is there twice"));
+    }
+    if (!draft.ok()) {
+      Release(drafts);
+      return Annotate(draft.status(), absl::StrCat("requests[", i, "]").c_str());
+    }
+    drafts.push_back(*std::move(draft));
+  }
+  Decision<v1::BatchCreateAssignmentsResponse> change;
+  for (const Draft& draft : drafts) {
+    *change.response.add_results()->mutable_assignment() = draft.record->assignment();
+    change.changes.assignments.emplace_back(draft.id, draft.record);
+  }
+  change.then = [this, drafts] {
+    for (const Draft& draft : drafts) TellHost(draft.record);
+  };
+  change.undo = [this, drafts]() ABSL_NO_THREAD_SAFETY_ANALYSIS { Release(drafts); };
+  return change;
+}
+
+void AssignmentBook::BatchCreate(const v1::BatchCreateAssignmentsRequest& request,
+                                 const std::string& owner, BatchAnswer answer) {
+  using Request = v1::BatchCreateAssignmentsRequest;
+  const bool independent = request.mode() == Request::INDEPENDENT;
+  const int limit = independent ? kMaxBatch : kMaxAtomicBatch;
+  if (request.requests_size() == 0 || request.requests_size() > limit) {
+    return answer(
+        Error(Reason::kInvalidField,
+              absl::StrCat("requests: has ", request.requests_size(), " entries, not 1 to ", limit),
+              {{"field", "requests"}}));
+  }
+  if (independent) return IndependentBatch(request, owner, std::move(answer));
+  RunMutation<v1::BatchCreateAssignmentsResponse>(
+      *fleet_,
+      {.method = "BatchCreateAssignments",
+       .owner = &owner,
+       .request = &request,
+       .request_id = request.request_id(),
+       .decide = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return DecideBatch(request, owner); },
+       .finish =
+           [this](v1::BatchCreateAssignmentsResponse* response, Revision revision) {
+             for (v1::BatchCreateResult& result : *response->mutable_results()) {
+               result.mutable_assignment()->set_etag(MakeEtag(revision));
+               AddToken(result.mutable_assignment());
+             }
+           },
+       .answer = std::move(answer)});
+}
+
+void AssignmentBook::IndependentBatch(const v1::BatchCreateAssignmentsRequest& request,
+                                      const std::string& owner, BatchAnswer answer) {
+  // The answers come on several threads, in any order; the last one sends the response.
+  struct Gather {
+    absl::Mutex mu;
+    v1::BatchCreateAssignmentsResponse response ABSL_GUARDED_BY(mu);
+    int missing ABSL_GUARDED_BY(mu) = 0;
+    BatchAnswer answer;
+    Clock* clock = nullptr;
+  };
+  auto gather = std::make_shared<Gather>();
+  gather->answer = std::move(answer);
+  gather->clock = &fleet_->clock();
+  {
+    absl::MutexLock lock(&gather->mu);
+    gather->missing = request.requests_size();
+    for (int i = 0; i < request.requests_size(); ++i) gather->response.add_results();
+  }
+  for (int i = 0; i < request.requests_size(); ++i) {
+    Create(request.requests(i), owner, [gather, i](absl::StatusOr<Assignment> created) {
+      absl::MutexLock lock(&gather->mu);
+      v1::BatchCreateResult* result = gather->response.mutable_results(i);
+      if (created.ok()) {
+        *result->mutable_assignment() = *std::move(created);
+      } else {
+        *result->mutable_failure() = ToFailure(created.status(), gather->clock->Now());
+      }
+      if (--gather->missing == 0) gather->answer(std::move(gather->response));
+    });
+  }
+}
+
+absl::StatusOr<AssignmentEntry*> AssignmentBook::FindForChange(const std::string& id,
+                                                               const std::string& etag) {
+  const auto entry = fleet_->assignments.find(id);
+  if (entry == fleet_->assignments.end() || entry->second.committed == nullptr ||
+      entry->second.latest == nullptr) {
+    return Error(Reason::kNotFound, absl::StrCat("there is no ", AssignmentName(id)),
+                 {{"name", AssignmentName(id)}});
+  }
+  const bool changing = entry->second.latest != entry->second.committed;
+  if (!etag.empty() && (changing || etag != MakeEtag(entry->second.revision))) {
+    return Error(Reason::kEtagMismatch,
+                 absl::StrCat(AssignmentName(id), " has changed since it was read; read it again"),
+                 {{"name", AssignmentName(id)}});
+  }
+  return &entry->second;
+}
+
+AssignmentBook::AssignmentChange AssignmentBook::ReplaceRecord(const std::string& id,
+                                                               AssignmentRecordPtr record) {
+  AssignmentChange change;
+  change.response = record->assignment();
+  change.changes.assignments.emplace_back(id, record);
+  change.then = [this, record] { TellHost(record); };
+  return change;
+}
+
+absl::StatusOr<AssignmentBook::AssignmentChange> AssignmentBook::DecideDelete(
+    const v1::DeleteAssignmentRequest& request) {
+  BERTH_ASSIGN_OR_RETURN(const std::string id, ParseAssignmentName(request.name()));
+  absl::StatusOr<AssignmentEntry*> found = FindForChange(id, request.etag());
+  AssignmentChange change;
+  if (ReasonOf(found.status()) == Reason::kNotFound && request.allow_missing()) {
+    change.store = false;
+    return change;
+  }
+  BERTH_RETURN_IF_ERROR(found.status());
+  const AssignmentEntry& entry = **found;
+  const Assignment& latest = entry.latest->assignment();
+  auto record = std::make_shared<AssignmentRecord>(*entry.latest);
+  Assignment* next = record->mutable_assignment();
+  next->set_intent(Assignment::RELEASING);
+  *next->mutable_update_time() = ToTimestamp(fleet_->clock().Now());
+  if (request.validate_only() || latest.intent() == Assignment::RELEASING) {
+    change.store = false;
+    change.response = fleet_->Render(entry);
+    change.response.set_intent(Assignment::RELEASING);
+    return change;
+  }
+  if (IsCharged(static_cast<Intent>(latest.intent()), ObservedOf(entry))) {
+    return ReplaceRecord(id, std::move(record));
+  }
+  change.response = *next;
+  change.changes.assignments.emplace_back(id, nullptr);
+  return change;
+}
+
+void AssignmentBook::Delete(const v1::DeleteAssignmentRequest& request, const std::string& owner,
+                            Answer answer) {
+  RunMutation<Assignment>(
+      *fleet_, {.method = "DeleteAssignment",
+                .owner = &owner,
+                .request = &request,
+                .request_id = request.validate_only() ? "" : request.request_id(),
+                .decide = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return DecideDelete(request); },
+                .finish = [](Assignment* assignment,
+                             Revision revision) { assignment->set_etag(MakeEtag(revision)); },
+                .answer = std::move(answer)});
+}
+
+absl::StatusOr<AssignmentBook::AssignmentChange> AssignmentBook::DecideRotate(
+    const v1::RotateTokenRequest& request) {
+  BERTH_ASSIGN_OR_RETURN(const std::string id, ParseAssignmentName(request.name()));
+  BERTH_ASSIGN_OR_RETURN(AssignmentEntry* const entry, FindForChange(id, request.etag()));
+  const Assignment& latest = entry->latest->assignment();
+  if (latest.intent() != Assignment::PLACED && latest.intent() != Assignment::PENDING) {
+    return Error(Reason::kStateConflict,
+                 absl::StrCat(latest.name(), " is ", Assignment::Intent_Name(latest.intent()),
+                              "; only a PLACED or PENDING one has a token to rotate"));
+  }
+  auto record = std::make_shared<AssignmentRecord>(*entry->latest);
+  record->mutable_assignment()->set_token_version(latest.token_version() + 1);
+  *record->mutable_assignment()->mutable_update_time() = ToTimestamp(fleet_->clock().Now());
+  return ReplaceRecord(id, std::move(record));
+}
+
+void AssignmentBook::RotateToken(const v1::RotateTokenRequest& request, const std::string& owner,
+                                 Answer answer) {
+  RunMutation<Assignment>(
+      *fleet_, {.method = "RotateToken",
+                .owner = &owner,
+                .request = &request,
+                .request_id = request.request_id(),
+                .decide = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return DecideRotate(request); },
+                .finish =
+                    [this](Assignment* assignment, Revision revision) {
+                      assignment->set_etag(MakeEtag(revision));
+                      AddToken(assignment);
+                    },
+                .answer = std::move(answer)});
+}
+
+}  // namespace berth

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The controller's state in memory: every assignment and host as it is stored, what agents report
+// of them, and the placement engine, all behind one mutex. The book (assignment_book.h), the grant
+// tracker and the host registry work on it.
+#ifndef BERTH_CTL_CONTROLLER_BOOK_FLEET_H_
+#define BERTH_CTL_CONTROLLER_BOOK_FLEET_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "berth/agent/v1/agent_link.pb.h"
+#include "berth/agent/v1/grant.pb.h"
+#include "berth/internal/v1/records.pb.h"
+#include "berth/v1/assignment.pb.h"
+#include "berth/v1/host.pb.h"
+#include "ctl/controller/book/request_table.h"
+#include "ctl/controller/watch/watch_hub.h"
+#include "lib/base/clock.h"
+#include "lib/placement/engine.h"
+#include "lib/store/store.h"
+
+namespace berth {
+
+// Kinds of records.
+inline constexpr char kAssignmentKind[] = "assignment";
+inline constexpr char kHostKind[] = "host";
+inline constexpr char kRequestKind[] = "request";
+
+using AssignmentRecordPtr = std::shared_ptr<const internal::v1::AssignmentRecord>;
+using HostRecordPtr = std::shared_ptr<const internal::v1::HostRecord>;
+
+// A connected agent, as the fleet speaks to it. The methods never block; calls come from the
+// store's thread only, so that an agent hears of commits in their order.
+class HostSession {
+ public:
+  virtual ~HostSession() = default;
+  virtual void Welcome(agent::v1::Welcome welcome) = 0;
+  virtual void Upsert(agent::v1::DesiredGrant grant) = 0;
+  virtual void Forget(const std::string& assignment_uid) = 0;
+  // Ends the session. The only method that any thread may call.
+  virtual void Close(const absl::Status& status) = 0;
+};
+
+// A record has two states at most: the one that is durable, which everybody sees, and the one that
+// was handed to the store last, on which the next change builds.
+struct AssignmentEntry {
+  AssignmentRecordPtr committed;  // null: its creation is not durable yet
+  AssignmentRecordPtr latest;     // null: its deletion has been handed to the store
+  Revision revision = 0;          // of `committed`
+  // The agent's last word about the current generation; observed NONE when there is none.
+  agent::v1::GrantStatus report;
+  int64_t observed_sequence = 0;  // of the last change of `report`
+};
+
+struct HostEntry {
+  HostRecordPtr committed;
+  HostRecordPtr latest;
+  Revision revision = 0;
+  v1::Host::State state = v1::Host::LOST;
+  int64_t observed_sequence = 0;
+  absl::Time last_heard = absl::InfinitePast();
+  // Of the last connection; BROKEN hosts say there why.
+  std::vector<v1::Condition> conditions;
+  std::shared_ptr<HostSession> session;  // null: not connected
+};
+
+// Changes of one commit. A null record is a deletion.
+struct ChangeSet {
+  std::vector<std::pair<std::string, AssignmentRecordPtr>> assignments;
+  std::vector<std::pair<std::string, HostRecordPtr>> hosts;
+  std::vector<Put> request_puts;
+  std::vector<RecordKey> request_deletes;
+};
+
+class Fleet {
+ public:
+  struct Options {
+    Store* store = nullptr;   // outlives the fleet
+    Clock* clock = nullptr;   // outlives the fleet
+    WatchHub* hub = nullptr;  // outlives the fleet
+    // The store does not take commits any more: the process must end and read back at its next
+    // start. Called once, on the store's thread.
+    std::function<void(const absl::Status&)> on_store_failed;
+    // A record that cannot be read is left out and named here.
+    std::function<void(const RecordKey&, const absl::Status&)> on_broken_record;
+  };
+
+  explicit Fleet(Options options);
+
+  // Reads the store. Hosts are LOST until their agents come back, unless `clock` says otherwise;
+  // charged assignments are reserved in the engine. Errors: those of Store::Load().
+  absl::Status Load() ABSL_LOCKS_EXCLUDED(mu);
+
+  // Hands the changes to the store. Not OK: nothing has changed and `done` is never called. OK:
+  // `latest` of each record is what was given, and when it is durable, `committed` is too, watchers
+  // are told, and `done` is called on the store's thread without the mutex, in the order of
+  // commits.
+  absl::Status Submit(ChangeSet changes, std::function<void(Revision)> done)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+
+  // As the API shows them. The entry must be committed.
+  v1::Assignment Render(const AssignmentEntry& entry) const ABSL_SHARED_LOCKS_REQUIRED(mu);
+  v1::Host Render(const std::string& id, const HostEntry& entry, v1::View view) const
+      ABSL_SHARED_LOCKS_REQUIRED(mu);
+
+  // After a change of `report` or `state`, which are not stored: tells watchers.
+  void PublishObserved(AssignmentEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void PublishObserved(const std::string& id, HostEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+
+  // What the engine is to know of a host now.
+  absl::Status UpdateEngine(const std::string& id, const HostEntry& entry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+
+  AssignmentEntry* FindByUid(const std::string& uid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // Committed assignments placed on a host, in order of their ids.
+  std::vector<AssignmentEntry*> OnHost(const std::string& host_id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+
+  // Where a watch would start now.
+  WatchPosition Position() const ABSL_SHARED_LOCKS_REQUIRED(mu);
+
+  agent::v1::Epoch epoch() const;
+  Clock& clock() const { return *options_.clock; }
+  Store& store() const { return *options_.store; }
+  WatchHub& hub() const { return *options_.hub; }
+
+  absl::Mutex mu;
+  // By id: the last part of the name.
+  std::map<std::string, AssignmentEntry> assignments ABSL_GUARDED_BY(mu);
+  std::map<std::string, HostEntry> hosts ABSL_GUARDED_BY(mu);
+  placement::Engine engine ABSL_GUARDED_BY(mu);
+  RequestTable requests ABSL_GUARDED_BY(mu);
+
+ private:
+  void LoadRecord(Record record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void Publish(const ChangeSet& changes, Revision revision) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  static Transaction MakeTransaction(const ChangeSet& changes, int64_t term);
+
+  const Options options_;
+  absl::flat_hash_map<std::string, std::string> ids_by_uid_ ABSL_GUARDED_BY(mu);
+  // host id -> ids of the assignments whose committed or latest record is placed there
+  std::map<std::string, std::map<std::string, int>> placed_ ABSL_GUARDED_BY(mu);
+  Revision revision_ ABSL_GUARDED_BY(mu) = 0;
+  int64_t observed_sequence_ ABSL_GUARDED_BY(mu) = 0;
+  bool failed_ ABSL_GUARDED_BY(mu) = false;
+};
+
+// Id of the host that a record is placed on; empty: nowhere, or no record.
+std::string PlacedOn(const AssignmentRecordPtr& record);
+// "r17": opaque to clients.
+std::string MakeEtag(Revision revision);
+google::protobuf::Timestamp ToTimestamp(absl::Time time);
+absl::Time FromTimestamp(const google::protobuf::Timestamp& timestamp);
+
+}  // namespace berth
+
+#endif  // BERTH_CTL_CONTROLLER_BOOK_FLEET_H_

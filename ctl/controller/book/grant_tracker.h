@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BERTH_CTL_CONTROLLER_BOOK_GRANT_TRACKER_H_
+#define BERTH_CTL_CONTROLLER_BOOK_GRANT_TRACKER_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "berth/agent/v1/grant.pb.h"
+#include "ctl/controller/book/fleet.h"
+#include "ctl/controller/book/token.h"
+
+namespace berth {
+
+// What follows from the reports of agents and from capacity that comes: states are noted, a failed
+// prepare is placed anew, a release ends, waiting assignments are placed. Thread-safe.
+class GrantTracker {
+ public:
+  // Hosts that are tried before an assignment FAILS.
+  static constexpr int kMaxAttempts = 3;
+
+  // Both outlive the tracker. `on_error` hears of commits that the store did not accept; they are
+  // tried again at the next Sweep().
+  GrantTracker(Fleet* fleet, const TokenMaker* tokens,
+               std::function<void(const absl::Status&)> on_error)
+      : fleet_(fleet), tokens_(tokens), on_error_(std::move(on_error)) {}
+
+  // News from the agent of `host_id`. What is about another generation, host or assignment than the
+  // book has is ignored: the agent was told at Welcome.
+  void Report(const std::string& host_id, const std::vector<agent::v1::GrantStatus>& statuses);
+
+  // All that an agent holds, as it says in Hello. What it does not name it does not have.
+  void ReportAll(const std::string& host_id, const std::vector<agent::v1::GrantStatus>& statuses);
+
+  // Everything that the host is to have. Also called with the mutex held, by the registry.
+  std::vector<agent::v1::DesiredGrant> DesiredFor(const std::string& host_id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+
+  // Places what waits, as far as capacity goes: highest priority first, then oldest. Also ends what
+  // a store that was busy left undone. Called after capacity came, and from time to time.
+  void Sweep();
+
+ private:
+  void Note(const std::string& host_id, const agent::v1::GrantStatus& status)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  // What the entry's last report asks for: the end of a release, or another host.
+  void Act(AssignmentEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  void EndRelease(AssignmentEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  void PlaceAnew(AssignmentEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  void PlacePending() ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  void SubmitRecord(const AssignmentEntry& before, AssignmentRecordPtr record)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  void Tell(const AssignmentRecordPtr& record);
+  void Forget(const std::string& host_id, const std::string& uid);
+
+  Fleet* const fleet_;
+  const TokenMaker* const tokens_;
+  const std::function<void(const absl::Status&)> on_error_;
+};
+
+}  // namespace berth
+
+#endif  // BERTH_CTL_CONTROLLER_BOOK_GRANT_TRACKER_H_

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/controller/daemon/controller_config.h"
+
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/status.h"
+
+namespace berth {
+namespace {
+
+namespace fs = std::filesystem;
+using internal::v1::ControllerConfig;
+
+constexpr char kDefaultApi[] = "127.0.0.1:7440";
+constexpr char kDefaultAgentLink[] = "127.0.0.1:7441";
+
+absl::Status FinishTime(const char* name, absl::Duration fallback,
+                        google::protobuf::Duration* value, bool given) {
+  if (!given) {
+    value->set_seconds(absl::ToInt64Seconds(fallback));
+    return absl::OkStatus();
+  }
+  if (FromProto(*value) < absl::Milliseconds(10) || FromProto(*value) > absl::Hours(24)) {
+    return Error(Reason::kInvalidField, absl::StrCat("liveness.", name, " is not 10ms to 24h"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FinishLiveness(internal::v1::LivenessConfig* liveness) {
+  const bool interval = liveness->has_heartbeat_interval();
+  const bool suspect = liveness->has_suspect_after();
+  const bool lost = liveness->has_lost_after();
+  BERTH_RETURN_IF_ERROR(FinishTime("heartbeat_interval", absl::Seconds(1),
+                                   liveness->mutable_heartbeat_interval(), interval));
+  BERTH_RETURN_IF_ERROR(
+      FinishTime("suspect_after", absl::Seconds(3), liveness->mutable_suspect_after(), suspect));
+  BERTH_RETURN_IF_ERROR(
+      FinishTime("lost_after", absl::Seconds(60), liveness->mutable_lost_after(), lost));
+  if (FromProto(liveness->suspect_after()) <= FromProto(liveness->heartbeat_interval()) ||
+      FromProto(liveness->lost_after()) <= FromProto(liveness->suspect_after())) {
+    return Error(Reason::kInvalidField,
+                 "liveness: heartbeat_interval < suspect_after < lost_after does not hold");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FinishLimits(internal::v1::ControllerLimits* limits) {
+  if (limits->assignments() < 0 || limits->hosts() < 0 || limits->watchers() < 0 ||
+      limits->watch_buffer() < 0) {
+    return Error(Reason::kInvalidField, "limits: a limit is negative; 0 takes the default");
+  }
+  if (limits->assignments() == 0) limits->set_assignments(1'000'000);
+  if (limits->hosts() == 0) limits->set_hosts(50'000);
+  if (limits->watchers() == 0) limits->set_watchers(2000);
+  if (limits->watch_buffer() == 0) limits->set_watch_buffer(10'000);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Duration FromProto(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+absl::Status FinishControllerConfig(const std::string& config_path, ControllerConfig* config) {
+  const fs::path folder = fs::absolute(config_path).parent_path();
+  const auto absolute = [&folder](const std::string& path) {
+    return (folder / path).lexically_normal().string();
+  };
+  if (config->api().address().empty()) config->mutable_api()->set_address(kDefaultApi);
+  if (config->agent_link().address().empty()) {
+    config->mutable_agent_link()->set_address(kDefaultAgentLink);
+  }
+  switch (config->store().kind_case()) {
+    case internal::v1::StoreConfig::kSqlite:
+      if (config->store().sqlite().path().empty()) {
+        return Error(Reason::kMissingField,
+                     "store.sqlite.path is missing: the file that keeps the state");
+      }
+      config->mutable_store()->mutable_sqlite()->set_path(
+          absolute(config->store().sqlite().path()));
+      break;
+    case internal::v1::StoreConfig::kMemory:
+      break;
+    case internal::v1::StoreConfig::KIND_NOT_SET:
+      return Error(Reason::kMissingField,
+                   "store is missing: \"sqlite: {path: ...}\" or \"memory: {}\"");
+  }
+  if (config->cluster_key_file().empty()) {
+    return Error(
+        Reason::kMissingField,
+        "cluster_key_file is missing: a file for the key that attach tokens are made from; it is "
+        "created when it does not exist");
+  }
+  config->set_cluster_key_file(absolute(config->cluster_key_file()));
+  BERTH_RETURN_IF_ERROR(FinishLiveness(config->mutable_liveness()));
+  return FinishLimits(config->mutable_limits());
+}
+
+}  // namespace berth

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/controller/daemon/controller_daemon.h"
+
+#include <grpcpp/impl/codegen/service_type.h>
+
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "ctl/controller/api/methods.h"
+#include "ctl/controller/api/services.h"
+#include "ctl/controller/daemon/controller_config.h"
+#include "ctl/controller/link/agent_link_service.h"
+#include "lib/base/executor.h"
+#include "lib/base/status.h"
+#include "lib/rpc/server.h"
+#include "lib/store/memory_store.h"
+#include "lib/store/sqlite_store.h"
+
+namespace berth {
+namespace {
+
+using internal::v1::ControllerConfig;
+
+// Threads that read what watches missed, and watches that may wait for them.
+constexpr int kWatchThreads = 2;
+constexpr size_t kWaitingWatches = 1000;
+constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
+constexpr int kTicksPerSweep = 10;
+constexpr absl::Duration kBookmarkInterval = absl::Seconds(10);
+
+absl::StatusOr<std::unique_ptr<Store>> OpenStore(const ControllerConfig& config) {
+  SqliteStoreOptions options;
+  options.unlogged_kinds = {kRequestKind};
+  if (config.store().has_sqlite()) return OpenSqliteStore(config.store().sqlite().path(), options);
+  return OpenMemoryStore(std::make_shared<MemoryMedium>(), options);
+}
+
+RpcServerOptions ServerOptionsOf(const internal::v1::ListenConfig& listen) {
+  RpcServerOptions options;
+  options.address = listen.address();
+  options.tls.certificate_file = listen.tls().certificate_file();
+  options.tls.key_file = listen.tls().key_file();
+  options.tls.ca_file = listen.tls().ca_file();
+  return options;
+}
+
+AuthorisationPolicy LinkPolicy() {
+  AuthorisationPolicy policy;
+  policy.methods = {{"/berth.agent.v1.AgentLink/Session", Role::kAgent}};
+  // The listener is for agents alone: who reaches it without TLS is local, and taken for one.
+  policy.unix_socket = Role::kAgent;
+  policy.loopback = Role::kAgent;
+  return policy;
+}
+
+}  // namespace
+
+class ControllerDaemon::Impl {
+ public:
+  explicit Impl(Options options)
+      : options_(std::move(options)),
+        config_(options_.config),
+        hub_({.watchers = static_cast<size_t>(config_.limits().watchers()),
+              .buffered_changes = static_cast<size_t>(config_.limits().watch_buffer())}),
+        api_authoriser_(ControllerPolicy()),
+        link_authoriser_(LinkPolicy()),
+        watch_pool_(kWatchThreads) {}
+
+  ~Impl() { Stop(); }
+
+  absl::Status Start() {
+    BERTH_ASSIGN_OR_RETURN(TokenMaker tokens, TokenMaker::FromFile(config_.cluster_key_file()));
+    tokens_.emplace(std::move(tokens));
+    BERTH_ASSIGN_OR_RETURN(store_, OpenStore(config_));
+    fleet_ = std::make_unique<Fleet>(Fleet::Options{
+        .store = store_.get(),
+        .clock = options_.clock,
+        .hub = &hub_,
+        .on_store_failed =
+            [this](const absl::Status& status) {
+              options_.log->Error("store failed; ending, to read it back", {{"error", status}});
+              options_.on_fatal();
+            },
+        .on_broken_record =
+            [this](const RecordKey& key, const absl::Status& status) {
+              options_.log->Error("record left out",
+                                  {{"kind", key.kind}, {"id", key.id}, {"error", status}});
+            }});
+    BERTH_RETURN_IF_ERROR(Annotate(fleet_->Load(), "loading the store"));
+    BuildParts();
+    return Serve();
+  }
+
+  std::string api_address() const { return api_->address(); }
+  std::string agent_link_address() const { return link_server_->address(); }
+
+ private:
+  void BuildParts() {
+    tracker_ =
+        std::make_unique<GrantTracker>(fleet_.get(), &*tokens_, [this](const absl::Status& status) {
+          options_.log->Warn("will try again", {{"error", status}});
+        });
+    const auto& liveness = config_.liveness();
+    registry_ = std::make_unique<HostRegistry>(
+        fleet_.get(), tracker_.get(),
+        HostRegistry::Options{.heartbeat_interval = FromProto(liveness.heartbeat_interval()),
+                              .suspect_after = FromProto(liveness.suspect_after()),
+                              .lost_after = FromProto(liveness.lost_after()),
+                              .max_hosts = static_cast<size_t>(config_.limits().hosts())});
+    book_ = std::make_unique<AssignmentBook>(
+        fleet_.get(), &*tokens_,
+        AssignmentBook::Options{.max_assignments = config_.limits().assignments()});
+    watch_executor_ = std::make_unique<SerialExecutor>(&watch_pool_, kWaitingWatches);
+    watches_ = std::make_unique<WatchSource>(fleet_.get(), [this](std::function<void()> task) {
+      return watch_executor_->TryAdd(std::move(task));
+    });
+    link_ = std::make_unique<AgentLinkService>(AgentLinkOptions{.fleet = fleet_.get(),
+                                                                .registry = registry_.get(),
+                                                                .tracker = tracker_.get(),
+                                                                .authoriser = &link_authoriser_,
+                                                                .log = options_.log});
+    services_.push_back(MakeAssignmentService(&api_authoriser_, book_.get(), watches_.get()));
+    services_.push_back(MakeHostService(&api_authoriser_, registry_.get(), watches_.get()));
+    services_.push_back(MakeCapacityService(&api_authoriser_, fleet_.get()));
+    services_.push_back(MakeQuotaService(&api_authoriser_));
+  }
+
+  absl::Status Serve() {
+    std::vector<grpc::Service*> services;
+    for (const auto& service : services_) services.push_back(service.get());
+    BERTH_ASSIGN_OR_RETURN(link_server_, RpcServer::Start(ServerOptionsOf(config_.agent_link()),
+                                                          {link_->service()}, nullptr));
+    BERTH_ASSIGN_OR_RETURN(api_,
+                           RpcServer::Start(ServerOptionsOf(config_.api()), services, nullptr));
+    ticker_ = std::thread([this] { RunTicker(); });
+    options_.log->Info("serving", {{"api", api_->address()}, {"agents", link_server_->address()}});
+    return absl::OkStatus();
+  }
+
+  // What happens by time alone.
+  void RunTicker() {
+    const absl::Duration interval = FromProto(config_.liveness().heartbeat_interval());
+    absl::Time bookmark = options_.clock->Now() + kBookmarkInterval;
+    for (int ticks = 1;; ++ticks) {
+      {
+        absl::MutexLock lock(&mu_);
+        if (options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&stopping_),
+                                              options_.clock->Now() + interval)) {
+          return;
+        }
+      }
+      registry_->Tick();
+      if (ticks % kTicksPerSweep == 0) tracker_->Sweep();
+      if (options_.clock->Now() >= bookmark) {
+        bookmark = options_.clock->Now() + kBookmarkInterval;
+        auto batch = std::make_shared<WatchBatch>();
+        absl::MutexLock lock(&fleet_->mu);
+        batch->position = fleet_->Position();
+        hub_.Publish(std::move(batch));
+      }
+    }
+  }
+
+  void Stop() {
+    {
+      absl::MutexLock lock(&mu_);
+      stopping_ = true;
+    }
+    if (ticker_.joinable()) ticker_.join();
+    if (api_ != nullptr) api_->SetServing(Serving::kNo);
+    hub_.Close(Error(Reason::kShuttingDown,
+                     "the controller is stopping; watch again from the last token"));
+    if (link_ != nullptr) link_->Close();
+    if (api_ != nullptr) api_->Shutdown(kShutdownGrace);
+    if (link_server_ != nullptr) link_server_->Shutdown(kShutdownGrace);
+    watch_executor_.reset();
+    // What was accepted is committed, and its callbacks run, before anything that they use goes.
+    store_.reset();
+  }
+
+  const Options options_;
+  const ControllerConfig& config_;
+  std::optional<TokenMaker> tokens_;
+  WatchHub hub_;
+  const Authoriser api_authoriser_;
+  const Authoriser link_authoriser_;
+  ThreadPool watch_pool_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<Fleet> fleet_;
+  std::unique_ptr<GrantTracker> tracker_;
+  std::unique_ptr<HostRegistry> registry_;
+  std::unique_ptr<AssignmentBook> book_;
+  std::unique_ptr<SerialExecutor> watch_executor_;
+  std::unique_ptr<WatchSource> watches_;
+  std::unique_ptr<AgentLinkService> link_;
+  std::vector<std::unique_ptr<grpc::Service>> services_;
+  std::unique_ptr<RpcServer> link_server_;
+  std::unique_ptr<RpcServer> api_;
+  absl::Mutex mu_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::thread ticker_;
+};
+
+ControllerDaemon::ControllerDaemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ControllerDaemon::~ControllerDaemon() = default;
+
+absl::StatusOr<std::unique_ptr<ControllerDaemon>> ControllerDaemon::Start(Options options) {
+  auto impl = std::make_unique<Impl>(std::move(options));
+  BERTH_RETURN_IF_ERROR(impl->Start());
+  return std::unique_ptr<ControllerDaemon>(new ControllerDaemon(std::move(impl)));
+}
+
+std::string ControllerDaemon::api_address() const { return impl_->api_address(); }
+std::string ControllerDaemon::agent_link_address() const { return impl_->agent_link_address(); }
+
+}  // namespace berth

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BERTH_CTL_CONTROLLER_DAEMON_CONTROLLER_DAEMON_H_
+#define BERTH_CTL_CONTROLLER_DAEMON_CONTROLLER_DAEMON_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "berth/internal/v1/controller_config.pb.h"
+#include "lib/base/clock.h"
+#include "lib/daemon/logging.h"
+
+namespace berth {
+
+// A whole controller: store, book, registry, API, agent listener, and a thread for what happens by
+// time. The composition root; tests start it in their own process.
+class ControllerDaemon {
+ public:
+  struct Options {
+    internal::v1::ControllerConfig config;  // finished
+    Clock* clock = nullptr;                 // outlives the daemon
+    Logger* log = nullptr;                  // outlives the daemon
+    // The store has failed: stop, and start anew to read it back.
+    std::function<void()> on_fatal;
+  };
+
+  // Loads the store and serves. Errors: those of the store, the key file and the listeners.
+  static absl::StatusOr<std::unique_ptr<ControllerDaemon>> Start(Options options);
+  // Says NOT_SERVING, ends streams, waits for calls that run, closes the store.
+  ~ControllerDaemon();
+  ControllerDaemon(const ControllerDaemon&) = delete;
+  ControllerDaemon& operator=(const ControllerDaemon&) = delete;
+
+  // Where to dial, with the ports that were bound.
+  std::string api_address() const;
+  std::string agent_link_address() const;
+
+ private:
+  class Impl;
+  explicit ControllerDaemon(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace berth
+
+#endif  // BERTH_CTL_CONTROLLER_DAEMON_CONTROLLER_DAEMON_H_

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The agents' side of HostRegistry: connections, heartbeats, inventories. The users' side is in
+// host_api.cc.
+#include "ctl/controller/hosts/host_registry.h"
+
+#include <google/protobuf/util/message_differencer.h>
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "ctl/controller/book/convert.h"
+#include "lib/base/ids.h"
+#include "lib/base/status.h"
+#include "lib/daemon/daemon.h"
+
+namespace berth {
+namespace {
+
+using internal::v1::HostRecord;
+
+constexpr size_t kMaxEndpoint = 256;
+
+bool IsHostId(const std::string& id) {
+  const auto inner = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+  };
+  return !id.empty() && id.size() <= 63 && std::all_of(id.begin(), id.end(), inner) &&
+         id.front() != '-' && id.back() != '-';
+}
+
+auto Order(const agent::v1::Epoch& epoch) {
+  return std::make_tuple(epoch.restore_count(), epoch.term());
+}
+
+absl::Status CheckInventory(const std::string& host_id, const agent::v1::Inventory& inventory) {
+  HostRecord record;
+  *record.mutable_inventory() = inventory;
+  if (inventory.attach_endpoint().size() > kMaxEndpoint) {
+    return Error(Reason::kBadInventory,
+                 absl::StrCat("attach_endpoint has more than ", kMaxEndpoint, " bytes"));
+  }
+  return placement::ValidateSnapshot(ToSnapshot(host_id, record));
+}
+
+v1::Condition MakeCondition(const std::string& type, const absl::Status& status, absl::Time now) {
+  v1::Condition condition;
+  const absl::string_view message = status.message();
+  condition.set_type(type);
+  condition.set_status(status.ok());
+  condition.set_reason(std::string(ReasonName(ReasonOf(status))));
+  condition.set_message(std::string(message));
+  *condition.mutable_last_transition_time() = ToTimestamp(now);
+  return condition;
+}
+
+}  // namespace
+
+absl::Status HostRegistry::CheckHello(const agent::v1::Hello& hello) const {
+  if (hello.protocol_version() != kAgentProtocolVersion) {
+    return Error(Reason::kVersionSkew,
+                 absl::StrCat("the agent speaks version ", hello.protocol_version(),
+                              " of the agent link, this controller version ", kAgentProtocolVersion,
+                              "; they may be one release apart"));
+  }
+  if (!IsHostId(hello.host_id())) {
+    return Error(Reason::kInvalidField, absl::StrCat("host_id \"", hello.host_id().substr(0, 80),
+                                                     "\" is not 1-63 of [a-z0-9-]"));
+  }
+  if (hello.host_uid().empty() || hello.host_uid().size() > 64) {
+    return Error(Reason::kMissingField, "host_uid is missing or too long");
+  }
+  const agent::v1::Epoch own = fleet_->epoch();
+  if (hello.highest_epoch().store_uid() == own.store_uid() &&
+      Order(hello.highest_epoch()) > Order(own)) {
+    return Error(Reason::kFenced, "the agent has obeyed a later controller than this one");
+  }
+  if (fleet_->hosts.count(hello.host_id()) == 0 && fleet_->hosts.size() >= options_.max_hosts) {
+    return Error(Reason::kOverloaded,
+                 absl::StrCat("there are ", options_.max_hosts, " hosts already"));
+  }
+  return CheckInventory(hello.host_id(), hello.inventory());
+}
+
+absl::Status HostRegistry::CheckAgainstRecord(const agent::v1::Hello& hello,
+                                              const HostEntry& entry) const {
+  const HostRecord& record = *entry.latest;
+  const ErrorMetadata metadata = {{"host", HostName(hello.host_id())}};
+  if (hello.host_uid() != record.host_uid()) {
+    const bool in_use = entry.session != nullptr || !fleet_->OnHost(hello.host_id()).empty();
+    if (!in_use) return absl::OkStatus();
+    return Error(
+        Reason::kHostNameTaken,
+        absl::StrCat(HostName(hello.host_id()),
+                     " is another machine; give this one another host_id, or delete that host"),
+        metadata);
+  }
+  if (hello.incarnation() < record.incarnation()) {
+    return Error(
+        Reason::kFenced,
+        absl::StrCat("incarnation ", hello.incarnation(), " of ", HostName(hello.host_id()),
+                     " is over: incarnation ", record.incarnation(), " has been here"),
+        metadata);
+  }
+  return absl::OkStatus();
+}
+
+HostRecordPtr HostRegistry::RecordOf(const agent::v1::Hello& hello, const HostEntry* entry) const {
+  auto record = std::make_shared<HostRecord>();
+  const bool known = entry != nullptr && entry->latest != nullptr;
+  if (known && entry->latest->host_uid() == hello.host_uid()) *record = *entry->latest;
+  const google::protobuf::Timestamp now = ToTimestamp(fleet_->clock().Now());
+  if (record->uid().empty()) {
+    record->set_uid(NewUuid());
+    *record->mutable_create_time() = now;
+  }
+  record->set_host_uid(hello.host_uid());
+  record->set_incarnation(hello.incarnation());
+  record->set_agent_version(hello.agent_version().substr(0, 64));
+  *record->mutable_inventory() = hello.inventory();
+  if (known && google::protobuf::util::MessageDifferencer::Equals(*record, *entry->latest)) {
+    return entry->latest;
+  }
+  *record->mutable_update_time() = now;
+  return record;
+}
+
+absl::Status HostRegistry::Connect(const agent::v1::Hello& hello,
+                                   std::shared_ptr<HostSession> session) {
+  absl::MutexLock lock(&fleet_->mu);
+  BERTH_RETURN_IF_ERROR(CheckHello(hello));
+  const auto found = fleet_->hosts.find(hello.host_id());
+  const HostEntry* entry = found == fleet_->hosts.end() ? nullptr : &found->second;
+  if (entry != nullptr && entry->latest != nullptr) {
+    BERTH_RETURN_IF_ERROR(CheckAgainstRecord(hello, *entry));
+  }
+  ChangeSet changes;
+  const HostRecordPtr record = RecordOf(hello, entry);
+  if (entry == nullptr || record != entry->latest)
+    changes.hosts.emplace_back(hello.host_id(), record);
+  // Without changes too: the commit proves that this controller still leads, and orders the Welcome
+  // among everything else that agents are told.
+  return fleet_->Submit(std::move(changes), [this, hello, session = std::move(session)](Revision) {
+    OnConnected(hello, session);
+  });
+}
+
+void HostRegistry::OnConnected(const agent::v1::Hello& hello,
+                               const std::shared_ptr<HostSession>& session) {
+  std::shared_ptr<HostSession> replaced;
+  agent::v1::Welcome welcome;
+  {
+    absl::MutexLock lock(&fleet_->mu);
+    const auto found = fleet_->hosts.find(hello.host_id());
+    if (found == fleet_->hosts.end() || found->second.committed == nullptr) {
+      replaced = session;
+    } else {
+      HostEntry& entry = found->second;
+      replaced = std::exchange(entry.session, session);
+      entry.last_heard = fleet_->clock().Now();
+      entry.conditions.clear();
+      SetState(hello.host_id(), &entry);
+      for (agent::v1::DesiredGrant& grant : tracker_->DesiredFor(hello.host_id())) {
+        *welcome.add_desired() = std::move(grant);
+      }
+    }
+  }
+  if (replaced != nullptr) {
+    replaced->Close(
+        Error(Reason::kFenced, replaced == session
+                                   ? "the host was deleted while it connected"
+                                   : "a newer session of this agent has taken its place"));
+  }
+  if (replaced == session) return;
+  *welcome.mutable_epoch() = fleet_->epoch();
+  const int64_t milliseconds = absl::ToInt64Milliseconds(options_.heartbeat_interval);
+  welcome.mutable_heartbeat_interval()->set_seconds(milliseconds / 1000);
+  welcome.mutable_heartbeat_interval()->set_nanos(
+      static_cast<int32_t>(milliseconds % 1000 * 1'000'000));
+  welcome.set_controller_version(Version());
+  welcome.set_protocol_version(kAgentProtocolVersion);
+  session->Welcome(std::move(welcome));
+  tracker_->ReportAll(hello.host_id(), {hello.grants().begin(), hello.grants().end()});
+  tracker_->Sweep();
+}
+
+void HostRegistry::Disconnect(const std::string& host_id, const HostSession* session) {
+  absl::MutexLock lock(&fleet_->mu);
+  const auto found = fleet_->hosts.find(host_id);
+  if (found == fleet_->hosts.end() || found->second.session.get() != session) return;
+  found->second.session.reset();
+}
+
+v1::Host::State HostRegistry::StateOf(const HostEntry& entry) const {
+  const absl::Duration silence = fleet_->clock().Now() - entry.last_heard;
+  if (silence > options_.lost_after) return v1::Host::LOST;
+  if (silence > options_.suspect_after) return v1::Host::SUSPECT;
+  const auto wrong = [](const v1::Condition& condition) { return !condition.status(); };
+  const auto& found = entry.committed->inventory().conditions();
+  return std::any_of(entry.conditions.begin(), entry.conditions.end(), wrong) ||
+                 std::any_of(found.begin(), found.end(), wrong)
+             ? v1::Host::BROKEN
+             : v1::Host::READY;
+}
+
+void HostRegistry::SetState(const std::string& id, HostEntry* entry) {
+  if (entry->committed == nullptr) return;
+  const v1::Host::State state = StateOf(*entry);
+  if (state == entry->state) return;
+  entry->state = state;
+  fleet_->PublishObserved(id, entry);
+}
+
+void HostRegistry::Heartbeat(const std::string& host_id, const HostSession* session) {
+  absl::MutexLock lock(&fleet_->mu);
+  const auto found = fleet_->hosts.find(host_id);
+  if (found == fleet_->hosts.end() || found->second.session.get() != session) return;
+  found->second.last_heard = fleet_->clock().Now();
+  SetState(host_id, &found->second);
+}
+
+absl::Status HostRegistry::UpdateInventory(const std::string& host_id, const HostSession* session,
+                                           const agent::v1::Inventory& inventory) {
+  const absl::Status valid = CheckInventory(host_id, inventory);
+  absl::MutexLock lock(&fleet_->mu);
+  const auto found = fleet_->hosts.find(host_id);
+  if (found == fleet_->hosts.end() || found->second.session.get() != session ||
+      found->second.latest == nullptr) {
+    return absl::OkStatus();
+  }
+  HostEntry& entry = found->second;
+  entry.conditions.clear();
+  if (!valid.ok()) {
+    entry.conditions.push_back(MakeCondition("InventoryValid", valid, fleet_->clock().Now()));
+    SetState(host_id, &entry);
+    return valid;
+  }
+  auto record = std::make_shared<HostRecord>(*entry.latest);
+  *record->mutable_inventory() = inventory;
+  *record->mutable_update_time() = ToTimestamp(fleet_->clock().Now());
+  ChangeSet changes;
+  changes.hosts.emplace_back(host_id, std::move(record));
+  return fleet_->Submit(std::move(changes), [this, host_id](Revision) {
+    {
+      absl::MutexLock done_lock(&fleet_->mu);
+      const auto host = fleet_->hosts.find(host_id);
+      if (host != fleet_->hosts.end()) SetState(host_id, &host->second);
+    }
+    tracker_->Sweep();
+  });
+}
+
+void HostRegistry::Tick() {
+  absl::MutexLock lock(&fleet_->mu);
+  for (auto& [id, entry] : fleet_->hosts) SetState(id, &entry);
+}
+
+}  // namespace berth

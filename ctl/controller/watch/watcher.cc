@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/controller/watch/watcher.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "ctl/controller/book/convert.h"
+#include "ctl/controller/book/fleet.h"
+#include "lib/base/status.h"
+
+namespace berth {
+namespace {
+
+// How much of the change log is read at a time.
+constexpr size_t kReadLimit = 1000;
+
+// A stored version, as it was; what agents said at that time is not kept.
+std::shared_ptr<const google::protobuf::Message> FromRecord(Fleet* fleet, WatchKind kind,
+                                                            const std::string& id,
+                                                            const std::string& payload,
+                                                            Revision revision) {
+  absl::MutexLock lock(&fleet->mu);
+  if (kind == WatchKind::kAssignments) {
+    auto record = std::make_shared<internal::v1::AssignmentRecord>();
+    if (!record->ParseFromString(payload)) return nullptr;
+    AssignmentEntry entry;
+    entry.committed = record;
+    entry.revision = revision;
+    return std::make_shared<v1::Assignment>(fleet->Render(entry));
+  }
+  auto record = std::make_shared<internal::v1::HostRecord>();
+  if (!record->ParseFromString(payload)) return nullptr;
+  HostEntry entry;
+  entry.committed = record;
+  entry.revision = revision;
+  return std::make_shared<v1::Host>(fleet->Render(id, entry, v1::FULL));
+}
+
+std::shared_ptr<const google::protobuf::Message> Gone(WatchKind kind, const std::string& name) {
+  if (kind == WatchKind::kAssignments) {
+    auto gone = std::make_shared<v1::Assignment>();
+    gone->set_name(name);
+    return gone;
+  }
+  auto gone = std::make_shared<v1::Host>();
+  gone->set_name(name);
+  return gone;
+}
+
+// Present resources of a kind whose observed state has changed after `sequence`; -1: all of them.
+std::vector<WatchChange> Present(Fleet* fleet, WatchKind kind, int64_t sequence)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet->mu) {
+  std::vector<WatchChange> changes;
+  const auto add = [&](std::string name,
+                       std::shared_ptr<const google::protobuf::Message> resource) {
+    changes.push_back(
+        {.kind = kind, .name = std::move(name), .deleted = false, .resource = std::move(resource)});
+  };
+  if (kind == WatchKind::kAssignments) {
+    for (const auto& [id, entry] : fleet->assignments) {
+      if (entry.committed == nullptr || entry.observed_sequence <= sequence) continue;
+      add(AssignmentName(id), std::make_shared<v1::Assignment>(fleet->Render(entry)));
+    }
+  } else {
+    for (const auto& [id, entry] : fleet->hosts) {
+      if (entry.committed == nullptr || entry.observed_sequence <= sequence) continue;
+      add(HostName(id), std::make_shared<v1::Host>(fleet->Render(id, entry, v1::FULL)));
+    }
+  }
+  return changes;
+}
+
+}  // namespace
+
+Watch::~Watch() {
+  if (subscription_ != nullptr) fleet_->hub().Unsubscribe(subscription_);
+}
+
+bool Watch::IsWanted(const WatchChange& change) const {
+  return change.kind == request_.kind && (request_.name.empty() || request_.name == change.name);
+}
+
+absl::Status Watch::CheckPosition(const WatchPosition& from, const WatchPosition& now) const {
+  const bool same = from.store_uid == now.store_uid && from.restore_count == now.restore_count;
+  if (same && from.revision <= now.revision) return absl::OkStatus();
+  return Error(Reason::kRevisionUnknown,
+               "the watch_token is of another store, or of its future; list, and watch from there");
+}
+
+absl::Status Watch::Start(std::function<void()> wake) {
+  WatchPosition from;
+  const bool resume = !request_.token.empty();
+  if (resume) {
+    BERTH_ASSIGN_OR_RETURN(from, WatchPosition::FromToken(request_.token));
+  }
+  std::vector<WatchChange> present;
+  {
+    absl::MutexLock lock(&fleet_->mu);
+    position_ = fleet_->Position();
+    if (resume) BERTH_RETURN_IF_ERROR(CheckPosition(from, position_));
+    // From here on nothing is missed: later changes wait in the subscription.
+    BERTH_ASSIGN_OR_RETURN(subscription_, fleet_->hub().Subscribe(std::move(wake)));
+    // Reports of another term were counted by somebody else: all of them may be news.
+    const int64_t sequence = !resume                       ? -1
+                             : from.term == position_.term ? from.observed_sequence
+                                                           : 0;
+    present = Present(fleet_, request_.kind, sequence);
+  }
+  if (resume) BERTH_RETURN_IF_ERROR(ReadMissed(from, position_));
+  auto batch = std::make_shared<WatchBatch>();
+  batch->position = position_;
+  for (WatchChange& change : present) {
+    if (IsWanted(change)) batch->changes.push_back(std::move(change));
+  }
+  // Also when it is empty: a bookmark says that the watch is up to date.
+  first_.push_back(std::move(batch));
+  return absl::OkStatus();
+}
+
+absl::Status Watch::ReadMissed(const WatchPosition& from, const WatchPosition& now) {
+  const std::string kind = request_.kind == WatchKind::kAssignments ? kAssignmentKind : kHostKind;
+  Revision after = from.revision;
+  while (after < now.revision) {
+    BERTH_ASSIGN_OR_RETURN(const ChangeLog log, fleet_->store().ReadChanges(after, kReadLimit));
+    for (const RevisionChanges& revision : log.revisions) {
+      if (revision.revision > now.revision) break;
+      auto batch = std::make_shared<WatchBatch>();
+      batch->position = now;
+      batch->position.revision = revision.revision;
+      batch->position.observed_sequence = from.term == now.term ? from.observed_sequence : 0;
+      for (const Change& change : revision.changes) {
+        if (change.key.kind != kind) continue;
+        WatchChange seen{.kind = request_.kind,
+                         .name = request_.kind == WatchKind::kAssignments
+                                     ? AssignmentName(change.key.id)
+                                     : HostName(change.key.id),
+                         .deleted = !change.payload.has_value(),
+                         .resource = nullptr};
+        if (!IsWanted(seen)) continue;
+        seen.resource = seen.deleted ? Gone(request_.kind, seen.name)
+                                     : FromRecord(fleet_, request_.kind, change.key.id,
+                                                  *change.payload, revision.revision);
+        if (seen.resource != nullptr) batch->changes.push_back(std::move(seen));
+      }
+      if (!batch->changes.empty()) first_.push_back(std::move(batch));
+    }
+    if (log.up_to <= after) break;
+    after = log.up_to;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const WatchBatch>> Watch::Next() {
+  if (!first_.empty()) {
+    std::shared_ptr<const WatchBatch> batch = std::move(first_.front());
+    first_.pop_front();
+    return batch;
+  }
+  for (;;) {
+    BERTH_ASSIGN_OR_RETURN(std::shared_ptr<const WatchBatch> batch, subscription_->Take());
+    if (batch == nullptr) return batch;
+    position_ = batch->position;
+    auto wanted = std::make_shared<WatchBatch>();
+    wanted->position = batch->position;
+    for (const WatchChange& change : batch->changes) {
+      if (IsWanted(change)) wanted->changes.push_back(change);
+    }
+    // A batch that is empty for everybody is a bookmark.
+    if (!wanted->changes.empty() || batch->changes.empty()) {
+      return std::shared_ptr<const WatchBatch>(std::move(wanted));
+    }
+  }
+}
+
+}  // namespace berth
