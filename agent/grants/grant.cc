@@ -176,11 +176,10 @@ bool Grant::Step() {
     case Observed::kGone:
       return false;
   }
-  Move(Observed::kOrphaned);
-  SetCondition(kClaimed, false,
-               Error(Reason::kUnknownAssignment,
-                     "the controller does not know of this grant; it "
-                     "is released when its VMM leaves"));
+  const absl::Status why = Error(Reason::kUnknownAssignment,
+                                 "the controller does not know of this grant; it is released when "
+                                 "its VMM leaves");
+  Move(Observed::kOrphaned, ToCondition(kClaimed, false, why, Now()));
   return false;
 }
 
@@ -201,12 +200,13 @@ bool Grant::StepGone() {
   return false;
 }
 
-void Grant::Move(Observed to) {
+void Grant::Move(Observed to, std::optional<v1::Condition> why) {
   if (!IsAllowed(observed_, to)) std::abort();
   observed_ = to;
   since_ = Now();
   retry_delay_ = absl::ZeroDuration();
   status_.clear_conditions();
+  if (why.has_value()) *status_.add_conditions() = *std::move(why);
   if (to == Observed::kPreparing) status_.clear_failure();
   Publish();
 }
@@ -278,7 +278,9 @@ bool Grant::TearDown() {
     status = WithMetadata(status, "last_vmm_pid", std::to_string(last_vmm_.pid));
   }
   const bool long_pinned = Now() - since_ >= limits().orphan_after;
-  if (long_pinned && observed_ != Observed::kOrphaned) Move(Observed::kOrphaned);
+  if (long_pinned && observed_ != Observed::kOrphaned) {
+    Move(Observed::kOrphaned, ToCondition(kPinned, true, status, Now()));
+  }
   SetCondition(kPinned, true, status);
   RetryLater();
   return false;

@@ -112,7 +112,7 @@ class Grant : public std::enable_shared_from_this<Grant> {
   void Run();
   bool Step();
   bool StepGone();
-  void Move(Observed to);
+  void Move(Observed to, std::optional<v1::Condition> why = std::nullopt);
   void AdoptDesired();
   [[nodiscard]] bool Wanted() const;
 

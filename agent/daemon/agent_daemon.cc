@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/daemon/agent_daemon.h"
+
+#include <google/protobuf/util/message_differencer.h>
+#include <grpcpp/impl/codegen/service_type.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "agent/daemon/backend.h"
+#include "agent/grants/grant_manager.h"
+#include "agent/inventory/inventory.h"
+#include "agent/link/agent_state.h"
+#include "agent/link/controller_link.h"
+#include "agent/local/local_service.h"
+#include "agent/vmm/vmm_server.h"
+#include "lib/base/status.h"
+#include "lib/daemon/daemon.h"
+#include "lib/rpc/channel.h"
+#include "lib/rpc/server.h"
+#include "lib/wire/server.h"
+
+namespace berth {
+namespace {
+
+using internal::v1::AgentConfig;
+
+constexpr int kLinkProtocolVersion = 1;
+// How often it is asked whether the kernel still answers.
+constexpr absl::Duration kHealthInterval = absl::Milliseconds(500);
+constexpr absl::Duration kShutdownGrace = absl::Seconds(2);
+
+TlsOptions ToTls(const internal::v1::TlsConfig& config) {
+  TlsOptions tls;
+  tls.certificate_file = config.certificate_file();
+  tls.key_file = config.key_file();
+  tls.ca_file = config.ca_file();
+  return tls;
+}
+
+absl::Status MakeFolder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  return error ? ErrnoToStatus(error.value(), absl::StrCat("making the folder ", path))
+               : absl::OkStatus();
+}
+
+}  // namespace
+
+class AgentDaemon::Impl : public LinkDelegate {
+ public:
+  explicit Impl(Options options)
+      : options_(std::move(options)),
+        config_(options_.config),
+        backend_(config_.backend()),
+        inventory_(backend_.kernel(), options_.clock,
+                   {.sysfs_root = backend_.sysfs_root(),
+                    .config = config_.inventory(),
+                    .labels = {config_.labels().begin(), config_.labels().end()},
+                    .attach_endpoint = config_.vmm_socket()}),
+        pool_(config_.limits().workers()) {}
+
+  ~Impl() override { Stop(); }
+
+  absl::Status Start() {
+    start_time_ = options_.clock->Now();
+    BERTH_RETURN_IF_ERROR(MakeFolder(config_.runtime_dir()));
+    BERTH_ASSIGN_OR_RETURN(state_, AgentState::Open(config_.state_dir()));
+    // Units are probed while no grant has a device of theirs.
+    Refresh();
+    StartGrants();
+    BERTH_RETURN_IF_ERROR(StartSockets());
+    StartLink();
+    watcher_ = std::thread([this] { WatchHost(); });
+    return absl::OkStatus();
+  }
+
+  agent::v1::Hello MakeHello() override {
+    agent::v1::Hello hello;
+    hello.set_host_id(config_.host_id());
+    const internal::v1::AgentState state = state_->Snapshot();
+    hello.set_host_uid(state.host_uid());
+    hello.set_incarnation(state.incarnation());
+    hello.set_agent_version(Version());
+    hello.set_protocol_version(kLinkProtocolVersion);
+    if (state.has_highest_epoch()) *hello.mutable_highest_epoch() = state.highest_epoch();
+    *hello.mutable_inventory() = inventory_.Current();
+    for (agent::v1::GrantStatus& status : grants_->Statuses())
+      *hello.add_grants() = std::move(status);
+    return hello;
+  }
+
+  absl::Status OnWelcome(const agent::v1::Welcome& welcome) override {
+    BERTH_RETURN_IF_ERROR(state_->Accept(welcome.epoch()));
+    options_.log->Info("connected to the controller", {{"desired", welcome.desired_size()}});
+    // One grant that cannot be taken over does not end the session; its status says why.
+    if (absl::Status status = grants_->Apply({welcome.desired().begin(), welcome.desired().end()});
+        !status.ok()) {
+      options_.log->Warn("desired grant refused", {{"error", status}});
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status OnDelta(const agent::v1::DesiredDelta& delta) override {
+    BERTH_RETURN_IF_ERROR(state_->Accept(delta.epoch()));
+    for (const agent::v1::DesiredGrant& grant : delta.upserts()) {
+      if (absl::Status status = grants_->Upsert(grant); !status.ok()) {
+        options_.log->Warn("desired grant refused",
+                           {{"assignment", grant.assignment()}, {"error", status}});
+      }
+    }
+    for (const std::string& uid : delta.forget()) grants_->Forget(AssignmentUid(uid));
+    return absl::OkStatus();
+  }
+
+ private:
+  void StartGrants() {
+    GrantLimits limits;
+    limits.memory_per_grant = static_cast<uint64_t>(config_.limits().memory_per_grant());
+    limits.regions_per_grant = static_cast<size_t>(config_.limits().regions_per_grant());
+    grants_ = std::make_unique<GrantManager>(GrantManager::Options{
+        .kernel = backend_.kernel(),
+        .devices = &inventory_,
+        .pool = &pool_,
+        .clock = options_.clock,
+        .limits = limits,
+        .on_status = [this](const agent::v1::GrantStatus& status) { OnGrantStatus(status); }});
+  }
+
+  void OnGrantStatus(const agent::v1::GrantStatus& status) {
+    options_.log->Info("grant", {{"assignment_uid", status.assignment_uid()},
+                                 {"observed", v1::Assignment::Observed_Name(status.observed())},
+                                 {"failure", status.failure().message()}});
+    absl::MutexLock lock(&mu_);
+    if (link_ != nullptr) link_->TellGrant(status);
+  }
+
+  absl::Status StartSockets() {
+    BERTH_ASSIGN_OR_RETURN(UniqueFd listener, wire::WireServer::Listen(config_.vmm_socket(), 0660));
+    wire::ServerOptions wire_options;
+    wire_options.max_connections = static_cast<size_t>(config_.limits().vmm_connections());
+    BERTH_ASSIGN_OR_RETURN(vmm_,
+                           VmmServer::Start(std::move(listener), grants_.get(), wire_options));
+
+    local_service_ =
+        MakeLocalService({.grants = grants_.get(), .inventory = &inventory_, .status = [this] {
+                            return MakeStatus();
+                          }});
+    RpcServerOptions rpc;
+    rpc.address = config_.local_api().address();
+    rpc.tls = ToTls(config_.local_api().tls());
+    BERTH_ASSIGN_OR_RETURN(local_, RpcServer::Start(rpc, {local_service_.get()}, nullptr));
+    options_.log->Info("serving", {{"vmm", config_.vmm_socket()}, {"local", local_->address()}});
+    return absl::OkStatus();
+  }
+
+  void StartLink() {
+    if (!config_.has_controller()) return;
+    ControllerLink::Options link;
+    link.addresses = {config_.controller().addresses().begin(),
+                      config_.controller().addresses().end()};
+    link.channel = [this](const std::string& address) {
+      return MakeChannel({.address = address,
+                          .tls = ToTls(config_.controller().tls()),
+                          .plaintext = Plaintext::kLocalOnly,
+                          .server_name = "",
+                          .keepalive = ChannelOptions::Keepalive::kAlways});
+    };
+    link.delegate = this;
+    link.clock = options_.clock;
+    absl::MutexLock lock(&mu_);
+    link_ = std::make_unique<ControllerLink>(std::move(link));
+    link_->Start();
+  }
+
+  agent::v1::AgentStatus MakeStatus() {
+    agent::v1::AgentStatus status;
+    const internal::v1::AgentState state = state_->Snapshot();
+    status.set_host_id(config_.host_id());
+    status.set_incarnation(state.incarnation());
+    status.set_version(Version());
+    status.set_backend(backend_.name());
+    if (state.has_highest_epoch()) *status.mutable_epoch() = state.highest_epoch();
+    status.mutable_start_time()->set_seconds(absl::ToUnixSeconds(start_time_));
+    status.set_kernel_healthy(inventory_.healthy());
+    status.set_attach_endpoint(config_.vmm_socket());
+    absl::MutexLock lock(&mu_);
+    if (link_ != nullptr) {
+      const ControllerLink::Status link = link_->status();
+      status.set_connected(link.connected);
+      status.set_last_error(link.last_error);
+    }
+    return status;
+  }
+
+  // Looks at the kernel and at what is plugged in, and tells the controller what has changed.
+  void Refresh() {
+    absl::Status status = backend_.Ensure();
+    // Also when the emulator could not be started: the condition must say so.
+    if (absl::Status refreshed = inventory_.Refresh(); status.ok()) status = refreshed;
+    if (status.ok() != was_healthy_) {
+      if (status.ok()) {
+        options_.log->Info("kernel answers", {{"backend", backend_.name()}});
+      } else {
+        options_.log->Error("host is broken", {{"backend", backend_.name()}, {"error", status}});
+        if (grants_ != nullptr) grants_->KernelGone();
+      }
+      was_healthy_ = status.ok();
+    }
+    agent::v1::Inventory now = inventory_.Current();
+    if (google::protobuf::util::MessageDifferencer::Equals(now, told_)) return;
+    told_ = std::move(now);
+    absl::MutexLock lock(&mu_);
+    if (link_ != nullptr) link_->TellInventory(told_);
+  }
+
+  void WatchHost() {
+    const absl::Duration interval = absl::Seconds(config_.inventory().interval().seconds()) +
+                                    absl::Nanoseconds(config_.inventory().interval().nanos());
+    absl::Time next = options_.clock->Now() + interval;
+    for (;;) {
+      {
+        absl::MutexLock lock(&mu_);
+        const absl::Time wake = options_.clock->Now() + std::min(interval, kHealthInterval);
+        if (options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&stopping_), wake)) return;
+      }
+      const bool due = options_.clock->Now() >= next;
+      if (!due && was_healthy_ && backend_.kernel()->OpenContext().ok()) continue;
+      Refresh();
+      if (due) next = options_.clock->Now() + interval;
+    }
+  }
+
+  void Stop() {
+    {
+      absl::MutexLock lock(&mu_);
+      stopping_ = true;
+    }
+    if (watcher_.joinable()) watcher_.join();
+    if (local_ != nullptr) local_->Shutdown(kShutdownGrace);
+    vmm_.reset();
+    // The last words of grants that end now are not told: the next session's Hello is.
+    std::unique_ptr<ControllerLink> link;
+    {
+      absl::MutexLock lock(&mu_);
+      link = std::move(link_);
+    }
+    link.reset();
+    if (grants_ != nullptr) grants_->Stop();
+  }
+
+  const Options options_;
+  const AgentConfig& config_;
+  absl::Time start_time_;
+  Backend backend_;
+  Inventory inventory_;
+  ThreadPool pool_;
+  std::unique_ptr<AgentState> state_;
+  std::unique_ptr<GrantManager> grants_;
+  std::unique_ptr<VmmServer> vmm_;
+  std::unique_ptr<grpc::Service> local_service_;
+  std::unique_ptr<RpcServer> local_;
+
+  // Of the watching thread, and of Start() before it.
+  bool was_healthy_ = true;
+  agent::v1::Inventory told_;
+
+  absl::Mutex mu_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::unique_ptr<ControllerLink> link_ ABSL_GUARDED_BY(mu_);
+  std::thread watcher_;
+};
+
+AgentDaemon::AgentDaemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+AgentDaemon::~AgentDaemon() = default;
+
+absl::StatusOr<std::unique_ptr<AgentDaemon>> AgentDaemon::Start(Options options) {
+  auto impl = std::make_unique<Impl>(std::move(options));
+  BERTH_RETURN_IF_ERROR(impl->Start());
+  return std::unique_ptr<AgentDaemon>(new AgentDaemon(std::move(impl)));
+}
+
+}  // namespace berth

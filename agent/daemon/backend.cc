@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/daemon/backend.h"
+
+#include "absl/strings/str_cat.h"
+#include "lib/emulator/emulator_client.h"
+#include "lib/iommufd/real_kernel.h"
+
+namespace berth {
+
+Backend::Backend(const internal::v1::BackendConfig& config) {
+  if (config.has_real()) {
+    name_ = "real";
+    sysfs_root_ = config.real().sysfs_root();
+    kernel_ = std::make_unique<RealKernel>(config.real().dev_root());
+    return;
+  }
+  const auto& emulated = config.emulated();
+  name_ = "emulated";
+  sysfs_root_ = absl::StrCat(emulated.dir(), "/sys");
+  emulator_ = std::make_unique<EmulatorProcess>(
+      EmulatorProcess::Options{.program = emulated.program(),
+                               .dir = emulated.dir(),
+                               .host_file = emulated.external() ? "" : emulated.host_file()});
+  kernel_ = std::make_unique<emulator::EmulatorClient>(emulator_->socket_path());
+}
+
+absl::Status Backend::Ensure() {
+  return emulator_ == nullptr ? absl::OkStatus() : emulator_->EnsureRunning();
+}
+
+}  // namespace berth

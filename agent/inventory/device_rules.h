@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BERTH_AGENT_INVENTORY_DEVICE_RULES_H_
+#define BERTH_AGENT_INVENTORY_DEVICE_RULES_H_
+
+#include "absl/status/status.h"
+#include "agent/inventory/pci_sysfs.h"
+#include "berth/internal/v1/agent_config.pb.h"
+
+namespace berth {
+
+// The first rule whose conditions all hold for `function`; nullptr when none does.
+const internal::v1::DeviceRule* MatchRule(const internal::v1::InventoryConfig& config,
+                                          const PciFunction& function);
+
+// INVALID_FIELD for a rule that could never match or says nothing: ids that are not hex, an address
+// that is not "dddd:bb:dd.f", a class that is not a name.
+absl::Status ValidateRules(const internal::v1::InventoryConfig& config);
+
+// Why `function` may not be handed out, for people; empty when it may. `rule` may be nullptr.
+std::string WhyNotAssignable(const PciFunction& function, const internal::v1::DeviceRule* rule);
+
+}  // namespace berth
+
+#endif  // BERTH_AGENT_INVENTORY_DEVICE_RULES_H_

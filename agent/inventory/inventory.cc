@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/inventory/inventory.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "agent/inventory/device_rules.h"
+#include "lib/base/status.h"
+
+namespace berth {
+namespace {
+
+using internal::v1::DeviceRule;
+using v1::Unit;
+
+constexpr char kHealthCondition[] = "KernelHealthy";
+
+bool IsVfio(const PciFunction& function) { return function.driver == "vfio-pci"; }
+
+// Endpoints on vfio-pci, and what shares an IOMMU group with them: those make a group unavailable.
+std::vector<PciFunction> Relevant(std::vector<PciFunction> functions) {
+  std::set<int> groups;
+  for (const PciFunction& function : functions) {
+    if (IsVfio(function)) groups.insert(function.iommu_group);
+  }
+  std::erase_if(functions, [&groups](const PciFunction& function) {
+    return !function.is_endpoint || groups.count(function.iommu_group) == 0;
+  });
+  return functions;
+}
+
+GrantDevice ToGrantDevice(const PciFunction& function) {
+  return {.id = DeviceId(MakeDeviceId(function)),
+          .cdev = function.cdev,
+          .address = function.address,
+          .unit = UnitId(function.unit),
+          .vendor_id = function.vendor_id,
+          .device_id = function.device_id,
+          .pci_class = function.pci_class,
+          .resettable = function.resettable};
+}
+
+GrantUnit ToGrantUnit(const UnitId& id, const UnitFacts& facts) {
+  return {.id = id,
+          .profile = facts.profile,
+          .vcmdqs_per_vintf = facts.vcmdqs_per_vintf,
+          .sids_per_vintf = facts.sids_per_vintf,
+          .max_queue_log2 = facts.max_queue_log2};
+}
+
+void SetText(v1::Device* device, const std::string& key, const std::string& value) {
+  (*device->mutable_attributes())[key].set_string_value(value);
+}
+
+}  // namespace
+
+Inventory::Inventory(KernelApi* kernel, Clock* clock, Options options)
+    : kernel_(kernel), clock_(clock), options_(std::move(options)) {}
+
+absl::Status Inventory::CheckKernel() {
+  const absl::StatusOr<UniqueFd> context = kernel_->OpenContext();
+  if (!context.ok()) units_.clear();
+  return context.status();
+}
+
+absl::Status Inventory::Refresh() {
+  absl::Status status = CheckKernel();
+  std::vector<PciFunction> functions;
+  if (status.ok()) {
+    absl::StatusOr<std::vector<PciFunction>> read = ReadPciFunctions(options_.sysfs_root);
+    status = read.status();
+    if (read.ok()) functions = Relevant(*std::move(read));
+  }
+  if (status.ok()) {
+    ProbeUnits(functions);
+    agent::v1::Inventory built = Build(functions);
+    std::map<DeviceId, GrantDevice> devices;
+    std::map<UnitId, GrantUnit> units;
+    for (const PciFunction& function : functions) {
+      const auto facts = units_.find(function.unit);
+      const DeviceRule* rule = MatchRule(options_.config, function);
+      if (facts == units_.end() || !WhyNotAssignable(function, rule).empty()) continue;
+      const GrantDevice device = ToGrantDevice(function);
+      devices[device.id] = device;
+      units[device.unit] = ToGrantUnit(device.unit, facts->second);
+    }
+    absl::MutexLock lock(&mu_);
+    current_ = std::move(built);
+    devices_ = std::move(devices);
+    grant_units_ = std::move(units);
+  }
+  SetHealth(status);
+  return status;
+}
+
+void Inventory::SetHealth(const absl::Status& status) {
+  absl::MutexLock lock(&mu_);
+  const absl::string_view message = status.message();
+  const bool first = health_.type().empty();
+  if (first || health_.status() != status.ok()) {
+    const absl::Time now = clock_->Now();
+    health_.mutable_last_transition_time()->set_seconds(absl::ToUnixSeconds(now));
+  }
+  health_.set_type(kHealthCondition);
+  health_.set_status(status.ok());
+  health_.set_reason(status.ok() ? "" : std::string(ReasonName(ReasonOf(status))));
+  health_.set_message(std::string(message));
+}
+
+void Inventory::ProbeUnits(const std::vector<PciFunction>& functions) {
+  unit_errors_.clear();
+  for (const PciFunction& function : functions) {
+    if (function.unit.empty() || units_.count(function.unit) > 0) continue;
+    const DeviceRule* rule = MatchRule(options_.config, function);
+    if (!WhyNotAssignable(function, rule).empty()) continue;
+    const bool observe =
+        options_.config.observe_vintfs() && options_.config.vintfs().count(function.unit) == 0;
+    absl::StatusOr<UnitFacts> facts =
+        ProbeUnit(kernel_, function.cdev, observe ? VintfCount::kObserve : VintfCount::kAssume);
+    if (facts.ok()) {
+      units_[function.unit] = *facts;
+    } else {
+      unit_errors_[function.unit] = absl::StrCat("probing ", function.unit, " through ",
+                                                 function.address, ": ", facts.status().message());
+    }
+  }
+}
+
+agent::v1::Inventory Inventory::Build(const std::vector<PciFunction>& functions) const {
+  agent::v1::Inventory inventory;
+  for (const auto& [id, facts] : units_) {
+    const auto behind = std::find_if(functions.begin(), functions.end(),
+                                     [&id = id](const PciFunction& f) { return f.unit == id; });
+    if (behind == functions.end()) continue;
+    Unit* unit = inventory.add_units();
+    *unit = BuildUnit(id, facts);
+    unit->set_numa_node(behind->numa_node);
+  }
+  for (const PciFunction& function : functions) *inventory.add_devices() = BuildDevice(function);
+  for (const HugePageCount& count : ReadHugePages(options_.sysfs_root)) {
+    v1::HugePages* pages = inventory.add_huge_pages();
+    pages->set_page_size(count.page_size);
+    pages->set_total(count.total);
+    pages->set_free(count.free);
+  }
+  inventory.mutable_labels()->insert(options_.labels.begin(), options_.labels.end());
+  inventory.set_attach_endpoint(options_.attach_endpoint);
+  return inventory;
+}
+
+Unit Inventory::BuildUnit(const std::string& id, const UnitFacts& facts) const {
+  Unit unit;
+  unit.set_id(id);
+  unit.set_profile(facts.profile);
+  unit.set_vcmdqs_per_vintf(facts.vcmdqs_per_vintf);
+  unit.set_sids_per_vintf(facts.sids_per_vintf);
+  unit.set_max_queue_log2(facts.max_queue_log2);
+  const auto configured = options_.config.vintfs().find(id);
+  if (configured != options_.config.vintfs().end()) {
+    unit.set_vintfs(configured->second);
+    unit.set_vintf_source(Unit::CONFIGURED);
+  } else if (facts.observed_vintfs.has_value()) {
+    unit.set_vintfs(*facts.observed_vintfs);
+    unit.set_vintf_source(Unit::OBSERVED);
+  } else {
+    unit.set_vintfs(facts.profile == Unit::TEGRA241_CMDQV ? kDefaultVintfs : kPlainViommus);
+    unit.set_vintf_source(Unit::DEFAULT);
+  }
+  return unit;
+}
+
+v1::Device Inventory::BuildDevice(const PciFunction& function) const {
+  const DeviceRule* rule = MatchRule(options_.config, function);
+  v1::Device device;
+  device.set_id(MakeDeviceId(function));
+  device.set_address(function.address);
+  device.set_vendor_id(function.vendor_id);
+  device.set_device_id(function.device_id);
+  device.set_pci_class(function.pci_class);
+  device.set_serial(function.serial);
+  device.set_class_(rule != nullptr && !rule->class_().empty() ? rule->class_()
+                                                               : DefaultClass(function.pci_class));
+  // Only a unit that is in this inventory can be named.
+  if (units_.count(function.unit) > 0) device.set_unit(function.unit);
+  device.set_iommu_group(function.iommu_group);
+  device.set_numa_node(function.numa_node);
+  device.set_resettable(function.resettable);
+  std::string why = WhyNotAssignable(function, rule);
+  if (why.empty() && units_.count(function.unit) == 0) {
+    const auto error = unit_errors_.find(function.unit);
+    why = error == unit_errors_.end() ? "its unit is not known yet" : error->second;
+  }
+  device.set_assignable(why.empty());
+  device.set_unassignable_reason(why);
+  SetText(&device, "vendor", absl::StrFormat("%04x", function.vendor_id));
+  SetText(&device, "device", absl::StrFormat("%04x", function.device_id));
+  if (rule != nullptr) {
+    for (const auto& [key, value] : rule->attributes()) (*device.mutable_attributes())[key] = value;
+  }
+  return device;
+}
+
+agent::v1::Inventory Inventory::Current() const {
+  absl::MutexLock lock(&mu_);
+  agent::v1::Inventory inventory = current_;
+  inventory.set_attach_endpoint(options_.attach_endpoint);
+  if (!health_.type().empty()) *inventory.add_conditions() = health_;
+  return inventory;
+}
+
+bool Inventory::healthy() const {
+  absl::MutexLock lock(&mu_);
+  return health_.status();
+}
+
+std::optional<GrantDevice> Inventory::FindDevice(const DeviceId& id) const {
+  absl::MutexLock lock(&mu_);
+  const auto it = devices_.find(id);
+  if (it == devices_.end()) return std::nullopt;
+  return it->second;
+}
+
+std::optional<GrantUnit> Inventory::FindUnit(const UnitId& id) const {
+  absl::MutexLock lock(&mu_);
+  const auto it = grant_units_.find(id);
+  if (it == grant_units_.end()) return std::nullopt;
+  return it->second;
+}
+
+}  // namespace berth

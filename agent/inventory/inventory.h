@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BERTH_AGENT_INVENTORY_INVENTORY_H_
+#define BERTH_AGENT_INVENTORY_INVENTORY_H_
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "agent/grants/device_lookup.h"
+#include "agent/inventory/pci_sysfs.h"
+#include "agent/inventory/unit_probe.h"
+#include "berth/agent/v1/inventory.pb.h"
+#include "berth/internal/v1/agent_config.pb.h"
+#include "lib/base/clock.h"
+#include "lib/base/ids.h"
+#include "lib/iommufd/kernel_api.h"
+
+namespace berth {
+
+// The host as last looked at. Thread-safe; Refresh() from one thread at a time.
+class Inventory : public DeviceLookup {
+ public:
+  struct Options {
+    std::string sysfs_root;
+    internal::v1::InventoryConfig config;
+    std::map<std::string, std::string> labels;
+    std::string attach_endpoint;
+  };
+
+  // `kernel` and `clock` must outlive it. Nothing is known before the first Refresh().
+  Inventory(KernelApi* kernel, Clock* clock, Options options);
+
+  // Looks again. A unit that no device could be probed of yet is left out, and its devices are not
+  // assignable. When the kernel or sysfs cannot be read, the condition KernelHealthy turns false,
+  // what was known stays, and the error is returned; after KERNEL_GONE units are probed anew.
+  absl::Status Refresh();
+
+  agent::v1::Inventory Current() const;
+  // Whether the last Refresh() succeeded.
+  bool healthy() const;
+  // Assignable devices, and the units in front of them, only.
+  std::optional<GrantDevice> FindDevice(const DeviceId& id) const override;
+  std::optional<GrantUnit> FindUnit(const UnitId& id) const override;
+
+ private:
+  absl::Status CheckKernel();
+  void ProbeUnits(const std::vector<PciFunction>& functions);
+  agent::v1::Inventory Build(const std::vector<PciFunction>& functions) const;
+  v1::Unit BuildUnit(const std::string& id, const UnitFacts& facts) const;
+  v1::Device BuildDevice(const PciFunction& function) const;
+  void SetHealth(const absl::Status& status);
+
+  KernelApi* const kernel_;
+  Clock* const clock_;
+  const Options options_;
+  // Facts survive as long as the kernel does: a unit all of whose devices are in use cannot be
+  // asked.
+  std::map<std::string, UnitFacts> units_;
+  std::map<std::string, std::string> unit_errors_;
+
+  mutable absl::Mutex mu_;
+  agent::v1::Inventory current_ ABSL_GUARDED_BY(mu_);
+  v1::Condition health_ ABSL_GUARDED_BY(mu_);
+  std::map<DeviceId, GrantDevice> devices_ ABSL_GUARDED_BY(mu_);
+  std::map<UnitId, GrantUnit> grant_units_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace berth
+
+#endif  // BERTH_AGENT_INVENTORY_INVENTORY_H_

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/inventory/unit_probe.h"
+
+#include <utility>
+#include <vector>
+
+#include "lib/base/status.h"
+#include "lib/iommufd/device.h"
+#include "lib/iommufd/hwpt.h"
+#include "lib/iommufd/ioas.h"
+#include "lib/iommufd/viommu.h"
+
+namespace berth {
+namespace {
+
+// IDR1.CMDQS, bits 25:21 (Linux drivers/iommu/arm/arm-smmu-v3/arm-smmu-v3.h).
+int QueueLog2(const uapi::IommuHwInfoArmSmmuv3& smmu) {
+  return static_cast<int>(smmu.idr[1] >> 21 & 0x1f);
+}
+
+absl::StatusOr<int> CountVintfs(const Context& context, const Device& device) {
+  BERTH_ASSIGN_OR_RETURN(Ioas ioas, Ioas::Create(context));
+  BERTH_ASSIGN_OR_RETURN(Hwpt parent, Hwpt::CreateNestingParent(device, ioas));
+  std::vector<Viommu> viommus;
+  for (;;) {
+    absl::StatusOr<Viommu> viommu = Viommu::Create(device, parent, Viommu::Type::kTegra241Cmdqv);
+    if (ReasonOf(viommu.status()) == Reason::kVintfExhausted) break;
+    BERTH_RETURN_IF_ERROR(viommu.status());
+    viommus.push_back(*std::move(viommu));
+  }
+  const int count = static_cast<int>(viommus.size());
+  while (!viommus.empty()) {
+    BERTH_RETURN_IF_ERROR(viommus.back().Destroy());
+    viommus.pop_back();
+  }
+  return count;
+}
+
+}  // namespace
+
+absl::StatusOr<UnitFacts> ProbeUnit(KernelApi* kernel, const std::string& name, VintfCount count) {
+  BERTH_ASSIGN_OR_RETURN(Context context, Context::Open(kernel));
+  BERTH_ASSIGN_OR_RETURN(Device device, Device::Open(context, name));
+  UnitFacts facts;
+  absl::StatusOr<Device::SmmuInfo> smmu = device.GetSmmuInfo();
+  if (ReasonOf(smmu.status()) == Reason::kKernelFeatureMissing) {
+    // Another kind of IOMMU: devices get a plain page table there.
+    facts.profile = v1::Unit::VTD;
+    return facts;
+  }
+  BERTH_RETURN_IF_ERROR(smmu.status());
+  facts.profile = v1::Unit::ARM_SMMUV3;
+  facts.sids_per_vintf = kPlainViommus;
+  absl::StatusOr<uapi::IommuHwInfoTegra241Cmdqv> cmdqv = device.GetCmdqvInfo();
+  if (ReasonOf(cmdqv.status()) == Reason::kKernelFeatureMissing) return facts;
+  BERTH_RETURN_IF_ERROR(cmdqv.status());
+  facts.profile = v1::Unit::TEGRA241_CMDQV;
+  facts.cmdqv_version = cmdqv->version;
+  facts.vcmdqs_per_vintf = 1 << (cmdqv->log2vcmdqs & 0xf);
+  facts.sids_per_vintf = 1 << (cmdqv->log2vsids & 0xf);
+  facts.max_queue_log2 = QueueLog2(smmu->smmu);
+  if (count == VintfCount::kObserve) {
+    BERTH_ASSIGN_OR_RETURN(facts.observed_vintfs, CountVintfs(context, device));
+  }
+  return facts;
+}
+
+}  // namespace berth

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BERTH_AGENT_INVENTORY_UNIT_PROBE_H_
+#define BERTH_AGENT_INVENTORY_UNIT_PROBE_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "berth/v1/device.pb.h"
+#include "lib/iommufd/kernel_api.h"
+
+namespace berth {
+
+// What the kernel says of a unit through one of its devices.
+struct UnitFacts {
+  v1::Unit::Profile profile = v1::Unit::PROFILE_UNSPECIFIED;
+  int vcmdqs_per_vintf = 0;
+  int sids_per_vintf = 0;
+  int max_queue_log2 = 0;  // IDR1.CMDQS
+  int cmdqv_version = 0;
+  std::optional<int> observed_vintfs;
+};
+
+enum class VintfCount { kAssume, kObserve };
+
+// Binds the cdev `name` to a scratch context, asks IOMMU_GET_HW_INFO, and unbinds it again. The
+// profile is decided from what GET_HW_INFO says, never from the success of VIOMMU_ALLOC. With
+// kObserve, VINTFs are also allocated until ENOSPC and freed one at a time; other processes may see
+// the unit full meanwhile. Errors: those of Device::Open (DEVICE_BUSY: in use), KERNEL_GONE,
+// KERNEL_FEATURE_MISSING.
+absl::StatusOr<UnitFacts> ProbeUnit(KernelApi* kernel, const std::string& name, VintfCount count);
+
+// VINTFs for VMs where nothing better is known: 64 less the host's, as on Grace (NUM_VINTF_LOG2 is
+// 6 in Linux drivers/iommu/arm/arm-smmu-v3/tegra241-cmdqv.c's only known hardware).
+inline constexpr int kDefaultVintfs = 63;
+// SMMUs without CMDQV have no VINTFs; what bounds their vIOMMUs is VMIDs (16 bits), and no host has
+// as many devices.
+inline constexpr int kPlainViommus = 4096;
+
+}  // namespace berth
+
+#endif  // BERTH_AGENT_INVENTORY_UNIT_PROBE_H_

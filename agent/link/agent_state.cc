@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/link/agent_state.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/ids.h"
+#include "lib/base/status.h"
+#include "lib/base/unique_fd.h"
+#include "lib/config/config.h"
+
+namespace berth {
+namespace {
+
+using agent::v1::Epoch;
+using StateProto = internal::v1::AgentState;
+
+absl::Status WriteAndSync(const std::string& path, const std::string& text) {
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!fd.valid()) return ErrnoToStatus(errno, absl::StrCat("opening ", path));
+  size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t n = ::write(fd.get(), text.data() + done, text.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoToStatus(errno, absl::StrCat("writing ", path));
+    done += static_cast<size_t>(n);
+  }
+  if (::fsync(fd.get()) != 0) return ErrnoToStatus(errno, absl::StrCat("syncing ", path));
+  return absl::OkStatus();
+}
+
+absl::Status SyncFolder(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid() || ::fsync(fd.get()) != 0) {
+    return ErrnoToStatus(errno, absl::StrCat("syncing ", path));
+  }
+  return absl::OkStatus();
+}
+
+auto Order(const Epoch& epoch) { return std::make_tuple(epoch.restore_count(), epoch.term()); }
+
+std::string Describe(const Epoch& epoch) {
+  return absl::StrCat("store ", epoch.store_uid(), ", restore ", epoch.restore_count(), ", term ",
+                      epoch.term());
+}
+
+}  // namespace
+
+AgentState::AgentState(std::string path, StateProto state)
+    : path_(std::move(path)),
+      host_uid_(state.host_uid()),
+      incarnation_(state.incarnation()),
+      state_(std::move(state)) {}
+
+absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const std::string& state_dir) {
+  std::error_code error;
+  if (std::filesystem::create_directories(state_dir, error)) {
+    std::filesystem::permissions(state_dir, std::filesystem::perms::owner_all, error);
+  }
+  if (error)
+    return ErrnoToStatus(error.value(), absl::StrCat("making the state folder ", state_dir));
+  const std::string path = absl::StrCat(state_dir, "/agent.json");
+  StateProto proto;
+  if (::access(path.c_str(), F_OK) == 0) {
+    BERTH_RETURN_IF_ERROR(Annotate(LoadYamlFile(path, &proto), "reading the agent's state"));
+    if (proto.host_uid().empty()) {
+      return Error(Reason::kInvalidField,
+                   absl::StrCat(path,
+                                " has no host_uid: it is not an agent's state; move it away to "
+                                "start as a new host"));
+    }
+  } else {
+    proto.set_host_uid(NewUuid());
+  }
+  proto.set_incarnation(proto.incarnation() + 1);
+  std::unique_ptr<AgentState> state(new AgentState(path, proto));
+  BERTH_RETURN_IF_ERROR(state->Save(proto));
+  return state;
+}
+
+StateProto AgentState::Snapshot() const {
+  absl::MutexLock lock(&mu_);
+  return state_;
+}
+
+absl::Status AgentState::Save(const StateProto& state) const {
+  const std::string fresh = absl::StrCat(path_, ".new");
+  BERTH_RETURN_IF_ERROR(WriteAndSync(fresh, ToJson(state, JsonStyle::kPretty)));
+  if (std::rename(fresh.c_str(), path_.c_str()) != 0) {
+    return ErrnoToStatus(errno, absl::StrCat("renaming ", fresh));
+  }
+  return SyncFolder(std::filesystem::path(path_).parent_path().string());
+}
+
+absl::Status AgentState::Accept(const Epoch& epoch) {
+  absl::MutexLock lock(&mu_);
+  if (state_.has_highest_epoch()) {
+    const Epoch& highest = state_.highest_epoch();
+    const ErrorMetadata metadata = {{"store_uid", highest.store_uid()},
+                                    {"restore_count", absl::StrCat(highest.restore_count())},
+                                    {"term", absl::StrCat(highest.term())}};
+    if (epoch.store_uid() != highest.store_uid()) {
+      return Error(Reason::kFenced,
+                   absl::StrCat("the controller has another store (", Describe(epoch),
+                                ") than the one this host belongs to (", Describe(highest),
+                                "); if that is meant, run berth-agent accept-store"),
+                   metadata);
+    }
+    if (Order(epoch) < Order(highest)) {
+      return Error(Reason::kFenced,
+                   absl::StrCat("the controller (", Describe(epoch),
+                                ") is older than the one seen last (", Describe(highest), ")"),
+                   metadata);
+    }
+    if (Order(epoch) == Order(highest)) return absl::OkStatus();
+  }
+  StateProto next = state_;
+  *next.mutable_highest_epoch() = epoch;
+  BERTH_RETURN_IF_ERROR(Save(next));
+  state_ = std::move(next);
+  return absl::OkStatus();
+}
+
+absl::Status AgentState::ForgetStore() {
+  absl::MutexLock lock(&mu_);
+  StateProto next = state_;
+  next.clear_highest_epoch();
+  BERTH_RETURN_IF_ERROR(Save(next));
+  state_ = std::move(next);
+  return absl::OkStatus();
+}
+
+}  // namespace berth

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/link/controller_link.h"
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/support/client_callback.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "berth/agent/v1/agent_link.grpc.pb.h"
+#include "lib/base/status.h"
+#include "lib/rpc/error.h"
+
+namespace berth {
+
+using agent::v1::AgentMessage;
+using agent::v1::ControllerMessage;
+
+// One stream. Reads without pause; writes what the link has to tell, one message at a time.
+class ControllerLink::Session : public grpc::ClientBidiReactor<AgentMessage, ControllerMessage> {
+ public:
+  Session(ControllerLink* link, std::shared_ptr<grpc::Channel> channel)
+      : link_(link), stub_(agent::v1::AgentLink::NewStub(std::move(channel))) {}
+
+  void Start(agent::v1::Hello hello) {
+    *out_.mutable_hello() = std::move(hello);
+    stub_->async()->Session(&context_, this);
+    StartRead(&in_);
+    StartWrite(&out_);
+    // Pump() writes from threads of its own, which must not meet a stream that is done.
+    AddHold();
+    StartCall();
+  }
+
+  // Sends what there is to send, unless a message is on its way.
+  void Pump() {
+    absl::MutexLock lock(&mu_);
+    if (!welcomed_ || writing_ || ended_) return;
+    std::optional<AgentMessage> next = link_->NextMessage();
+    if (!next.has_value()) return;
+    out_ = *std::move(next);
+    writing_ = true;
+    StartWrite(&out_);
+  }
+
+  void Cancel() { context_.TryCancel(); }
+
+  bool done() const {
+    absl::MutexLock lock(&mu_);
+    return done_;
+  }
+
+  // Why it ended: what the delegate said, else what the controller or the network said.
+  absl::Status result() const {
+    absl::MutexLock lock(&mu_);
+    return result_;
+  }
+
+ private:
+  void OnWriteDone(bool ok) override {
+    {
+      absl::MutexLock lock(&mu_);
+      writing_ = false;
+    }
+    // A write that failed is followed by a read that fails.
+    if (ok) Pump();
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return End(absl::OkStatus());
+    if (absl::Status status = link_->OnMessage(in_); !status.ok()) {
+      context_.TryCancel();
+      return End(status);
+    }
+    if (in_.has_welcome()) {
+      absl::MutexLock lock(&mu_);
+      welcomed_ = true;
+    }
+    Pump();
+    StartRead(&in_);
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    ControllerLink* const link = link_;
+    {
+      absl::MutexLock lock(&mu_);
+      if (result_.ok()) {
+        result_ = status.ok() ? Error(Reason::kUnavailable, "the controller ended the session")
+                              : FromGrpcStatus(status);
+      }
+    }
+    // The waiter looks at done_ with the link's mutex held, and may destroy this object as soon as
+    // it has seen it.
+    absl::MutexLock link_lock(&link->mu_);
+    absl::MutexLock lock(&mu_);
+    done_ = true;
+  }
+
+  // After the last read.
+  void End(const absl::Status& status) {
+    {
+      absl::MutexLock lock(&mu_);
+      result_ = status;
+      ended_ = true;
+    }
+    RemoveHold();
+  }
+
+  ControllerLink* const link_;
+  const std::unique_ptr<agent::v1::AgentLink::Stub> stub_;
+  grpc::ClientContext context_;
+  ControllerMessage in_;
+  AgentMessage out_;
+  mutable absl::Mutex mu_;
+  bool welcomed_ ABSL_GUARDED_BY(mu_) = false;
+  bool writing_ ABSL_GUARDED_BY(mu_) = true;  // Hello
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;
+  bool done_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Status result_ ABSL_GUARDED_BY(mu_);
+};
+
+ControllerLink::ControllerLink(Options options) : options_(std::move(options)) {}
+
+ControllerLink::~ControllerLink() { Stop(); }
+
+void ControllerLink::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+void ControllerLink::Stop() {
+  std::shared_ptr<Session> session;
+  {
+    absl::MutexLock lock(&mu_);
+    stopping_ = true;
+    session = session_;
+  }
+  if (session != nullptr) session->Cancel();
+  if (thread_.joinable()) thread_.join();
+}
+
+void ControllerLink::TellGrant(const agent::v1::GrantStatus& status) {
+  std::shared_ptr<Session> session;
+  {
+    absl::MutexLock lock(&mu_);
+    grants_[status.assignment_uid()] = status;
+    session = session_;
+  }
+  if (session != nullptr) session->Pump();
+}
+
+void ControllerLink::TellInventory(const agent::v1::Inventory& inventory) {
+  std::shared_ptr<Session> session;
+  {
+    absl::MutexLock lock(&mu_);
+    inventory_ = inventory;
+    session = session_;
+  }
+  if (session != nullptr) session->Pump();
+}
+
+ControllerLink::Status ControllerLink::status() const {
+  absl::MutexLock lock(&mu_);
+  return status_;
+}
+
+std::optional<AgentMessage> ControllerLink::NextMessage() {
+  // As GrantReport says.
+  constexpr int kMaxGrants = 1024;
+  absl::MutexLock lock(&mu_);
+  AgentMessage message;
+  if (inventory_.has_value()) {
+    *message.mutable_inventory() = *std::move(inventory_);
+    inventory_.reset();
+  } else if (!grants_.empty()) {
+    agent::v1::GrantReport* report = message.mutable_grants();
+    while (!grants_.empty() && report->grants_size() < kMaxGrants) {
+      *report->add_grants() = std::move(grants_.begin()->second);
+      grants_.erase(grants_.begin());
+    }
+  } else if (heartbeat_due_) {
+    heartbeat_due_ = false;
+    message.mutable_heartbeat()->set_sequence(++heartbeat_sequence_);
+  } else {
+    return std::nullopt;
+  }
+  return message;
+}
+
+absl::Status ControllerLink::OnWelcome(const agent::v1::Welcome& welcome) {
+  BERTH_RETURN_IF_ERROR(options_.delegate->OnWelcome(welcome));
+  absl::MutexLock lock(&mu_);
+  const absl::Duration asked = absl::Seconds(welcome.heartbeat_interval().seconds()) +
+                               absl::Nanoseconds(welcome.heartbeat_interval().nanos());
+  heartbeat_interval_ = std::clamp(asked, absl::Milliseconds(10), absl::Minutes(1));
+  status_.connected = true;
+  status_.last_error.clear();
+  ++status_.sessions;
+  return absl::OkStatus();
+}
+
+absl::Status ControllerLink::OnMessage(const ControllerMessage& message) {
+  bool connected = false;
+  {
+    absl::MutexLock lock(&mu_);
+    last_heard_ = options_.clock->Now();
+    connected = status_.connected;
+  }
+  if (message.has_welcome() == connected) {
+    return Error(Reason::kBadMessage,
+                 "the controller broke the protocol: Welcome comes first, and once");
+  }
+  switch (message.message_case()) {
+    case ControllerMessage::kWelcome:
+      return OnWelcome(message.welcome());
+    case ControllerMessage::kDelta:
+      return options_.delegate->OnDelta(message.delta());
+    case ControllerMessage::kHeartbeatAck:
+    // A newer controller may say what this agent does not know.
+    case ControllerMessage::MESSAGE_NOT_SET:
+      return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+void ControllerLink::RunSession(const std::string& address) {
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = options_.channel(address);
+  if (!channel.ok()) return SetLastError(address, channel.status());
+  auto session = std::make_shared<Session>(this, *std::move(channel));
+  {
+    absl::MutexLock lock(&mu_);
+    if (stopping_) return;
+    // Hello says it all; what changes from here on is told after Welcome, at worst twice.
+    grants_.clear();
+    inventory_.reset();
+    heartbeat_due_ = false;
+    heartbeat_sequence_ = 0;
+    status_.connected = false;
+    last_heard_ = options_.clock->Now();
+    session_ = session;
+  }
+  session->Start(options_.delegate->MakeHello());
+  bool done = false;
+  while (!done) {
+    const auto ended = [&session] { return session->done(); };
+    bool cancel = false;
+    {
+      absl::MutexLock lock(&mu_);
+      const absl::Time next = options_.clock->Now() + heartbeat_interval_;
+      done = options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&ended), next);
+      const absl::Duration silence = options_.clock->Now() - last_heard_;
+      cancel = stopping_ || silence > std::max(options_.silence_max, 4 * heartbeat_interval_);
+      heartbeat_due_ = status_.connected;
+    }
+    if (cancel) session->Cancel();
+    if (!done) session->Pump();
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    session_.reset();
+    status_.connected = false;
+  }
+  SetLastError(address, session->result());
+}
+
+void ControllerLink::SetLastError(const std::string& address, const absl::Status& status) {
+  absl::MutexLock lock(&mu_);
+  status_.last_error = absl::StrCat(address, ": ", status.message());
+}
+
+void ControllerLink::Run() {
+  absl::Duration backoff = options_.backoff_min;
+  for (size_t turn = 0;; ++turn) {
+    const int64_t sessions = status().sessions;
+    RunSession(options_.addresses[turn % options_.addresses.size()]);
+    backoff = status().sessions > sessions ? options_.backoff_min
+                                           : std::min(2 * backoff, options_.backoff_max);
+    absl::MutexLock lock(&mu_);
+    options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&stopping_),
+                                      options_.clock->Now() + backoff);
+    if (stopping_) return;
+  }
+}
+
+}  // namespace berth

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BERTH_AGENT_LINK_CONTROLLER_LINK_H_
+#define BERTH_AGENT_LINK_CONTROLLER_LINK_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "berth/agent/v1/agent_link.pb.h"
+#include "lib/base/clock.h"
+
+namespace grpc {
+class Channel;
+}  // namespace grpc
+
+namespace berth {
+
+// What the link is for. Called from the link's and from gRPC's threads, one call at a time; must
+// not wait for the kernel.
+class LinkDelegate {
+ public:
+  virtual ~LinkDelegate() = default;
+  // Who this agent is and all that it holds, at this moment.
+  virtual agent::v1::Hello MakeHello() = 0;
+  // An error (FENCED) ends the session; the link dials again later.
+  virtual absl::Status OnWelcome(const agent::v1::Welcome& welcome) = 0;
+  virtual absl::Status OnDelta(const agent::v1::DesiredDelta& delta) = 0;
+};
+
+// Keeps one session with a controller, for ever: dials the addresses in turn, says Hello, takes
+// Welcome, then passes changes both ways; whatever ends a session, the next one starts from the
+// beginning. What is to be told waits here, bounded: the last status of each grant, the last
+// inventory. Thread-safe.
+class ControllerLink {
+ public:
+  using ChannelFactory =
+      std::function<absl::StatusOr<std::shared_ptr<grpc::Channel>>(const std::string& address)>;
+
+  struct Options {
+    std::vector<std::string> addresses;  // at least one
+    ChannelFactory channel;
+    LinkDelegate* delegate = nullptr;  // outlives the link
+    Clock* clock = nullptr;            // outlives the link
+    absl::Duration backoff_min = absl::Milliseconds(100);
+    absl::Duration backoff_max = absl::Seconds(5);
+    // Silence after which a session is given up.
+    absl::Duration silence_max = absl::Seconds(10);
+  };
+
+  explicit ControllerLink(Options options);
+  ~ControllerLink();  // Stop()
+  ControllerLink(const ControllerLink&) = delete;
+  ControllerLink& operator=(const ControllerLink&) = delete;
+
+  void Start();
+  // Ends the session and joins. Idempotent.
+  void Stop();
+
+  void TellGrant(const agent::v1::GrantStatus& status);
+  void TellInventory(const agent::v1::Inventory& inventory);
+
+  struct Status {
+    bool connected = false;  // Welcome was taken
+    std::string last_error;  // of the last session that ended by itself
+    int64_t sessions = 0;    // that got as far as Welcome
+  };
+  Status status() const;
+
+ private:
+  class Session;
+  friend class Session;
+
+  void Run();
+  void RunSession(const std::string& address);
+  void SetLastError(const std::string& address, const absl::Status& status);
+  // The next message worth sending, or nothing.
+  std::optional<agent::v1::AgentMessage> NextMessage();
+  absl::Status OnMessage(const agent::v1::ControllerMessage& message);
+  absl::Status OnWelcome(const agent::v1::Welcome& welcome);
+
+  const Options options_;
+
+  mutable absl::Mutex mu_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::map<std::string, agent::v1::GrantStatus> grants_ ABSL_GUARDED_BY(mu_);
+  std::optional<agent::v1::Inventory> inventory_ ABSL_GUARDED_BY(mu_);
+  bool heartbeat_due_ ABSL_GUARDED_BY(mu_) = false;
+  int64_t heartbeat_sequence_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::Duration heartbeat_interval_ ABSL_GUARDED_BY(mu_) = absl::Seconds(1);
+  absl::Time last_heard_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<Session> session_ ABSL_GUARDED_BY(mu_);
+  Status status_ ABSL_GUARDED_BY(mu_);
+  std::thread thread_;
+};
+
+}  // namespace berth
+
+#endif  // BERTH_AGENT_LINK_CONTROLLER_LINK_H_
