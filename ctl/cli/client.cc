@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/cli/client.h"
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "berth/v1/assignment_service.grpc.pb.h"
+#include "berth/v1/capacity_service.grpc.pb.h"
+#include "berth/v1/host_service.grpc.pb.h"
+#include "lib/base/status.h"
+#include "lib/rpc/channel.h"
+#include "lib/rpc/error.h"
+#include "lib/rpc/request.h"
+
+namespace berth::cli {
+namespace {
+
+constexpr int kMaxRounds = 3;
+
+// gRPC reports the cause of a failed connection as prose only.
+std::string CauseOf(const std::string& grpc_message) {
+  constexpr std::pair<const char*, const char*> kCauses[] = {
+      {"Connection refused", ": connection refused"},
+      {"DNS resolution failed", ": the name does not resolve"},
+      {"No such file or directory", ": there is no such socket"},
+      {"Permission denied", ": permission denied"},
+      {"No route to host", ": no route to host"},
+      {"Network is unreachable", ": the network is unreachable"},
+      {"Ssl handshake failed", ": the TLS handshake failed; are both sides using TLS, and its CA?"},
+      {"SSL_ERROR", ": the TLS handshake failed; are both sides using TLS, and its CA?"},
+      {"Connection reset", ": the connection was closed; does it expect TLS?"},
+      {"Socket closed", ": the connection was closed"},
+      {"Timeout", ": no answer to the connection attempt"},
+  };
+  for (const auto& [fragment, cause] : kCauses) {
+    if (absl::StrContains(grpc_message, fragment)) return cause;
+  }
+  return "";
+}
+
+// Servers of Berth's say what is wrong; gRPC itself sends no details.
+bool IsFromServer(const grpc::Status& status) { return !status.error_details().empty(); }
+
+}  // namespace
+
+struct Client::Endpoint {
+  std::string address;
+  std::unique_ptr<v1::AssignmentService::Stub> assignments;
+  std::unique_ptr<v1::HostService::Stub> hosts;
+  std::unique_ptr<v1::CapacityService::Stub> capacity;
+
+  absl::Status Failure(const grpc::Status& status, absl::Duration elapsed) const {
+    if (IsFromServer(status)) return FromGrpcStatus(status);
+    const ErrorMetadata metadata = {{"server", address}};
+    switch (status.error_code()) {
+      case grpc::StatusCode::UNAVAILABLE:
+        return Error(Reason::kUnavailable,
+                     absl::StrCat("cannot reach the controller at ", address,
+                                  CauseOf(status.error_message())),
+                     metadata);
+      case grpc::StatusCode::DEADLINE_EXCEEDED:
+        return Error(
+            Reason::kDeadlineExceeded,
+            absl::StrCat("no answer from the controller at ", address, " within ",
+                         absl::FormatDuration(absl::Trunc(elapsed, absl::Milliseconds(100)))),
+            metadata);
+      case grpc::StatusCode::UNIMPLEMENTED:
+        return Error(Reason::kUnsupported,
+                     absl::StrCat("the server at ", address, " does not offer this call"),
+                     metadata);
+      default:
+        return Annotate(FromGrpcStatus(status), absl::StrCat("the server at ", address));
+    }
+  }
+};
+
+Client::Client(ClientOptions options) : options_(std::move(options)) {}
+Client::~Client() = default;
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Make(ClientOptions options) {
+  std::unique_ptr<Client> client(new Client(std::move(options)));
+  for (const std::string& address : client->options_.addresses) {
+    BERTH_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel,
+                           MakeChannel({.address = address, .tls = client->options_.tls}));
+    auto endpoint = std::make_unique<Endpoint>();
+    endpoint->address = address;
+    endpoint->assignments = v1::AssignmentService::NewStub(channel);
+    endpoint->hosts = v1::HostService::NewStub(channel);
+    endpoint->capacity = v1::CapacityService::NewStub(channel);
+    client->endpoints_.push_back(std::move(endpoint));
+  }
+  return client;
+}
+
+const std::string& Client::address() const { return endpoints_[current_]->address; }
+
+void Client::Pause(absl::Duration duration) {
+  const absl::Time until = std::min(options_.clock->Now() + duration, options_.deadline);
+  absl::Mutex mu;
+  absl::MutexLock lock(&mu);
+  const bool never = false;
+  options_.clock->AwaitWithDeadline(&mu, absl::Condition(&never), until);
+}
+
+absl::Duration Client::CallTimeout() const {
+  return std::min(options_.deadline - options_.clock->Now(), kMaxCall);
+}
+
+template <typename Response, typename Stub, typename Method, typename Request>
+absl::StatusOr<Response> Client::Call(const char* name, std::unique_ptr<Stub> Endpoint::*stub,
+                                      Method method, const Request& request) {
+  absl::Duration backoff = options_.first_backoff;
+  for (int round = 1;; ++round, backoff *= 2) {
+    absl::Status last;
+    for (size_t i = 0; i < endpoints_.size(); ++i) {
+      const Endpoint& endpoint = *endpoints_[current_];
+      grpc::ClientContext context;
+      SetDeadline(context, CallTimeout());
+      Response response;
+      const absl::Time start = options_.clock->Now();
+      const grpc::Status status = ((*(endpoint.*stub)).*method)(&context, request, &response);
+      const absl::Duration elapsed = options_.clock->Now() - start;
+      if (options_.trace != nullptr) {
+        *options_.trace << "rpc " << name << " " << endpoint.address << " "
+                        << absl::FormatDuration(absl::Trunc(elapsed, absl::Microseconds(1))) << " "
+                        << (status.ok() ? "OK" : status.error_message()) << std::endl;
+      }
+      if (status.ok()) return response;
+      last = endpoint.Failure(status, elapsed);
+      if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return last;
+      current_ = (current_ + 1) % endpoints_.size();
+    }
+    if (round == kMaxRounds || options_.clock->Now() + backoff >= options_.deadline) {
+      if (endpoints_.size() == 1) return last;
+      return Annotate(last, absl::StrCat("none of ", absl::StrJoin(options_.addresses, ", "),
+                                         " answers; the last"));
+    }
+    Pause(backoff);
+  }
+}
+
+template <typename Response, typename Stub, typename Method, typename Request>
+absl::Status Client::Stream(const char* name, std::unique_ptr<Stub> Endpoint::*stub, Method method,
+                            const Request& request, const OnMessage<Response>& on_message) {
+  const Endpoint& endpoint = *endpoints_[current_];
+  grpc::ClientContext context;
+  // A watch may last for ever, if the user says so.
+  if (options_.deadline != absl::InfiniteFuture()) {
+    SetDeadline(context, options_.deadline - options_.clock->Now());
+  }
+  const absl::Time start = options_.clock->Now();
+  if (options_.trace != nullptr) {
+    *options_.trace << "rpc " << name << " " << endpoint.address << " opened" << std::endl;
+  }
+  const auto reader = ((*(endpoint.*stub)).*method)(&context, request);
+  Response response;
+  bool stopped = false;
+  while (!stopped && reader->Read(&response)) stopped = on_message(response) == Next::kStop;
+  if (stopped) context.TryCancel();
+  const grpc::Status status = reader->Finish();
+  if (options_.trace != nullptr) {
+    *options_.trace << "rpc " << name << " " << endpoint.address << " closed "
+                    << (stopped       ? "by us"
+                        : status.ok() ? "OK"
+                                      : status.error_message())
+                    << std::endl;
+  }
+  if (stopped || status.ok()) return absl::OkStatus();
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+    current_ = (current_ + 1) % endpoints_.size();
+  }
+  return endpoint.Failure(status, options_.clock->Now() - start);
+}
+
+// All methods of a service are forwarded in the same way.
+#define BERTH_CLI_CALL(Service, stub, Method, Response)                                       \
+  absl::StatusOr<v1::Response> Client::Method(const v1::Method##Request& request) {           \
+    return Call<v1::Response>(#Method, &Endpoint::stub, &v1::Service::Stub::Method, request); \
+  }
+#define BERTH_CLI_STREAM(Service, stub, Method)                                               \
+  absl::Status Client::Method(const v1::Method##Request& request,                             \
+                              const OnMessage<v1::Method##Response>& on_message) {            \
+    return Stream<v1::Method##Response>(#Method, &Endpoint::stub, &v1::Service::Stub::Method, \
+                                        request, on_message);                                 \
+  }
+
+BERTH_CLI_CALL(AssignmentService, assignments, CreateAssignment, Assignment)
+BERTH_CLI_CALL(AssignmentService, assignments, GetAssignment, Assignment)
+BERTH_CLI_CALL(AssignmentService, assignments, ListAssignments, ListAssignmentsResponse)
+BERTH_CLI_CALL(AssignmentService, assignments, DeleteAssignment, Assignment)
+BERTH_CLI_CALL(AssignmentService, assignments, RotateToken, Assignment)
+BERTH_CLI_CALL(AssignmentService, assignments, ExplainPlacement, ExplainPlacementResponse)
+BERTH_CLI_CALL(HostService, hosts, GetHost, Host)
+BERTH_CLI_CALL(HostService, hosts, ListHosts, ListHostsResponse)
+BERTH_CLI_CALL(HostService, hosts, CordonHost, Host)
+BERTH_CLI_CALL(HostService, hosts, UncordonHost, Host)
+BERTH_CLI_CALL(HostService, hosts, DrainHost, Host)
+BERTH_CLI_CALL(HostService, hosts, DeleteHost, Host)
+BERTH_CLI_CALL(CapacityService, capacity, GetCapacity, Capacity)
+BERTH_CLI_STREAM(AssignmentService, assignments, WatchAssignments)
+BERTH_CLI_STREAM(HostService, hosts, WatchHosts)
+
+#undef BERTH_CLI_CALL
+#undef BERTH_CLI_STREAM
+
+}  // namespace berth::cli

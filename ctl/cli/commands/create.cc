@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "ctl/cli/client.h"
+#include "ctl/cli/commands/documents.h"
+#include "ctl/cli/commands/flags.h"
+#include "ctl/cli/watcher.h"
+#include "lib/base/status.h"
+
+namespace berth::cli {
+namespace {
+
+enum class DryRun { kNone, kClient, kServer };
+
+struct Options {
+  std::vector<std::string> files;
+  std::string name;
+  std::string request_id;
+  DryRun dry_run = DryRun::kNone;
+  Format format = Format::kTable;
+  TokenFlags token;
+  bool wait = false;
+  std::string wait_for;
+};
+
+class Creator {
+ public:
+  Creator(const Options& options, Session& session) : options_(options), session_(session) {}
+
+  absl::Status Run() {
+    BERTH_ASSIGN_OR_RETURN(std::vector<v1::Assignment> documents,
+                           ReadAssignments(options_.files, session_));
+    BERTH_RETURN_IF_ERROR(Prepare(&documents));
+    for (v1::Assignment& document : documents) session_.Report(CreateOne(std::move(document)));
+    if (IsData(options_.format) && !created_.empty()) {
+      session_.out() << (documents.size() == 1 ? WriteMessage(*created_[0], options_.format)
+                                               : WriteMessages(created_, options_.format));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  // Everything that can be refused before anything is created.
+  absl::Status Prepare(std::vector<v1::Assignment>* documents) {
+    const bool for_one =
+        !options_.name.empty() || !options_.request_id.empty() || !options_.token.file.empty();
+    if (for_one && documents->size() > 1) {
+      return UsageError("--name, --request-id and --token-file are for a single document");
+    }
+    if (!options_.name.empty()) {
+      BERTH_ASSIGN_OR_RETURN(*documents->front().mutable_name(),
+                             FullName(AssignmentType(), options_.name));
+    }
+    if (options_.wait || !options_.wait_for.empty()) {
+      BERTH_ASSIGN_OR_RETURN(
+          goal_,
+          AssignmentType().ParseGoal(options_.wait_for.empty() ? "prepared" : options_.wait_for));
+    }
+    if (options_.dry_run == DryRun::kClient) return absl::OkStatus();
+    BERTH_ASSIGN_OR_RETURN(client_, session_.client());
+    if (!options_.token.file.empty() && options_.dry_run == DryRun::kNone) {
+      BERTH_ASSIGN_OR_RETURN(ReplaceFile file, ReplaceFile::Open(options_.token.file));
+      token_file_.emplace(std::move(file));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CreateOne(v1::Assignment document) {
+    if (options_.dry_run == DryRun::kClient) return Print(std::move(document), "(client dry run)");
+    v1::CreateAssignmentRequest request;
+    request.set_assignment_id(Id(document.name()));
+    request.set_request_id(RequestIdOr(options_.request_id));
+    request.set_validate_only(options_.dry_run == DryRun::kServer);
+    *request.mutable_assignment() = std::move(document);
+    auto created = client_->CreateAssignment(request);
+    if (!created.ok()) {
+      return request.assignment_id().empty()
+                 ? created.status()
+                 : Annotate(created.status(), absl::StrCat("assignment/", request.assignment_id()));
+    }
+    if (options_.dry_run == DryRun::kServer) return Print(*std::move(created), "(server dry run)");
+    const std::string name = created->name();
+    const std::string token = created->attach_token();
+    absl::Status saved = absl::OkStatus();
+    if (token_file_.has_value()) saved = token_file_->Commit(token + "\n");
+    BERTH_RETURN_IF_ERROR(Print(*std::move(created), ""));
+    BERTH_RETURN_IF_ERROR(saved);
+    return goal_.has_value() ? Wait(name, token) : absl::OkStatus();
+  }
+
+  absl::Status Print(v1::Assignment assignment, std::string_view remark) {
+    if (IsData(options_.format)) {
+      created_.push_back(std::make_shared<v1::Assignment>(std::move(assignment)));
+    } else if (options_.format == Format::kName) {
+      session_.out() << assignment.name() << std::endl;
+    } else {
+      session_.out() << "assignment/" << CellOr(Id(assignment.name()), "<unnamed>") << " created"
+                     << (remark.empty() ? "" : " ") << remark << std::endl;
+      if (options_.token.show) session_.out() << "token " << assignment.attach_token() << std::endl;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Wait(const std::string& name, const std::string& token) {
+    const Target target = {.type = &AssignmentType(), .name = name};
+    BERTH_RETURN_IF_ERROR(WaitFor(*client_, target, *goal_, session_.err()));
+    if (options_.format == Format::kTable) {
+      session_.out() << target.Label() << " " << goal_->text << std::endl;
+    }
+    if (!IsData(options_.format) || goal_->deleted) return absl::OkStatus();
+    // What it is now that the wait is over; only the answer to the creation had the token.
+    v1::GetAssignmentRequest request;
+    request.set_name(name);
+    BERTH_ASSIGN_OR_RETURN(v1::Assignment now, client_->GetAssignment(request));
+    now.set_attach_token(token);
+    created_.back() = std::make_shared<v1::Assignment>(std::move(now));
+    return absl::OkStatus();
+  }
+
+  const Options& options_;
+  Session& session_;
+  Client* client_ = nullptr;
+  std::optional<Goal> goal_;
+  std::optional<ReplaceFile> token_file_;
+  std::vector<MessagePtr> created_;
+};
+
+absl::Status RunCreate(const Options& options, Session& session) {
+  return Creator(options, session).Run();
+}
+
+}  // namespace
+
+void AddCreate(CLI::App& app, Run* run) {
+  auto [command, options] = AddCommand(app, "create", "Create assignments", run, &RunCreate);
+  AddFiles(command, &options->files);
+  command->add_option("--name", options->name, "Name it so, whatever the file says")
+      ->type_name("NAME");
+  AddRequestId(command, &options->request_id);
+  command->add_option("--dry-run", options->dry_run, "Only check: the file, or also the placement")
+      ->transform(
+          CLI::CheckedTransformer(std::map<std::string, DryRun>{{"none", DryRun::kNone},
+                                                                {"client", DryRun::kClient},
+                                                                {"server", DryRun::kServer}})
+              .description(""))
+      ->type_name("none|client|server");
+  AddOutput(command, Formats::kDataAndName, &options->format);
+  AddTokenFlags(command, &options->token);
+  command->add_flag("--wait", options->wait, "Wait until a VMM can attach");
+  command->add_option("--wait-for", options->wait_for, "Wait as `wait --for` does")
+      ->type_name("STATE");
+}
+
+}  // namespace berth::cli

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/cli/printer/host.h"
+
+#include <map>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "ctl/cli/printer/text.h"
+
+namespace berth::cli {
+namespace {
+
+using v1::Host;
+
+// A host without NUMA says -1.
+std::string NumaNode(int32_t node) { return node < 0 ? kNone : absl::StrCat(node); }
+
+std::string DeviceStatus(const v1::Device& device) {
+  if (!device.assignment().empty()) return device.assignment();
+  if (device.assignable()) return "free";
+  return absl::StrCat("unassignable: ", device.unassignable_reason());
+}
+
+TableRow UnitRow(const v1::Unit& unit) {
+  return {Cell(unit.id()),
+          EnumName(v1::Unit::Profile_Name, unit.profile()),
+          Ratio(unit.vintfs() - unit.vintfs_in_use(), unit.vintfs()),
+          EnumName(v1::Unit::VintfSource_Name, unit.vintf_source()),
+          absl::StrCat(unit.vcmdqs_per_vintf()),
+          absl::StrCat(unit.sids_per_vintf()),
+          NumaNode(unit.numa_node())};
+}
+
+void WriteDevices(const Host& host, TextWriter* writer) {
+  std::vector<TableRow> rows;
+  for (const v1::Device& device : host.devices()) {
+    rows.push_back({Cell(device.address()), Cell(device.class_()), Cell(device.unit()),
+                    absl::StrCat(device.iommu_group()), TextCell(DeviceStatus(device))});
+  }
+  writer->Rows("Devices", {"ADDRESS", "CLASS", "UNIT", "GROUP", "STATUS"}, rows);
+}
+
+void WriteTaints(const Host& host, TextWriter* writer) {
+  std::vector<std::string> taints;
+  for (const v1::Taint& taint : host.taints()) taints.push_back(Text(taint));
+  for (const v1::Unit& unit : host.units()) {
+    for (const v1::Taint& taint : unit.taints()) {
+      taints.push_back(absl::StrCat("unit ", unit.id(), ": ", Text(taint)));
+    }
+  }
+  writer->List("Taints", taints);
+}
+
+void WriteHugePages(const Host& host, TextWriter* writer) {
+  std::vector<TableRow> rows;
+  for (const v1::HugePages& pages : host.huge_pages()) {
+    rows.push_back(
+        {absl::StrCat(pages.page_size() >> 10, "KiB"), Ratio(pages.free(), pages.total())});
+  }
+  writer->Rows("Huge pages", {"SIZE", "FREE"}, rows);
+}
+
+}  // namespace
+
+std::string HostState(const Host& host) {
+  return absl::StrCat(EnumName(Host::State_Name, host.state()), host.draining()   ? ",DRAINING"
+                                                                : host.cordoned() ? ",CORDONED"
+                                                                                  : "");
+}
+
+TableRow HostHeader(Width width) {
+  if (width == Width::kNormal) {
+    return {"NAME", "STATE", "DEVICES", "VINTFS", "UNITS", "VERSION", "AGE"};
+  }
+  return {"NAME",        "STATE",     "DEVICES", "VINTFS", "UNITS", "VERSION",
+          "INCARNATION", "HEARTBEAT", "LABELS",  "UID",    "AGE"};
+}
+
+TableRow HostRow(const Host& host, Width width, absl::Time now) {
+  int64_t vintfs = 0;
+  int64_t in_use = 0;
+  for (const v1::Unit& unit : host.units()) {
+    vintfs += unit.vintfs();
+    in_use += unit.vintfs_in_use();
+  }
+  TableRow row = {Cell(Id(host.name())),
+                  HostState(host),
+                  Ratio(host.free_device_count(), host.device_count()),
+                  Ratio(vintfs - in_use, vintfs),
+                  absl::StrCat(host.units_size()),
+                  CellOr(host.agent_version(), kUnknown)};
+  if (width == Width::kWide) {
+    row.push_back(absl::StrCat(host.incarnation()));
+    row.push_back(AgeOf(host.last_heartbeat_time(), now));
+    row.push_back(Cell(JoinLabels(host.labels())));
+    row.push_back(Cell(host.uid()));
+  }
+  row.push_back(AgeOf(host.create_time(), now));
+  return row;
+}
+
+std::string DescribeHost(const Host& host, absl::Time now) {
+  TextWriter writer;
+  writer.Line("Name", Id(host.name()));
+  writer.LineIfSet("Display name", host.display_name());
+  writer.Line("UID", host.uid());
+  writer.Line("Labels", JoinLabels(host.labels()));
+  WriteTaints(host, &writer);
+  writer.Line("State", HostState(host));
+  writer.Line("Heartbeat", TimeAndAge(host.last_heartbeat_time(), now));
+  writer.Line("Agent version", CellOr(host.agent_version(), kUnknown));
+  writer.Line("Incarnation", absl::StrCat(host.incarnation()));
+  writer.Line("Attach endpoint", host.attach_endpoint());
+  writer.Line("Age", AgeOf(host.create_time(), now));
+  writer.Line("Free devices", Ratio(host.free_device_count(), host.device_count()));
+  std::vector<TableRow> units;
+  for (const v1::Unit& unit : host.units()) units.push_back(UnitRow(unit));
+  writer.Rows("Units",
+              {"UNIT", "PROFILE", "VINTFS", "SOURCE", "VCMDQS/VINTF", "SIDS/VINTF", "NUMA"}, units);
+  WriteDevices(host, &writer);
+  WriteHugePages(host, &writer);
+  WriteConditions(host.conditions(), now, &writer);
+  return writer.text();
+}
+
+}  // namespace berth::cli
