@@ -36,7 +36,10 @@ class GrantsFixture : public ::testing::Test {
 
   // Before the first use of manager().
   GrantLimits& limits() { return limits_; }
-  void UseClock(Clock* clock) { clock_ = clock; }
+  FakeClock& UseFakeClock() {
+    clock_ = &fake_clock_;
+    return fake_clock_;
+  }
 
   GrantManager& manager() {
     if (manager_ == nullptr) {
@@ -109,6 +112,7 @@ class GrantsFixture : public ::testing::Test {
 
   ThreadPool pool_;
   GrantLimits limits_;
+  FakeClock fake_clock_;
   Clock* clock_ = &Clock::Real();
   absl::Mutex mu_;
   std::map<std::string, std::vector<agent::v1::GrantStatus>> reported_ ABSL_GUARDED_BY(mu_);

@@ -101,7 +101,7 @@ TEST_F(VmmStoryTest, AttachesDrivesItsQueueAndLeaves) {
   EXPECT_EQ(vmm.SetStream(0, 5, BERTH_VMM_STREAM_BYPASS).reason(), BERTH_VMM_REASON_NONE);
   Queue queue(page0_);
   queue.Enable();
-  PutCommand(0, uapi::kCmd0Opcode.Put(uapi::kCmdTlbiNhAll));
+  PutCommand(0, uapi::kCmd0Opcode.Put(uapi::kCmdTlbiNhAsid));
   PutCommand(1, uapi::kCmd0Opcode.Put(uapi::kCmdSync));
   queue.Submit(2);
   queue.AwaitCons(2);
@@ -214,8 +214,7 @@ TEST_F(VmmStoryTest, IsOrphanedWhenTheControllerDoesNotKnowIt) {
 }
 
 TEST_F(VmmStoryTest, MayComeBackWithinTheGrace) {
-  FakeClock clock;
-  UseClock(&clock);
+  FakeClock& clock = UseFakeClock();
   limits().resume_grace = absl::Seconds(5);
   PrepareGrant();
   RawVmm vmm(path());
