@@ -64,7 +64,6 @@ static bool all_zero(const unsigned char* bytes, size_t size) {
 
 /* Takes over what an error reply says. */
 static int refused(struct berth_vmm* vmm, const struct berth_vmm_reply* reply) {
-  if (reply->reason > 1u << 16) return bad_reply(vmm, "has an impossible reason");
   return bvmm_fail(vmm, (enum berth_vmm_reason)reply->reason, (int)reply->error_number, "%.*s",
                    (int)sizeof(reply->message) - 1, reply->message);
 }
@@ -88,6 +87,7 @@ static int check_reply(struct berth_vmm* vmm, const struct bvmm_packet* packet,
   }
   if (reply->reason != BERTH_VMM_REASON_NONE) {
     if (packet->fds != 0) return bad_reply(vmm, "is an error with fds");
+    if (reply->reason > INT16_MAX) return bad_reply(vmm, "has an impossible reason");
     *answered = true;
     return refused(vmm, reply);
   }
