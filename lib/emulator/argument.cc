@@ -148,10 +148,8 @@ void Argument::LoadInnerFd(unsigned long request) {  // NOLINT(google-runtime-in
   } else {
     return;
   }
-  if (fd < 0 || ::fcntl(fd, F_GETFD) < 0) {
-    flags |= kInnerFdBad;
-    return;
-  }
+  // One that is not open stays behind: EBADF where the kernel looks for it.
+  if (fd < 0 || ::fcntl(fd, F_GETFD) < 0) return;
   flags |= kInnerFd;
   inner_fd = fd;
 }

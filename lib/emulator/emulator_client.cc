@@ -241,33 +241,30 @@ int EmulatorClient::Ioctl(int fd, unsigned long request, void* arg) {  // NOLINT
   return result;
 }
 
-ssize_t EmulatorClient::ReadEvents(int fd, void* buffer, size_t size) {
-  if (::fcntl(fd, F_GETFD) < 0) return -EBADF;
-  Call call(CallOp::kReadEvents, fd);
-  call.header.out_size = static_cast<uint32_t>(std::min(size, kMaxOut));
+ssize_t EmulatorClient::Read(const Call& call, void* buffer) {
+  if (::fcntl(call.target, F_GETFD) < 0) return -EBADF;
   Answer answer;
   if (int rc = Transact(call, &answer); rc != 0) return rc;
-  if (answer.header.result == -EINVAL && IsHungUp(fd)) return -ESHUTDOWN;
+  if (answer.header.result == -EINVAL && IsHungUp(call.target)) return -ESHUTDOWN;
   const std::span<std::byte> out = answer.out();
   if (!WriteUser(reinterpret_cast<uint64_t>(buffer), out.data(), out.size())) return -EFAULT;
   return static_cast<ssize_t>(answer.header.result);
+}
+
+ssize_t EmulatorClient::ReadEvents(int fd, void* buffer, size_t size) {
+  Call call(CallOp::kReadEvents, fd);
+  call.header.out_size = static_cast<uint32_t>(std::min(size, kMaxOut));
+  return Read(call, buffer);
 }
 
 ssize_t EmulatorClient::ReadRegion(int fd, void* buffer, size_t size, uint64_t offset) {
-  if (::fcntl(fd, F_GETFD) < 0) return -EBADF;
   Call call(CallOp::kReadRegion, fd);
   call.header.offset = offset;
   call.header.out_size = static_cast<uint32_t>(std::min(size, kMaxOut));
-  Answer answer;
-  if (int rc = Transact(call, &answer); rc != 0) return rc;
-  if (answer.header.result == -EINVAL && IsHungUp(fd)) return -ESHUTDOWN;
-  const std::span<std::byte> out = answer.out();
-  if (!WriteUser(reinterpret_cast<uint64_t>(buffer), out.data(), out.size())) return -EFAULT;
-  return static_cast<ssize_t>(answer.header.result);
+  return Read(call, buffer);
 }
 
 ssize_t EmulatorClient::WriteRegion(int fd, const void* buffer, size_t size, uint64_t offset) {
-  if (::fcntl(fd, F_GETFD) < 0) return -EBADF;
   std::vector<std::byte> bytes(std::min(size, kMaxInline));
   if (ReadUser(reinterpret_cast<uint64_t>(buffer), bytes.data(), bytes.size()) != bytes.size()) {
     return -EFAULT;
@@ -275,10 +272,7 @@ ssize_t EmulatorClient::WriteRegion(int fd, const void* buffer, size_t size, uin
   Call call(CallOp::kWriteRegion, fd);
   call.header.offset = offset;
   call.in = bytes;
-  Answer answer;
-  if (int rc = Transact(call, &answer); rc != 0) return rc;
-  if (answer.header.result == -EINVAL && IsHungUp(fd)) return -ESHUTDOWN;
-  return static_cast<ssize_t>(answer.header.result);
+  return Read(call, nullptr);
 }
 
 absl::StatusOr<MappedRegion> EmulatorClient::RegionForVmm(int context, uint64_t offset,

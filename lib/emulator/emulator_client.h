@@ -44,6 +44,8 @@ class EmulatorClient : public KernelApi {
   // side's.
   int Transact(const Call& call, Answer* answer);
   int TransactOn(int channel, const Call& call, Answer* answer);
+  // A call whose out part goes to `buffer`.
+  ssize_t Read(const Call& call, void* buffer);
   absl::StatusOr<UniqueFd> Open(const Call& call, const std::string& what);
   // An idle channel, or a new one. *fresh says which. 0 or a negative errno.
   int TakeChannel(UniqueFd* channel, bool* fresh) ABSL_LOCKS_EXCLUDED(mu_);

@@ -32,16 +32,15 @@ enum class CallOp : uint32_t {
 
 // What the caller's memory looks like to copy_from_user() and copy_to_user().
 enum CallFlags : uint32_t {
-  kStructFault = 1,         // the struct could only be read up to struct_size
-  kStructTailNonZero = 2,   // a byte beyond the first kMaxStruct of the caller's struct is not zero
-  kStructTailFault = 4,     // one of those bytes could not be read
-  kStructReadOnly = 8,      // the struct cannot be written
-  kBufferReadOnly = 16,     // the buffer that a pointer in the struct names cannot be written
-  kInnerFdBad = 32,         // the fd inside the struct is no open fd of the caller
-  kInnerFd = 64,            // ... is, and comes as the last fd of the packet
-  kInInMemfd = 128,         // the in part is not in the packet but in a memfd, which comes after
-                            // the target
-  kMaySetRlimitMode = 256,  // the caller has CAP_SYS_RESOURCE
+  kStructFault = 1,        // the struct could only be read up to struct_size
+  kStructTailNonZero = 2,  // a byte beyond the first kMaxStruct of the caller's struct is not zero
+  kStructTailFault = 4,    // one of those bytes could not be read
+  kStructReadOnly = 8,     // the struct cannot be written
+  kBufferReadOnly = 16,    // the buffer that a pointer in the struct names cannot be written
+  kInnerFd = 32,    // the fd inside the struct is open in the caller and comes as the last fd
+  kInInMemfd = 64,  // the in part is not in the packet but in a memfd, which comes after
+                    // the target
+  kMaySetRlimitMode = 128,  // the caller has CAP_SYS_RESOURCE
 };
 
 struct CallHeader {

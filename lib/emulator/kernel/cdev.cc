@@ -160,7 +160,6 @@ int Cdev::GetIrqInfo(UserCall& user) {
 
 int Cdev::Reset() {
   if (function->spec.reset_method.empty()) return -EINVAL;
-  ++function->resets;
   function->config = ConfigSpace(function->spec);
   return 0;
 }

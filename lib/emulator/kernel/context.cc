@@ -48,13 +48,11 @@ void Context::Install(std::unique_ptr<Object> object) {
   slot.object = std::move(object);
 }
 
-void Context::FreeSlot(uint32_t id) {
+void Context::Release(uint32_t id) {
   slots_[id - 1].state = State::kFree;
   holes_.insert(id);
   --taken_;
 }
-
-void Context::Release(uint32_t id) { FreeSlot(id); }
 
 Object* Context::FindAny(uint32_t id) const {
   if (id == 0 || id > slots_.size()) return nullptr;
@@ -65,7 +63,7 @@ void Context::Remove(Object* object) {
   // The destructor may look other objects up, so the slot lets go of this one first.
   const uint32_t id = object->id;
   const std::unique_ptr<Object> owned = std::move(slots_[id - 1].object);
-  FreeSlot(id);
+  Release(id);
 }
 
 void Context::DestroyToTombstone(uint32_t id) {

@@ -81,7 +81,6 @@ class Context {
     State state = State::kFree;
     std::unique_ptr<Object> object;
   };
-  void FreeSlot(uint32_t id);
 
   Machine* machine_;
   std::vector<Slot> slots_;  // id - 1

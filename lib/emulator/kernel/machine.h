@@ -49,7 +49,6 @@ struct Function {
   // Where the SMMU's events of this function go: fixed when it is attached to a nested HWPT.
   Viommu* event_viommu = nullptr;
   uint64_t event_vsid = 0;
-  uint64_t resets = 0;
   std::vector<std::byte> config;  // PCI config space
 
   // The StreamID: segment and routing id, 20 bits.
