@@ -190,13 +190,14 @@ bool Grant::StepGone() {
     return false;
   }
   const bool newer = wanted.generation() > current_.generation();
-  if (!newer && wanted.intent() == current_.intent()) return false;
+  const bool news = newer || wanted.intent() != current_.intent();
   current_ = wanted;
-  if (newer && Wanted()) {
+  // What failed is not tried again as it is; what only had to be let go of is.
+  if (Wanted() && (newer || !status_.has_failure())) {
     Move(Observed::kPreparing);
     return true;
   }
-  Publish();
+  if (news) Publish();
   return false;
 }
 

@@ -115,6 +115,7 @@ class Grant : public std::enable_shared_from_this<Grant> {
   void Move(Observed to, std::optional<v1::Condition> why = std::nullopt);
   void AdoptDesired();
   [[nodiscard]] bool Wanted() const;
+  [[nodiscard]] bool Coming() const;
 
   bool Prepare();
   absl::Status Build();

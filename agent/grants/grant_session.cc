@@ -35,6 +35,7 @@ absl::StatusOr<uint64_t> Grant::Attach(std::string_view token, const Vmm& vmm, u
     return Error(Reason::kAlreadyAttached,
                  absl::StrCat("process ", session_->vmm.pid, " is attached"));
   }
+  if (observed_ != Observed::kGone) AdoptDesired();
   if (observed_ == Observed::kPrepared && Wanted()) {
     if (context_ == nullptr) return Error(Reason::kShuttingDown, "the agent is stopping");
     const uint64_t id = NewRandomId();
@@ -44,13 +45,20 @@ absl::StatusOr<uint64_t> Grant::Attach(std::string_view token, const Vmm& vmm, u
     Move(Observed::kAttached);
     return id;
   }
-  const bool coming = observed_ == Observed::kPreparing || observed_ == Observed::kRecycling;
-  if (coming && Wanted()) {
+  if (Coming()) {
     return Error(Reason::kNotReady,
                  absl::StrCat("the grant is ", std::string(ToString(observed_)), "; retry"));
   }
   return Error(Reason::kUnknownAssignment,
                absl::StrCat("the grant is ", std::string(ToString(observed_)), " on this host"));
+}
+
+// Whether a context will be ready some time, if all goes well.
+bool Grant::Coming() const {
+  absl::MutexLock lock(&mu_);
+  const bool failed = observed_ == Observed::kGone && status_.has_failure() &&
+                      desired_.generation() == current_.generation();
+  return !disclaimed_ && desired_.intent() == v1::Assignment::PLACED && !failed;
 }
 
 void Grant::ConnectionLost(uint64_t session) {

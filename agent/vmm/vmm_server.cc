@@ -218,12 +218,14 @@ std::shared_ptr<Session> VmmServer::Impl::Bind(ConnectionId connection, uint64_t
       if (watch.ok()) session->watch = *watch;
     }
   }
-  if (it == connections_.end()) return nullptr;
-  const ConnectionId before = std::exchange(session->connection, connection);
+  const bool ended = it == connections_.end();
+  const ConnectionId before =
+      std::exchange(session->connection, ended ? kNoConnection : connection);
   if (const auto old = connections_.find(before); old != connections_.end()) {
     old->second.session = nullptr;
     if (server_ != nullptr) server_->CloseConnection(before);
   }
+  if (ended) return nullptr;
   it->second.session = session;
   return session;
 }

@@ -181,6 +181,23 @@ TEST_F(VmmStoryTest, StaysChargedWhileACdevIsHeld) {
   Await("a", State::PREPARED);
 }
 
+TEST_F(VmmStoryTest, IsOrphanedWhilePinnedForLongAndThenPreparedAnew) {
+  limits().orphan_after = absl::ZeroDuration();
+  PrepareGrant();
+  RawVmm vmm(path());
+  ASSERT_EQ(vmm.Hello("a", kToken).reason(), BERTH_VMM_REASON_NONE);
+  MapPage0(vmm);
+  ASSERT_EQ(vmm.Detach().reason(), BERTH_VMM_REASON_NONE);
+  const agent::v1::GrantStatus orphaned = Await("a", State::ORPHANED);
+  EXPECT_EQ(orphaned.conditions(0).reason(), "STILL_MAPPED");
+  EXPECT_EQ(orphaned.units_size(), 1);  // charged
+  page0_.Reset();
+  Await("a", State::PREPARED);
+  EXPECT_THAT(States("a"), ElementsAre(State::PREPARING, State::PREPARED, State::ATTACHED,
+                                       State::RECYCLING, State::ORPHANED, State::SCRUBBING,
+                                       State::GONE, State::PREPARING, State::PREPARED));
+}
+
 TEST_F(VmmStoryTest, IsReleasedOnlyWhenItsVmmLeaves) {
   PrepareGrant();
   RawVmm vmm(path());
