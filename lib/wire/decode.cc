@@ -162,7 +162,8 @@ absl::Status CheckHeader(const berth_vmm_header& header, size_t size, size_t fds
 
 berth_vmm_header PeekHeader(std::span<const std::byte> bytes) {
   berth_vmm_header header = {};
-  std::memcpy(&header, bytes.data(), std::min(bytes.size(), sizeof(header)));
+  std::copy_n(bytes.begin(), std::min(bytes.size(), sizeof(header)),
+              reinterpret_cast<std::byte*>(&header));
   return header;
 }
 
