@@ -47,11 +47,6 @@ class ControllerLink::Session : public grpc::ClientBidiReactor<AgentMessage, Con
 
   void Cancel() { context_.TryCancel(); }
 
-  bool done() const {
-    absl::MutexLock lock(&mu_);
-    return done_;
-  }
-
   // Why it ended: what the delegate said, else what the controller or the network said.
   absl::Status result() const {
     absl::MutexLock lock(&mu_);
@@ -83,7 +78,6 @@ class ControllerLink::Session : public grpc::ClientBidiReactor<AgentMessage, Con
   }
 
   void OnDone(const grpc::Status& status) override {
-    ControllerLink* const link = link_;
     {
       absl::MutexLock lock(&mu_);
       if (result_.ok()) {
@@ -91,11 +85,10 @@ class ControllerLink::Session : public grpc::ClientBidiReactor<AgentMessage, Con
                               : FromGrpcStatus(status);
       }
     }
-    // The waiter looks at done_ with the link's mutex held, and may destroy this object as soon as
-    // it has seen it.
-    absl::MutexLock link_lock(&link->mu_);
-    absl::MutexLock lock(&mu_);
-    done_ = true;
+    // The last that is done with this object: the link may destroy it as soon as it has seen this.
+    ControllerLink* const link = link_;
+    absl::MutexLock lock(&link->mu_);
+    link->session_done_ = true;
   }
 
   // After the last read.
@@ -117,7 +110,6 @@ class ControllerLink::Session : public grpc::ClientBidiReactor<AgentMessage, Con
   bool welcomed_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = true;  // Hello
   bool ended_ ABSL_GUARDED_BY(mu_) = false;
-  bool done_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status result_ ABSL_GUARDED_BY(mu_);
 };
 
@@ -239,16 +231,16 @@ void ControllerLink::RunSession(const std::string& address) {
     status_.connected = false;
     last_heard_ = options_.clock->Now();
     session_ = session;
+    session_done_ = false;
   }
   session->Start(options_.delegate->MakeHello());
   bool done = false;
   while (!done) {
-    const auto ended = [&session] { return session->done(); };
     bool cancel = false;
     {
       absl::MutexLock lock(&mu_);
       const absl::Time next = options_.clock->Now() + heartbeat_interval_;
-      done = options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&ended), next);
+      done = options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&session_done_), next);
       const absl::Duration silence = options_.clock->Now() - last_heard_;
       cancel = stopping_ || silence > std::max(options_.silence_max, 4 * heartbeat_interval_);
       heartbeat_due_ = status_.connected;

@@ -88,6 +88,7 @@ class ControllerLink {
 
   const Options options_;
 
+  // Taken after a session's own mutex, never before it.
   mutable absl::Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::map<std::string, agent::v1::GrantStatus> grants_ ABSL_GUARDED_BY(mu_);
@@ -97,6 +98,7 @@ class ControllerLink {
   absl::Duration heartbeat_interval_ ABSL_GUARDED_BY(mu_) = absl::Seconds(1);
   absl::Time last_heard_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<Session> session_ ABSL_GUARDED_BY(mu_);
+  bool session_done_ ABSL_GUARDED_BY(mu_) = false;  // gRPC is done with session_
   Status status_ ABSL_GUARDED_BY(mu_);
   std::thread thread_;
 };

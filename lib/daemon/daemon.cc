@@ -13,6 +13,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "lib/base/status.h"
 #include "lib/config/config.h"
 
@@ -101,6 +102,8 @@ DaemonEnvironment ReadEnvironment(const char* const* envp) {
       if (!absl::SimpleAtoi(value, &watchdog_us)) watchdog_us = 0;
     } else if (name == "WATCHDOG_PID") {
       if (!absl::SimpleAtoi(value, &watchdog_pid)) watchdog_pid = 0;
+    } else if (name == "BERTH_DETECT_DEADLOCKS") {
+      environment.detect_deadlocks = value == "1";
     } else if (name == "JOURNAL_STREAM") {
       environment.log_format = LogFormatFor(value, STDERR_FILENO);
     }
@@ -131,6 +134,9 @@ int RunDaemon(const DaemonSpec& spec, int argc, const char* const* argv,
     case Action::kRun:
       break;
   }
+  absl::SetMutexDeadlockDetectionMode(environment.detect_deadlocks
+                                          ? absl::OnDeadlockCycle::kAbort
+                                          : absl::OnDeadlockCycle::kIgnore);
   Logger log(spec.name, *ParseLogLevel(settings->log_level), environment.log_format,
              environment.err);
   if (const absl::Status status = Run(spec, environment, *settings, log); !status.ok()) {
