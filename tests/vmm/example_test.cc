@@ -99,6 +99,16 @@ TEST_F(ExampleTest, PrintsOneJsonObject) {
   EXPECT_THAT(out.str(), HasSubstr("\"detached\":true}\n"));
 }
 
+TEST_F(ExampleTest, TellsPeopleWhatHappened) {
+  std::ostringstream out;
+  std::ostringstream err;
+  EXPECT_EQ(example::Run(options_, out, err), 0) << err.str();
+  EXPECT_THAT(out.str(), HasSubstr("attached   assignment assignment-1, session 0x5e55\n"));
+  EXPECT_THAT(out.str(), HasSubstr("device     0000:01:00.0 behind smmu3.0: vSID 0x8, translated"));
+  EXPECT_THAT(out.str(), HasSubstr("error      an illegal command stopped vCMDQ 0 of smmu3.0"));
+  EXPECT_THAT(out.str(), HasSubstr("detached   everything given back\n"));
+}
+
 TEST_F(ExampleTest, SaysWhyTheAgentRefusedIt) {
   options_.token = "wrong";
   std::ostringstream out;
