@@ -30,7 +30,7 @@ class Spinner {
   }
 
  private:
-  static constexpr unsigned kLooksPerYield = 2000;
+  static constexpr unsigned kLooksPerYield = 100;
 
   std::chrono::steady_clock::time_point deadline_;
   unsigned looks_ = 0;
