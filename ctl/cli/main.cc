@@ -17,6 +17,8 @@ std::string Variable(const char* name) {
 
 int main(int argc, char** argv) {
   berth::cli::ExitOnInterrupt();
+  // gRPC writes to stderr what berthctl says in its own words, or with -v.
+  ::setenv("GRPC_VERBOSITY", "NONE", 0);
   berth::cli::CliEnvironment environment;
   environment.variables.servers = absl::StrSplit(Variable("BERTH_SERVER"), ',', absl::SkipEmpty());
   environment.variables.context = Variable("BERTH_CONTEXT");

@@ -45,7 +45,7 @@ class ChangeWriter {
   const Format format_;
   Headers headers_;  // kNo once they are written
   bool first_ = true;
-  TableWriter table_;
+  TableWriter table_{{std::string_view("DELETE").size()}};
 };
 
 }  // namespace berth::cli

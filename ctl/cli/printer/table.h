@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -46,6 +47,9 @@ std::string AgeOf(const google::protobuf::Timestamp& time, absl::Time now);
 // is not padded.
 class TableWriter {
  public:
+  // `widths`: what is known beforehand of the first columns.
+  explicit TableWriter(std::vector<size_t> widths = {}) : widths_(std::move(widths)) {}
+
   std::string Rows(absl::Span<const TableRow> rows);
 
  private:

@@ -15,7 +15,7 @@ namespace berth::cli {
 namespace {
 
 constexpr size_t kIndent = 2;
-constexpr size_t kKeyWidth = 18;
+constexpr size_t kKeyWidth = 20;
 
 }  // namespace
 
