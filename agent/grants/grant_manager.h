@@ -28,9 +28,9 @@ class Grant;
 // grant at a time, and what comes of it is told to the status sink.
 //
 // States change along the edges of lib/base/lifecycle.h only. A grant that failed to prepare is
-// GONE with its Failure; it is tried again when it comes with a newer generation. Grants of the
-// controller's that this step of Berth does not do (HAND_OFF, CONFINED) end the same way, with
-// reason UNSUPPORTED.
+// GONE with its Failure; it is tried again when it comes with a newer generation. What this
+// version does not do (HAND_OFF, CONFINED) ends the same way, with reason UNSUPPORTED. GONE without
+// a Failure and still desired, after something pinned it for long, it is prepared anew.
 class GrantManager {
  public:
   // Told each time a status has changed, in order per grant, from pool threads. It must not block,
