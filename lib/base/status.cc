@@ -11,6 +11,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "lib/base/absl_view.h"
 
 namespace berth {
 namespace {
@@ -18,8 +19,6 @@ namespace {
 // The payload holds NUL-separated strings: the reason's name, then key, value, key, value...
 // It never leaves the process.
 constexpr char kPayload[] = "berth/error";
-
-absl::string_view Abs(std::string_view s) { return {s.data(), s.size()}; }
 
 std::vector<std::string> Fields(const absl::Status& status) {
   std::vector<std::string> fields;
@@ -48,7 +47,7 @@ void Attach(absl::Status& status, Reason reason, const ErrorMetadata& metadata) 
 }
 
 absl::Status Copy(const absl::Status& from, std::string_view message) {
-  absl::Status to(from.code(), Abs(message));
+  absl::Status to(from.code(), AbslView(message));
   from.ForEachPayload(
       [&to](absl::string_view url, const absl::Cord& value) { to.SetPayload(url, value); });
   return to;
@@ -110,7 +109,7 @@ constexpr ErrnoRow kErrnos[] = {
 }  // namespace
 
 absl::Status Error(Reason reason, std::string_view message, const ErrorMetadata& metadata) {
-  absl::Status status(ReasonCode(reason), Abs(message));
+  absl::Status status(ReasonCode(reason), AbslView(message));
   Attach(status, reason, metadata);
   return status;
 }
@@ -130,7 +129,7 @@ ErrorMetadata MetadataOf(const absl::Status& status) {
 
 absl::Status Annotate(const absl::Status& status, std::string_view context) {
   if (status.ok()) return status;
-  return Copy(status, absl::StrCat(Abs(context), ": ", status.message()));
+  return Copy(status, absl::StrCat(AbslView(context), ": ", status.message()));
 }
 
 absl::Status WithMetadata(const absl::Status& status, std::string_view key,
@@ -157,9 +156,9 @@ absl::Status ErrnoToStatus(int error, std::string_view what) {
   for (const ErrnoRow& row : kErrnos) {
     if (row.number == error) reason = row.reason;
   }
-  return Error(reason,
-               absl::StrCat(Abs(what), ": ", std::strerror(error), " (", ErrnoName(error), ")"),
-               {{"errno", ErrnoName(error)}, {"call", std::string(what)}});
+  return Error(
+      reason, absl::StrCat(AbslView(what), ": ", std::strerror(error), " (", ErrnoName(error), ")"),
+      {{"errno", ErrnoName(error)}, {"call", std::string(what)}});
 }
 
 int ErrnoOf(const absl::Status& status) {

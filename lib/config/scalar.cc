@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "lib/base/absl_view.h"
 
 namespace berth::yaml {
 namespace {
@@ -27,8 +28,6 @@ constexpr int64_t kMaxDurationSeconds = 315'576'000'000;
 constexpr int64_t kMinTimestampSeconds = -62'135'596'800;
 constexpr int64_t kMaxTimestampSeconds = 253'402'300'799;
 constexpr int32_t kNanosPerSecond = 1'000'000'000;
-
-absl::string_view Abs(std::string_view s) { return {s.data(), s.size()}; }
 
 // Isolation.Mode, HostPhase -> "MODE_", "HOST_PHASE_".
 std::string Prefix(const EnumDescriptor& type) {
@@ -71,7 +70,7 @@ std::optional<double> ParseDouble(std::string_view text) {
 
 std::optional<SecondsAndNanos> ParseDuration(std::string_view text) {
   absl::Duration duration;
-  if (!absl::ParseDuration(Abs(text), &duration) ||
+  if (!absl::ParseDuration(AbslView(text), &duration) ||
       absl::AbsDuration(duration) > absl::Seconds(kMaxDurationSeconds)) {
     return std::nullopt;
   }
@@ -83,7 +82,7 @@ std::optional<SecondsAndNanos> ParseDuration(std::string_view text) {
 std::optional<SecondsAndNanos> ParseTimestamp(std::string_view text) {
   absl::Time time;
   std::string error;
-  if (!absl::ParseTime(absl::RFC3339_full, Abs(text), &time, &error)) return std::nullopt;
+  if (!absl::ParseTime(absl::RFC3339_full, AbslView(text), &time, &error)) return std::nullopt;
   const int64_t seconds = absl::ToUnixSeconds(time);
   if (seconds < kMinTimestampSeconds || seconds > kMaxTimestampSeconds) return std::nullopt;
   return SecondsAndNanos{
@@ -93,7 +92,8 @@ std::optional<SecondsAndNanos> ParseTimestamp(std::string_view text) {
 
 std::optional<std::string> ParseBase64(std::string_view text) {
   std::string bytes;
-  if (absl::Base64Unescape(Abs(text), &bytes) || absl::WebSafeBase64Unescape(Abs(text), &bytes)) {
+  if (absl::Base64Unescape(AbslView(text), &bytes) ||
+      absl::WebSafeBase64Unescape(AbslView(text), &bytes)) {
     return bytes;
   }
   return std::nullopt;
@@ -103,8 +103,8 @@ const EnumValueDescriptor* ParseEnum(const EnumDescriptor& type, std::string_vie
   const std::string prefix = Prefix(type);
   for (int i = 0; i < type.value_count(); ++i) {
     const EnumValueDescriptor* value = type.value(i);
-    if (absl::EqualsIgnoreCase(value->name(), Abs(text)) ||
-        absl::EqualsIgnoreCase(value->name(), absl::StrCat(prefix, Abs(text)))) {
+    if (absl::EqualsIgnoreCase(value->name(), AbslView(text)) ||
+        absl::EqualsIgnoreCase(value->name(), absl::StrCat(prefix, AbslView(text)))) {
       return value;
     }
   }

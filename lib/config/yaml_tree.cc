@@ -13,13 +13,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "lib/base/absl_view.h"
 #include "lib/base/status.h"
 #include "lib/config/config.h"
 
 namespace berth::yaml {
 namespace {
-
-absl::string_view Abs(std::string_view s) { return {s.data(), s.size()}; }
 
 Position ToPosition(const YAML::Mark& mark) { return {mark.line + 1, mark.column + 1}; }
 
@@ -136,7 +135,7 @@ bool LooksTyped(const std::string& text) {
                                                 "n",  "inf", ".inf", "nan",  ".nan"};
   const size_t sign = !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;
   for (const std::string_view word : kWords) {
-    if (absl::EqualsIgnoreCase(text.substr(sign), Abs(word))) return true;
+    if (absl::EqualsIgnoreCase(text.substr(sign), AbslView(word))) return true;
   }
   // Numbers, dates, times, and YAML 1.1's sexagesimals all begin like a number.
   const size_t dot = text.size() > sign && text[sign] == '.' ? 1 : 0;
@@ -276,8 +275,8 @@ absl::Status ErrorAt(Reason reason, std::string_view source, const Position& pos
                             {"column", absl::StrCat(position.column)}};
   if (!field.empty()) metadata["field"] = std::string(field);
   return Error(reason,
-               absl::StrCat(Abs(source), ":", position.line, ":", position.column, ": ", Abs(field),
-                            field.empty() ? "" : ": ", Abs(message)),
+               absl::StrCat(AbslView(source), ":", position.line, ":", position.column, ": ",
+                            AbslView(field), field.empty() ? "" : ": ", AbslView(message)),
                metadata);
 }
 

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "lib/base/absl_view.h"
 #include "lib/base/reason.h"
 #include "lib/base/status.h"
 
@@ -34,8 +35,6 @@ constexpr LevelRow kLevels[] = {
 
 const LevelRow& Row(LogLevel level) { return kLevels[static_cast<size_t>(level)]; }
 
-absl::string_view Abs(std::string_view s) { return {s.data(), s.size()}; }
-
 bool IsControl(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
 void AppendValue(std::string_view value, std::string* line) {
@@ -45,7 +44,7 @@ void AppendValue(std::string_view value, std::string* line) {
   if (bare) {
     line->append(value);
   } else {
-    absl::StrAppend(line, "\"", absl::Utf8SafeCEscape(Abs(value)), "\"");
+    absl::StrAppend(line, "\"", absl::Utf8SafeCEscape(AbslView(value)), "\"");
   }
 }
 
@@ -63,7 +62,7 @@ std::string LogField::StatusText(const absl::Status& status) {
   if (status.ok()) return "OK";
   const Reason reason = ReasonOf(status);
   if (reason == Reason::kUnspecified) return status.ToString();
-  return absl::StrCat(Abs(ReasonName(reason)), ": ", status.message());
+  return absl::StrCat(AbslView(ReasonName(reason)), ": ", status.message());
 }
 
 Logger::Logger(std::string_view name, LogLevel level, Format format, std::ostream* out)
@@ -82,13 +81,13 @@ void Logger::Log(LogLevel level, std::string_view message, Fields fields) {
   const LevelRow& row = Row(level);
   if (!impl_->should_log(row.impl)) return;
   std::string line = format_ == Format::kJournal ? absl::StrCat("<", row.priority, ">")
-                                                 : absl::StrCat(Abs(row.name), " ");
+                                                 : absl::StrCat(AbslView(row.name), " ");
   // Messages are Berth's own words, but an error text in one may hold anything.
   absl::StrAppend(&line, std::any_of(message.begin(), message.end(), IsControl)
-                             ? absl::Utf8SafeCEscape(Abs(message))
+                             ? absl::Utf8SafeCEscape(AbslView(message))
                              : std::string(message));
   for (const LogField& field : fields) {
-    absl::StrAppend(&line, " ", Abs(field.key), "=");
+    absl::StrAppend(&line, " ", AbslView(field.key), "=");
     AppendValue(field.value, &line);
   }
   impl_->log(row.impl, spdlog::string_view_t(line.data(), line.size()));

@@ -14,9 +14,9 @@
 #include <span>
 
 #include "absl/strings/str_cat.h"
+#include "lib/base/packet.h"
 #include "lib/base/status.h"
 #include "lib/emulator/argument.h"
-#include "lib/emulator/packet.h"
 #include "lib/emulator/user_memory.h"
 
 namespace berth::emulator {

@@ -14,10 +14,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "lib/base/packet.h"
 #include "lib/base/unique_fd.h"
 #include "lib/emulator/host_spec.h"
 #include "lib/emulator/kernel/kernel.h"
-#include "lib/emulator/packet.h"
 #include "lib/emulator/protocol.h"
 
 namespace berth::emulator {

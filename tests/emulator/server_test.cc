@@ -11,7 +11,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "lib/base/status.h"
-#include "lib/emulator/packet.h"
+#include "lib/base/packet.h"
 #include "tests/emulator/emulator_fixture.h"
 
 namespace berth::emulator {
