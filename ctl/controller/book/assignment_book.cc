@@ -54,40 +54,8 @@ absl::StatusOr<std::string> ParseAssignmentName(const std::string& name) {
   return id;
 }
 
-agent::v1::DesiredGrant MakeDesiredGrant(const Assignment& assignment, const TokenMaker& tokens) {
-  agent::v1::DesiredGrant grant;
-  grant.set_assignment_uid(assignment.uid());
-  grant.set_assignment(assignment.name());
-  grant.set_generation(assignment.generation());
-  grant.set_intent(assignment.intent());
-  *grant.mutable_units() = assignment.placement().units();
-  const v1::AssignmentSpec& spec = assignment.spec();
-  grant.set_isolation(spec.isolation() == v1::AssignmentSpec::ISOLATION_UNSPECIFIED
-                          ? v1::AssignmentSpec::TRUSTED
-                          : spec.isolation());
-  grant.set_attach_mode(spec.attach_mode() == v1::AssignmentSpec::ATTACH_MODE_UNSPECIFIED
-                            ? v1::AssignmentSpec::BROKERED
-                            : spec.attach_mode());
-  if (spec.has_attach_uid()) grant.set_attach_uid(spec.attach_uid());
-  grant.set_token_hash(Sha256(tokens.Token(assignment.uid(), assignment.token_version())));
-  grant.set_memory_limit(spec.memory_limit());
-  return grant;
-}
-
 void AssignmentBook::AddToken(Assignment* assignment) const {
   assignment->set_attach_token(tokens_->Token(assignment->uid(), assignment->token_version()));
-}
-
-void AssignmentBook::TellHost(const AssignmentRecordPtr& record) const {
-  const Assignment& assignment = record->assignment();
-  if (!assignment.has_placement()) return;
-  std::shared_ptr<HostSession> session;
-  {
-    absl::MutexLock lock(&fleet_->mu);
-    const auto host = fleet_->hosts.find(HostIdOf(assignment.placement().host()));
-    if (host != fleet_->hosts.end()) session = host->second.session;
-  }
-  if (session != nullptr) session->Upsert(MakeDesiredGrant(assignment, *tokens_));
 }
 
 absl::StatusOr<std::string> AssignmentBook::NewId(
@@ -161,7 +129,7 @@ absl::StatusOr<AssignmentBook::AssignmentChange> AssignmentBook::DecideCreate(
     return change;
   }
   change.changes.assignments.emplace_back(draft.id, draft.record);
-  change.then = [this, record = draft.record] { TellHost(record); };
+  change.then = [this, record = draft.record] { tracker_->Tell(record); };
   change.undo = [this, draft]() ABSL_NO_THREAD_SAFETY_ANALYSIS { Release({draft}); };
   return change;
 }
@@ -177,7 +145,7 @@ void AssignmentBook::Create(const v1::CreateAssignmentRequest& request, const st
        .decide = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return DecideCreate(request, owner); },
        .finish =
            [this](Assignment* assignment, Revision revision) {
-             assignment->set_etag(MakeEtag(revision));
+             FinishEtag(assignment, revision);
              AddToken(assignment);
            },
        .answer = std::move(answer)});
@@ -208,7 +176,7 @@ absl::StatusOr<Decision<v1::BatchCreateAssignmentsResponse>> AssignmentBook::Dec
     change.changes.assignments.emplace_back(draft.id, draft.record);
   }
   change.then = [this, drafts] {
-    for (const Draft& draft : drafts) TellHost(draft.record);
+    for (const Draft& draft : drafts) tracker_->Tell(draft.record);
   };
   change.undo = [this, drafts]() ABSL_NO_THREAD_SAFETY_ANALYSIS { Release(drafts); };
   return change;
@@ -217,6 +185,11 @@ absl::StatusOr<Decision<v1::BatchCreateAssignmentsResponse>> AssignmentBook::Dec
 void AssignmentBook::BatchCreate(const v1::BatchCreateAssignmentsRequest& request,
                                  const std::string& owner, BatchAnswer answer) {
   using Request = v1::BatchCreateAssignmentsRequest;
+  if (!Request::Mode_IsValid(request.mode())) {
+    return answer(Error(Reason::kInvalidField,
+                        "mode: is unknown to this version; use ATOMIC or INDEPENDENT",
+                        {{"field", "mode"}}));
+  }
   const bool independent = request.mode() == Request::INDEPENDENT;
   const int limit = independent ? kMaxBatch : kMaxAtomicBatch;
   if (request.requests_size() == 0 || request.requests_size() > limit) {
@@ -236,7 +209,7 @@ void AssignmentBook::BatchCreate(const v1::BatchCreateAssignmentsRequest& reques
        .finish =
            [this](v1::BatchCreateAssignmentsResponse* response, Revision revision) {
              for (v1::BatchCreateResult& result : *response->mutable_results()) {
-               result.mutable_assignment()->set_etag(MakeEtag(revision));
+               FinishEtag(result.mutable_assignment(), revision);
                AddToken(result.mutable_assignment());
              }
            },
@@ -253,15 +226,17 @@ void AssignmentBook::IndependentBatch(const v1::BatchCreateAssignmentsRequest& r
     BatchAnswer answer;
     Clock* clock = nullptr;
   };
+  const int size = request.requests_size();
   auto gather = std::make_shared<Gather>();
   gather->answer = std::move(answer);
   gather->clock = &fleet_->clock();
   {
     absl::MutexLock lock(&gather->mu);
-    gather->missing = request.requests_size();
-    for (int i = 0; i < request.requests_size(); ++i) gather->response.add_results();
+    gather->missing = size;
+    for (int i = 0; i < size; ++i) gather->response.add_results();
   }
-  for (int i = 0; i < request.requests_size(); ++i) {
+  // `request` lives until the last answer, which may come before this loop has seen its end.
+  for (int i = 0; i < size; ++i) {
     Create(request.requests(i), owner, [gather, i](absl::StatusOr<Assignment> created) {
       absl::MutexLock lock(&gather->mu);
       v1::BatchCreateResult* result = gather->response.mutable_results(i);
@@ -297,7 +272,7 @@ AssignmentBook::AssignmentChange AssignmentBook::ReplaceRecord(const std::string
   AssignmentChange change;
   change.response = record->assignment();
   change.changes.assignments.emplace_back(id, record);
-  change.then = [this, record] { TellHost(record); };
+  change.then = [this, record] { tracker_->Tell(record); };
   return change;
 }
 
@@ -339,8 +314,7 @@ void AssignmentBook::Delete(const v1::DeleteAssignmentRequest& request, const st
                 .request = &request,
                 .request_id = request.validate_only() ? "" : request.request_id(),
                 .decide = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return DecideDelete(request); },
-                .finish = [](Assignment* assignment,
-                             Revision revision) { assignment->set_etag(MakeEtag(revision)); },
+                .finish = FinishEtag<Assignment>,
                 .answer = std::move(answer)});
 }
 
@@ -370,7 +344,7 @@ void AssignmentBook::RotateToken(const v1::RotateTokenRequest& request, const st
                 .decide = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return DecideRotate(request); },
                 .finish =
                     [this](Assignment* assignment, Revision revision) {
-                      assignment->set_etag(MakeEtag(revision));
+                      FinishEtag(assignment, revision);
                       AddToken(assignment);
                     },
                 .answer = std::move(answer)});

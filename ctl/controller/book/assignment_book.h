@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "berth/v1/assignment_service.pb.h"
 #include "ctl/controller/book/fleet.h"
+#include "ctl/controller/book/grant_tracker.h"
 #include "ctl/controller/book/mutation.h"
 #include "ctl/controller/book/token.h"
 
@@ -33,9 +34,9 @@ class AssignmentBook {
     int64_t max_assignments = 1'000'000;
   };
 
-  // Both outlive the book.
-  AssignmentBook(Fleet* fleet, const TokenMaker* tokens, Options options)
-      : fleet_(fleet), tokens_(tokens), options_(options) {}
+  // All outlive the book.
+  AssignmentBook(Fleet* fleet, GrantTracker* tracker, const TokenMaker* tokens, Options options)
+      : fleet_(fleet), tracker_(tracker), tokens_(tokens), options_(options) {}
 
   void Create(const v1::CreateAssignmentRequest& request, const std::string& owner, Answer answer);
   void BatchCreate(const v1::BatchCreateAssignmentsRequest& request, const std::string& owner,
@@ -79,17 +80,13 @@ class AssignmentBook {
   // A change to `record` of the entry `id`, of which its host is told.
   AssignmentChange ReplaceRecord(const std::string& id, AssignmentRecordPtr record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
-  void TellHost(const AssignmentRecordPtr& record) const;
   void AddToken(v1::Assignment* assignment) const;
 
   Fleet* const fleet_;
+  GrantTracker* const tracker_;
   const TokenMaker* const tokens_;
   const Options options_;
 };
-
-// What the controller wants of the host of a placed assignment.
-agent::v1::DesiredGrant MakeDesiredGrant(const v1::Assignment& assignment,
-                                         const TokenMaker& tokens);
 
 // "assignments/x" -> "x". INVALID_FIELD when it is no such name.
 absl::StatusOr<std::string> ParseAssignmentName(const std::string& name);

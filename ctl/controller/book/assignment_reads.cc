@@ -28,7 +28,7 @@ absl::StatusOr<Assignment> AssignmentBook::Get(const v1::GetAssignmentRequest& r
 
 absl::StatusOr<v1::ListAssignmentsResponse> AssignmentBook::List(
     const v1::ListAssignmentsRequest& request) {
-  BERTH_RETURN_IF_ERROR(ValidateLabels(request.label_selector(), "label_selector"));
+  BERTH_RETURN_IF_ERROR(ValidateSelector(request.label_selector()));
   if (!request.host().empty() && HostIdOf(request.host()).empty()) {
     return Error(Reason::kInvalidField,
                  absl::StrCat("host: \"", request.host().substr(0, 80), "\" is not \"hosts/...\""));
@@ -44,14 +44,15 @@ absl::StatusOr<v1::ListAssignmentsResponse> AssignmentBook::List(
   for (auto it = fleet_->assignments.upper_bound(page.after()); it != fleet_->assignments.end();
        ++it) {
     if (it->second.committed == nullptr) continue;
-    const Assignment& assignment = it->second.committed->assignment();
-    if (!request.host().empty() && assignment.placement().host() != request.host()) continue;
-    if (!MatchesLabels(request.label_selector(), assignment.labels())) continue;
-    if (!page.Take(it->first)) {
+    const Assignment& stored = it->second.committed->assignment();
+    if (!request.host().empty() && stored.placement().host() != request.host()) continue;
+    if (!MatchesLabels(request.label_selector(), stored.labels())) continue;
+    Assignment assignment = fleet_->Render(it->second);
+    if (!page.Take(it->first, assignment.ByteSizeLong())) {
       response.set_next_page_token(page.NextToken());
       break;
     }
-    *response.add_assignments() = fleet_->Render(it->second);
+    *response.add_assignments() = std::move(assignment);
   }
   return response;
 }

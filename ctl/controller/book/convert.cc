@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "lib/base/absl_view.h"
 #include "lib/base/status.h"
 
 namespace berth {
@@ -155,12 +156,38 @@ absl::StatusOr<placement::Constraint> ToConstraint(const v1::PlacementConstraint
   return to;
 }
 
-placement::Toleration ToToleration(const v1::Toleration& from) {
+absl::StatusOr<placement::Toleration> ToToleration(const v1::Toleration& from,
+                                                   const std::string& field) {
   using Effect = placement::Toleration::Effect;
-  const Effect effect = from.effect() == v1::Taint::NO_NEW  ? Effect::kNoNew
-                        : from.effect() == v1::Taint::EVICT ? Effect::kEvict
-                                                            : Effect::kAny;
-  return {.key = from.key(), .value = from.value(), .effect = effect};
+  placement::Toleration to{.key = from.key(), .value = from.value(), .effect = Effect::kAny};
+  switch (from.effect()) {
+    case v1::Taint::EFFECT_UNSPECIFIED:
+      return to;
+    case v1::Taint::NO_NEW:
+      to.effect = Effect::kNoNew;
+      return to;
+    case v1::Taint::EVICT:
+      to.effect = Effect::kEvict;
+      return to;
+    default:
+      return Invalid(absl::StrCat(field, ".effect"), "is unknown; use NO_NEW or EVICT");
+  }
+}
+
+// The engine calls the device requests of a spec devices.
+absl::Status InSpec(const absl::Status& status) {
+  if (status.ok()) return status;
+  constexpr char kEngine[] = "devices";
+  const auto translate = [&kEngine](std::string text) {
+    const bool device = text.rfind(kEngine, 0) == 0;
+    return absl::StrCat("spec.", device ? "device_requests" : "",
+                        device ? text.substr(sizeof(kEngine) - 1) : text);
+  };
+  ErrorMetadata metadata = MetadataOf(status);
+  if (const auto field = metadata.find("field"); field != metadata.end()) {
+    field->second = translate(field->second);
+  }
+  return Error(ReasonOf(status), translate(std::string(StdView(status.message()))), metadata);
 }
 
 placement::Taint ToTaint(const v1::Taint& from) {
@@ -255,8 +282,10 @@ absl::StatusOr<placement::Request> ToPlacementRequest(const v1::AssignmentSpec& 
   }
   BERTH_ASSIGN_OR_RETURN(request.host_selector,
                          ToRequirements(spec.host_selector(), "host_selector"));
-  for (const v1::Toleration& toleration : spec.tolerations()) {
-    request.tolerations.push_back(ToToleration(toleration));
+  for (int i = 0; i < spec.tolerations_size(); ++i) {
+    BERTH_ASSIGN_OR_RETURN(placement::Toleration toleration,
+                           ToToleration(spec.tolerations(i), absl::StrCat("tolerations[", i, "]")));
+    request.tolerations.push_back(std::move(toleration));
   }
   if (spec.has_huge_pages()) {
     request.huge_pages.push_back(
@@ -264,7 +293,7 @@ absl::StatusOr<placement::Request> ToPlacementRequest(const v1::AssignmentSpec& 
   }
   request.policy = spec.policy() == v1::AssignmentSpec::SPREAD ? placement::Policy::kSpread
                                                                : placement::Policy::kPack;
-  BERTH_RETURN_IF_ERROR(placement::ValidateRequest(request));
+  BERTH_RETURN_IF_ERROR(InSpec(placement::ValidateRequest(request)));
   return request;
 }
 

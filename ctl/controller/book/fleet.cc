@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "ctl/controller/book/convert.h"
+#include "lib/base/absl_view.h"
 #include "lib/base/lifecycle.h"
 #include "lib/base/status.h"
 
@@ -20,6 +21,24 @@ placement::Schedulability SchedulabilityOf(const HostEntry& entry) {
   const HostRecord& record = *entry.committed;
   return record.cordoned() || record.draining() ? placement::Schedulability::kCordoned
                                                 : placement::Schedulability::kReady;
+}
+
+Intent IntentOf(const AssignmentRecordPtr& record) {
+  return record == nullptr ? Intent::kNone : static_cast<Intent>(record->assignment().intent());
+}
+
+WatchChange ChangeOf(v1::Assignment assignment) {
+  auto resource = std::make_shared<v1::Assignment>(std::move(assignment));
+  return {.kind = WatchKind::kAssignments,
+          .name = resource->name(),
+          .deleted = false,
+          .resource = resource};
+}
+
+WatchChange ChangeOf(v1::Host host) {
+  auto resource = std::make_shared<v1::Host>(std::move(host));
+  return {
+      .kind = WatchKind::kHosts, .name = resource->name(), .deleted = false, .resource = resource};
 }
 
 }  // namespace
@@ -80,7 +99,7 @@ absl::Status Fleet::Load() {
   }
   for (const auto& [id, entry] : assignments) {
     const v1::Assignment& assignment = entry.committed->assignment();
-    if (!assignment.has_placement()) continue;
+    if (!IsCharged(static_cast<Intent>(assignment.intent()), Observed::kNone)) continue;
     const absl::Status restored = engine.Restore(
         AssignmentUid(assignment.uid()), FromProto(assignment.placement(), assignment.spec()));
     if (!restored.ok() && options_.on_broken_record) {
@@ -104,7 +123,8 @@ void Fleet::LoadRecord(Record record) {
     entry.committed = entry.latest = parsed;
     entry.revision = record.revision;
     ids_by_uid_[parsed->assignment().uid()] = record.key.id;
-    if (const std::string host = PlacedOn(parsed); !host.empty()) ++placed_[host][record.key.id];
+    CountPlaced(record.key.id, parsed, 1);
+    if (IntentOf(parsed) == Intent::kPending) pending.insert(record.key.id);
   } else if (record.key.kind == kHostKind) {
     auto parsed = std::make_shared<HostRecord>();
     if (!parsed->ParseFromString(record.payload)) return broken();
@@ -138,115 +158,154 @@ Transaction Fleet::MakeTransaction(const ChangeSet& changes, int64_t term) {
   return transaction;
 }
 
-absl::Status Fleet::Submit(ChangeSet changes, std::function<void(Revision)> done) {
+absl::Status Fleet::CheckEdges(const ChangeSet& changes) const {
+  for (const auto& [id, record] : changes.assignments) {
+    const auto entry = assignments.find(id);
+    const Intent from = entry == assignments.end() ? Intent::kNone : IntentOf(entry->second.latest);
+    const Intent to = IntentOf(record);
+    if (from == to || IsAllowed(from, to)) continue;
+    return Error(Reason::kInternal,
+                 absl::StrCat(AssignmentName(id), " cannot go from ", AbslView(ToString(from)),
+                              " to ", AbslView(ToString(to))),
+                 {{"name", AssignmentName(id)}});
+  }
+  return absl::OkStatus();
+}
+
+void Fleet::CountPlaced(const std::string& id, const AssignmentRecordPtr& record, int by) {
+  const std::string host = PlacedOn(record);
+  if (host.empty()) return;
+  std::map<std::string, int>& ids = placed_[host];
+  if ((ids[id] += by) <= 0) ids.erase(id);
+  if (ids.empty()) placed_.erase(host);
+}
+
+absl::Status Fleet::Submit(ChangeSet changes, std::function<void(Revision)> done,
+                           std::function<void(const absl::Status&)> failed) {
   if (failed_)
     return Error(Reason::kStoreFailed, "the store has failed; the controller is restarting");
+  BERTH_RETURN_IF_ERROR(CheckEdges(changes));
   auto shared = std::make_shared<ChangeSet>(std::move(changes));
-  auto committed = [this, shared, done = std::move(done)](absl::StatusOr<Revision> revision) {
+  auto committed = [this, shared, done = std::move(done),
+                    failed = std::move(failed)](absl::StatusOr<Revision> revision) {
+    bool first_failure = false;
     {
       absl::MutexLock lock(&mu);
-      if (!revision.ok()) {
-        // What was handed over may be durable or not. Nobody is told anything: the next start reads
-        // back.
-        if (std::exchange(failed_, true)) return;
-      } else {
+      if (revision.ok()) {
         Publish(*shared, *revision);
+      } else {
+        // What was handed over may be durable or not. Nobody is told that it is: the next start
+        // reads back.
+        first_failure = !std::exchange(failed_, true);
       }
     }
-    if (!revision.ok()) return options_.on_store_failed(revision.status());
-    if (done) done(*revision);
+    if (revision.ok()) {
+      if (done) done(*revision);
+      return;
+    }
+    if (first_failure && options_.on_store_failed) options_.on_store_failed(revision.status());
+    if (!failed) return;
+    failed(Error(Reason::kStoreFailed,
+                 "the store failed while this was written: it may have happened or not; repeat it "
+                 "with the same request_id, or read again",
+                 {{"outcome", "unknown"}}));
   };
   BERTH_RETURN_IF_ERROR(options_.store->Commit(
       MakeTransaction(*shared, options_.store->epoch().term), std::move(committed)));
   for (const auto& [id, record] : shared->assignments) {
     assignments[id].latest = record;
     if (record != nullptr) ids_by_uid_[record->assignment().uid()] = id;
-    if (const std::string host = PlacedOn(record); !host.empty()) ++placed_[host][id];
+    CountPlaced(id, record, 1);
   }
   for (const auto& [id, record] : shared->hosts) hosts[id].latest = record;
   return absl::OkStatus();
+}
+
+void Fleet::PublishAssignment(const std::string& id, const AssignmentRecordPtr& record,
+                              Revision revision, WatchBatch* batch) {
+  AssignmentEntry& entry = assignments[id];
+  const AssignmentRecordPtr before = std::exchange(entry.committed, record);
+  entry.revision = revision;
+  CountPlaced(id, before, -1);
+  if (IntentOf(record) == Intent::kPending) {
+    pending.insert(id);
+  } else {
+    pending.erase(id);
+  }
+  if (record != nullptr) {
+    batch->changes.push_back(ChangeOf(Render(entry)));
+    return;
+  }
+  auto gone = std::make_shared<v1::Assignment>();
+  gone->set_name(AssignmentName(id));
+  if (before != nullptr) {
+    gone->set_uid(before->assignment().uid());
+    ids_by_uid_.erase(before->assignment().uid());
+    // Charged until its end is durable, and free when anybody can know. NOT_FOUND: it was not.
+    (void)engine.Release(AssignmentUid(before->assignment().uid()));
+  }
+  batch->changes.push_back(
+      {.kind = WatchKind::kAssignments, .name = gone->name(), .deleted = true, .resource = gone});
+  if (entry.latest == nullptr) assignments.erase(id);
+}
+
+void Fleet::PublishHost(const std::string& id, const HostRecordPtr& record, Revision revision,
+                        WatchBatch* batch) {
+  HostEntry& entry = hosts[id];
+  const HostRecordPtr before = std::exchange(entry.committed, record);
+  entry.revision = revision;
+  if (record == nullptr) {
+    auto gone = std::make_shared<v1::Host>();
+    gone->set_name(HostName(id));
+    if (before != nullptr) gone->set_uid(before->uid());
+    batch->changes.push_back(
+        {.kind = WatchKind::kHosts, .name = gone->name(), .deleted = true, .resource = gone});
+    (void)engine.RemoveHost(HostId(id));
+    if (entry.latest == nullptr) hosts.erase(id);
+    return;
+  }
+  (void)UpdateEngine(id, entry);
+  batch->changes.push_back(ChangeOf(Render(id, entry, v1::FULL)));
+  const bool was_draining = before != nullptr && before->draining();
+  if (was_draining == record->draining()) return;
+  // What is there is asked to leave, or not any more. Counted as observed, because no record of
+  // theirs says so: a watch that resumes finds it.
+  ++observed_sequence_;
+  for (AssignmentEntry* there : OnHost(id)) {
+    there->observed_sequence = observed_sequence_;
+    batch->changes.push_back(ChangeOf(Render(*there)));
+  }
 }
 
 void Fleet::Publish(const ChangeSet& changes, Revision revision) {
   revision_ = revision;
   auto batch = std::make_shared<WatchBatch>();
   for (const auto& [id, record] : changes.assignments) {
-    AssignmentEntry& entry = assignments[id];
-    WatchChange change{.kind = WatchKind::kAssignments,
-                       .name = AssignmentName(id),
-                       .deleted = record == nullptr,
-                       .resource = nullptr};
-    const AssignmentRecordPtr before = std::exchange(entry.committed, record);
-    entry.revision = revision;
-    if (const std::string host = PlacedOn(before); !host.empty()) {
-      auto& ids = placed_[host];
-      if (--ids[id] <= 0) ids.erase(id);
-    }
-    if (record == nullptr) {
-      auto gone = std::make_shared<v1::Assignment>();
-      gone->set_name(change.name);
-      if (before != nullptr) {
-        gone->set_uid(before->assignment().uid());
-        ids_by_uid_.erase(before->assignment().uid());
-      }
-      change.resource = std::move(gone);
-      if (entry.latest == nullptr) assignments.erase(id);
-    } else {
-      change.resource = std::make_shared<v1::Assignment>(Render(entry));
-    }
-    batch->changes.push_back(std::move(change));
+    PublishAssignment(id, record, revision, batch.get());
   }
-  for (const auto& [id, record] : changes.hosts) {
-    HostEntry& entry = hosts[id];
-    WatchChange change{.kind = WatchKind::kHosts,
-                       .name = HostName(id),
-                       .deleted = record == nullptr,
-                       .resource = nullptr};
-    const HostRecordPtr before = std::exchange(entry.committed, record);
-    entry.revision = revision;
-    if (record == nullptr) {
-      auto gone = std::make_shared<v1::Host>();
-      gone->set_name(change.name);
-      if (before != nullptr) gone->set_uid(before->uid());
-      change.resource = std::move(gone);
-      (void)engine.RemoveHost(HostId(id));
-      if (entry.latest == nullptr) hosts.erase(id);
-    } else {
-      (void)UpdateEngine(id, entry);
-      change.resource = std::make_shared<v1::Host>(Render(id, entry, v1::FULL));
-    }
-    batch->changes.push_back(std::move(change));
-  }
+  for (const auto& [id, record] : changes.hosts) PublishHost(id, record, revision, batch.get());
   if (batch->changes.empty()) return;
+  batch->position = Position();
+  options_.hub->Publish(std::move(batch));
+}
+
+void Fleet::PublishOne(WatchChange change) {
+  auto batch = std::make_shared<WatchBatch>();
+  batch->changes.push_back(std::move(change));
   batch->position = Position();
   options_.hub->Publish(std::move(batch));
 }
 
 void Fleet::PublishObserved(AssignmentEntry* entry) {
   entry->observed_sequence = ++observed_sequence_;
-  if (entry->committed == nullptr) return;
-  auto batch = std::make_shared<WatchBatch>();
-  auto rendered = std::make_shared<v1::Assignment>(Render(*entry));
-  batch->changes.push_back({.kind = WatchKind::kAssignments,
-                            .name = rendered->name(),
-                            .deleted = false,
-                            .resource = rendered});
-  batch->position = Position();
-  options_.hub->Publish(std::move(batch));
+  if (entry->committed != nullptr) PublishOne(ChangeOf(Render(*entry)));
 }
 
 void Fleet::PublishObserved(const std::string& id, HostEntry* entry) {
   entry->observed_sequence = ++observed_sequence_;
   if (entry->committed == nullptr) return;
   (void)engine.SetHostSchedulable(HostId(id), SchedulabilityOf(*entry));
-  auto batch = std::make_shared<WatchBatch>();
-  auto rendered = std::make_shared<v1::Host>(Render(id, *entry, v1::FULL));
-  batch->changes.push_back({.kind = WatchKind::kHosts,
-                            .name = rendered->name(),
-                            .deleted = false,
-                            .resource = rendered});
-  batch->position = Position();
-  options_.hub->Publish(std::move(batch));
+  PublishOne(ChangeOf(Render(id, *entry, v1::FULL)));
 }
 
 absl::Status Fleet::UpdateEngine(const std::string& id, const HostEntry& entry) {
@@ -260,6 +319,11 @@ AssignmentEntry* Fleet::FindByUid(const std::string& uid) {
   if (id == ids_by_uid_.end()) return nullptr;
   const auto entry = assignments.find(id->second);
   return entry == assignments.end() ? nullptr : &entry->second;
+}
+
+size_t Fleet::CountOnHost(const std::string& host_id) const {
+  const auto placed = placed_.find(host_id);
+  return placed == placed_.end() ? 0 : placed->second.size();
 }
 
 std::vector<AssignmentEntry*> Fleet::OnHost(const std::string& host_id) {

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,7 +47,8 @@ using HostRecordPtr = std::shared_ptr<const internal::v1::HostRecord>;
 class HostSession {
  public:
   virtual ~HostSession() = default;
-  virtual void Welcome(agent::v1::Welcome welcome) = 0;
+  // False: the stream has ended meanwhile, and nobody will say so again.
+  [[nodiscard]] virtual bool Welcome(agent::v1::Welcome welcome) = 0;
   virtual void Upsert(agent::v1::DesiredGrant grant) = 0;
   virtual void Forget(const std::string& assignment_uid) = 0;
   // Ends the session. The only method that any thread may call.
@@ -103,11 +105,13 @@ class Fleet {
   // charged assignments are reserved in the engine. Errors: those of Store::Load().
   absl::Status Load() ABSL_LOCKS_EXCLUDED(mu);
 
-  // Hands the changes to the store. Not OK: nothing has changed and `done` is never called. OK:
-  // `latest` of each record is what was given, and when it is durable, `committed` is too, watchers
-  // are told, and `done` is called on the store's thread without the mutex, in the order of
-  // commits.
-  absl::Status Submit(ChangeSet changes, std::function<void(Revision)> done)
+  // Hands the changes to the store. Not OK: nothing has changed and no callback is called; INTERNAL
+  // when an intent changes as lib/base/lifecycle.h does not allow. OK: `latest` of each record is
+  // what was given, and when it is durable, `committed` is too, watchers are told, and `done` is
+  // called on the store's thread without the mutex, in the order of commits. When the store fails,
+  // `failed` (if any) is called instead, in the same way: nobody knows whether it happened.
+  absl::Status Submit(ChangeSet changes, std::function<void(Revision)> done,
+                      std::function<void(const absl::Status&)> failed = nullptr)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
 
   // As the API shows them. The entry must be committed.
@@ -127,6 +131,8 @@ class Fleet {
   // Committed assignments placed on a host, in order of their ids.
   std::vector<AssignmentEntry*> OnHost(const std::string& host_id)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // How many are placed there, those included whose commit is still on its way.
+  size_t CountOnHost(const std::string& host_id) const ABSL_SHARED_LOCKS_REQUIRED(mu);
 
   // Where a watch would start now.
   WatchPosition Position() const ABSL_SHARED_LOCKS_REQUIRED(mu);
@@ -140,12 +146,24 @@ class Fleet {
   // By id: the last part of the name.
   std::map<std::string, AssignmentEntry> assignments ABSL_GUARDED_BY(mu);
   std::map<std::string, HostEntry> hosts ABSL_GUARDED_BY(mu);
+  // Ids of the assignments whose committed intent is PENDING.
+  std::set<std::string> pending ABSL_GUARDED_BY(mu);
   placement::Engine engine ABSL_GUARDED_BY(mu);
   RequestTable requests ABSL_GUARDED_BY(mu);
 
  private:
   void LoadRecord(Record record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status CheckEdges(const ChangeSet& changes) const ABSL_SHARED_LOCKS_REQUIRED(mu);
   void Publish(const ChangeSet& changes, Revision revision) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void PublishAssignment(const std::string& id, const AssignmentRecordPtr& record,
+                         Revision revision, WatchBatch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void PublishHost(const std::string& id, const HostRecordPtr& record, Revision revision,
+                   WatchBatch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // Adds or removes `record` to what placed_ counts.
+  void CountPlaced(const std::string& id, const AssignmentRecordPtr& record, int by)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // Hands `rendered` to watchers as the one change of a batch.
+  void PublishOne(WatchChange change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   static Transaction MakeTransaction(const ChangeSet& changes, int64_t term);
 
   const Options options_;

@@ -8,8 +8,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "ctl/controller/book/assignment_book.h"
 #include "ctl/controller/book/convert.h"
+#include "lib/base/absl_view.h"
+#include "lib/base/lifecycle.h"
 #include "lib/base/status.h"
 
 namespace berth {
@@ -36,15 +37,51 @@ std::string Summary(const AssignmentRecord& record) {
   return text;
 }
 
+// Whether an agent that skips steps in its reports can get from one to the other within one
+// generation: GONE is the end of it.
+bool CanFollow(Observed from, Observed to) {
+  std::set<Observed> reached = {from};
+  for (size_t before = 0; before != reached.size();) {
+    before = reached.size();
+    for (const Edge<Observed>& edge : ObservedEdges()) {
+      if (edge.from != Observed::kGone && reached.count(edge.from) > 0) reached.insert(edge.to);
+    }
+  }
+  return reached.count(to) > 0;
+}
+
+// What the controller wants of the host of a placed assignment.
+agent::v1::DesiredGrant MakeDesiredGrant(const Assignment& assignment, const TokenMaker& tokens) {
+  agent::v1::DesiredGrant grant;
+  grant.set_assignment_uid(assignment.uid());
+  grant.set_assignment(assignment.name());
+  grant.set_generation(assignment.generation());
+  grant.set_intent(assignment.intent());
+  *grant.mutable_units() = assignment.placement().units();
+  const v1::AssignmentSpec& spec = assignment.spec();
+  grant.set_isolation(spec.isolation() == v1::AssignmentSpec::ISOLATION_UNSPECIFIED
+                          ? v1::AssignmentSpec::TRUSTED
+                          : spec.isolation());
+  grant.set_attach_mode(spec.attach_mode() == v1::AssignmentSpec::ATTACH_MODE_UNSPECIFIED
+                            ? v1::AssignmentSpec::BROKERED
+                            : spec.attach_mode());
+  if (spec.has_attach_uid()) grant.set_attach_uid(spec.attach_uid());
+  grant.set_token_hash(Sha256(tokens.Token(assignment.uid(), assignment.token_version())));
+  grant.set_memory_limit(spec.memory_limit());
+  return grant;
+}
+
 }  // namespace
 
 std::vector<agent::v1::DesiredGrant> GrantTracker::DesiredFor(const std::string& host_id) {
   std::vector<agent::v1::DesiredGrant> grants;
   for (const AssignmentEntry* entry : fleet_->OnHost(host_id)) {
     const Assignment& assignment = entry->committed->assignment();
-    if (assignment.intent() == Assignment::PLACED || assignment.intent() == Assignment::RELEASING) {
-      grants.push_back(MakeDesiredGrant(assignment, *tokens_));
-    }
+    const bool placed = assignment.intent() == Assignment::PLACED;
+    if (!placed && assignment.intent() != Assignment::RELEASING) continue;
+    // It failed there, and is on its way to another host.
+    if (placed && entry->report.observed() == Assignment::GONE) continue;
+    grants.push_back(MakeDesiredGrant(assignment, *tokens_));
   }
   return grants;
 }
@@ -55,21 +92,35 @@ void GrantTracker::Note(const std::string& host_id, const agent::v1::GrantStatus
       status.generation() != entry->committed->assignment().generation()) {
     return;
   }
-  if (google::protobuf::util::MessageDifferencer::Equals(entry->report, status)) return;
-  entry->report = status;
-  fleet_->PublishObserved(entry);
+  // The agent has it, and has not begun.
+  if (status.observed() == Assignment::OBSERVED_UNSPECIFIED) return;
+  const bool first = entry->report.generation() != status.generation();
+  const auto before = first ? Observed::kNone : static_cast<Observed>(entry->report.observed());
+  if (!Assignment::Observed_IsValid(status.observed()) ||
+      !CanFollow(before, static_cast<Observed>(status.observed()))) {
+    on_error_(Error(
+        Reason::kInvalidField,
+        absl::StrCat(HostName(host_id), " reports ", Assignment::Observed_Name(status.observed()),
+                     " of ", entry->committed->assignment().name(), ", which cannot follow ",
+                     AbslView(ToString(before)))));
+    return;
+  }
+  if (!google::protobuf::util::MessageDifferencer::Equals(entry->report, status)) {
+    entry->report = status;
+    fleet_->PublishObserved(entry);
+  }
   Act(entry);
 }
 
-void GrantTracker::Report(const std::string& host_id,
+void GrantTracker::Report(const std::string& host_id, const HostSession* session,
                           const std::vector<agent::v1::GrantStatus>& statuses) {
   absl::MutexLock lock(&fleet_->mu);
+  if (SessionOf(host_id).get() != session) return;
   for (const agent::v1::GrantStatus& status : statuses) Note(host_id, status);
 }
 
 void GrantTracker::ReportAll(const std::string& host_id,
                              const std::vector<agent::v1::GrantStatus>& statuses) {
-  absl::MutexLock lock(&fleet_->mu);
   std::set<std::string> named;
   for (const agent::v1::GrantStatus& status : statuses) {
     named.insert(status.assignment_uid());
@@ -77,7 +128,9 @@ void GrantTracker::ReportAll(const std::string& host_id,
   }
   for (AssignmentEntry* entry : fleet_->OnHost(host_id)) {
     if (named.count(entry->committed->assignment().uid()) > 0) continue;
-    if (entry->report.observed() == Assignment::OBSERVED_UNSPECIFIED) continue;
+    const Assignment::Observed observed = entry->report.observed();
+    // The end of a generation stays its end.
+    if (observed == Assignment::OBSERVED_UNSPECIFIED || observed == Assignment::GONE) continue;
     entry->report.Clear();
     fleet_->PublishObserved(entry);
   }
@@ -89,7 +142,9 @@ void GrantTracker::Act(AssignmentEntry* entry) {
     case Assignment::RELEASING:
       return EndRelease(entry);
     case Assignment::PLACED:
-      return PlaceAnew(entry);
+      // Without a failure it is on its way to a fresh context on the same host.
+      if (entry->report.has_failure()) PlaceAnew(entry);
+      return;
     default:
       return;
   }
@@ -104,8 +159,6 @@ void GrantTracker::EndRelease(AssignmentEntry* entry) {
   const absl::Status status = fleet_->Submit(std::move(changes), [this, host_id, uid](Revision) {
     {
       absl::MutexLock lock(&fleet_->mu);
-      // Charged until its end is durable.
-      (void)fleet_->engine.Release(AssignmentUid(uid));
       PlacePending();
     }
     Forget(host_id, uid);
@@ -118,7 +171,12 @@ void GrantTracker::PlaceAnew(AssignmentEntry* entry) {
   auto record = std::make_shared<AssignmentRecord>(*entry->committed);
   Assignment* assignment = record->mutable_assignment();
   record->add_failed_hosts(assignment->placement().host());
-  *record->add_failures() = entry->report.failure();
+  v1::Failure* reason = record->add_failures();
+  *reason = entry->report.failure();
+  if (reason->reason().empty()) {
+    reason->set_reason(std::string(ReasonName(Reason::kPrepareFailed)));
+    reason->set_message("the host gave it up and did not say why");
+  }
   const AssignmentUid uid(assignment->uid());
   // The agent has undone every step and says GONE: nothing is held there.
   (void)fleet_->engine.Release(uid);
@@ -131,7 +189,7 @@ void GrantTracker::PlaceAnew(AssignmentEntry* entry) {
   if (may_try && wanted.ok()) placement = fleet_->engine.Place(*wanted, excluded);
   const absl::Time now = fleet_->clock().Now();
   v1::Failure* failure = assignment->mutable_failure();
-  *failure = entry->report.failure();
+  *failure = *reason;
   failure->set_message(Summary(*record));
   failure->set_attempts(record->failures_size());
   *failure->mutable_time() = ToTimestamp(now);
@@ -145,6 +203,7 @@ void GrantTracker::PlaceAnew(AssignmentEntry* entry) {
     assignment->clear_placement();
   } else {
     assignment->set_intent(Assignment::FAILED);
+    assignment->clear_placement();
   }
   SubmitRecord(*entry, std::move(record));
 }
@@ -161,8 +220,10 @@ void GrantTracker::SubmitRecord(const AssignmentEntry& before, AssignmentRecordP
         if (!old_host.empty() && assignment.placement().host() != HostName(old_host)) {
           Forget(old_host, uid);
         }
-        if (assignment.intent() == Assignment::PLACED) Tell(record);
-        Sweep();
+        if (assignment.intent() == Assignment::PLACED) return Tell(record);
+        // What it held may do for others.
+        absl::MutexLock lock(&fleet_->mu);
+        PlacePending();
       });
   if (status.ok()) return;
   on_error_(Annotate(status, absl::StrCat("placing ", old.name(), " anew").c_str()));
@@ -175,11 +236,9 @@ void GrantTracker::SubmitRecord(const AssignmentEntry& before, AssignmentRecordP
 
 void GrantTracker::PlacePending() {
   std::vector<AssignmentEntry*> waiting;
-  for (auto& [id, entry] : fleet_->assignments) {
-    if (entry.committed != nullptr && !IsChanging(entry) &&
-        entry.committed->assignment().intent() == Assignment::PENDING) {
-      waiting.push_back(&entry);
-    }
+  for (const std::string& id : fleet_->pending) {
+    AssignmentEntry& entry = fleet_->assignments.at(id);
+    if (!IsChanging(entry)) waiting.push_back(&entry);
   }
   std::stable_sort(waiting.begin(), waiting.end(),
                    [](const AssignmentEntry* a, const AssignmentEntry* b) {
@@ -189,8 +248,14 @@ void GrantTracker::PlacePending() {
                        return x.spec().priority() > y.spec().priority();
                      return FromTimestamp(x.create_time()) < FromTimestamp(y.create_time());
                    });
+  // What did not fit does not fit a moment later, so that of many that ask for the same one is
+  // tried.
+  std::set<std::string> hopeless;
   for (AssignmentEntry* entry : waiting) {
     const Assignment& now_waiting = entry->committed->assignment();
+    std::string asked = now_waiting.spec().SerializeAsString();
+    for (const std::string& host : entry->committed->failed_hosts()) absl::StrAppend(&asked, host);
+    if (hopeless.count(asked) > 0) continue;
     absl::StatusOr<placement::Request> wanted = ToPlacementRequest(now_waiting.spec(), 0);
     placement::ExcludedHosts excluded;
     for (const std::string& host : entry->committed->failed_hosts()) {
@@ -200,6 +265,7 @@ void GrantTracker::PlacePending() {
     absl::StatusOr<placement::Placement> placement = fleet_->engine.Place(*wanted, excluded);
     if (!placement.ok() ||
         !fleet_->engine.Reserve(AssignmentUid(now_waiting.uid()), *placement).ok()) {
+      hopeless.insert(std::move(asked));
       continue;
     }
     auto record = std::make_shared<AssignmentRecord>(*entry->committed);
@@ -222,22 +288,29 @@ void GrantTracker::Sweep() {
   }
 }
 
+std::shared_ptr<HostSession> GrantTracker::SessionOf(const std::string& host_id) {
+  const auto host = fleet_->hosts.find(host_id);
+  return host == fleet_->hosts.end() ? nullptr : host->second.session;
+}
+
 void GrantTracker::Tell(const AssignmentRecordPtr& record) {
+  const Assignment& assignment = record->assignment();
+  if (!assignment.has_placement()) return;
   std::shared_ptr<HostSession> session;
   {
     absl::MutexLock lock(&fleet_->mu);
-    const auto host = fleet_->hosts.find(HostIdOf(record->assignment().placement().host()));
-    if (host != fleet_->hosts.end()) session = host->second.session;
+    session = SessionOf(HostIdOf(assignment.placement().host()));
+    AssignmentEntry* const entry = fleet_->FindByUid(assignment.uid());
+    if (entry != nullptr && entry->report.generation() == assignment.generation()) Act(entry);
   }
-  if (session != nullptr) session->Upsert(MakeDesiredGrant(record->assignment(), *tokens_));
+  if (session != nullptr) session->Upsert(MakeDesiredGrant(assignment, *tokens_));
 }
 
 void GrantTracker::Forget(const std::string& host_id, const std::string& uid) {
   std::shared_ptr<HostSession> session;
   {
     absl::MutexLock lock(&fleet_->mu);
-    const auto host = fleet_->hosts.find(host_id);
-    if (host != fleet_->hosts.end()) session = host->second.session;
+    session = SessionOf(host_id);
   }
   if (session != nullptr) session->Forget(uid);
 }

@@ -25,20 +25,27 @@ class GrantTracker {
                std::function<void(const absl::Status&)> on_error)
       : fleet_(fleet), tokens_(tokens), on_error_(std::move(on_error)) {}
 
-  // News from the agent of `host_id`. What is about another generation, host or assignment than the
-  // book has is ignored: the agent was told at Welcome.
-  void Report(const std::string& host_id, const std::vector<agent::v1::GrantStatus>& statuses);
+  // News from the agent of `host_id`, over `session`; ignored when another one has taken its place.
+  // What is about another generation, host or assignment than the book has is ignored too: the
+  // agent was told at Welcome. A state that cannot follow what was reported before is refused.
+  void Report(const std::string& host_id, const HostSession* session,
+              const std::vector<agent::v1::GrantStatus>& statuses);
 
   // All that an agent holds, as it says in Hello. What it does not name it does not have.
-  void ReportAll(const std::string& host_id, const std::vector<agent::v1::GrantStatus>& statuses);
+  void ReportAll(const std::string& host_id, const std::vector<agent::v1::GrantStatus>& statuses)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
 
-  // Everything that the host is to have. Also called with the mutex held, by the registry.
+  // Everything that the host is to have.
   std::vector<agent::v1::DesiredGrant> DesiredFor(const std::string& host_id)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
 
   // Places what waits, as far as capacity goes: highest priority first, then oldest. Also ends what
   // a store that was busy left undone. Called after capacity came, and from time to time.
   void Sweep();
+
+  // After the commit of `record`, on the store's thread: tells its host, and does what a report
+  // that came meanwhile asks for.
+  void Tell(const AssignmentRecordPtr& record) ABSL_LOCKS_EXCLUDED(fleet_->mu);
 
  private:
   void Note(const std::string& host_id, const agent::v1::GrantStatus& status)
@@ -50,7 +57,8 @@ class GrantTracker {
   void PlacePending() ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   void SubmitRecord(const AssignmentEntry& before, AssignmentRecordPtr record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
-  void Tell(const AssignmentRecordPtr& record);
+  std::shared_ptr<HostSession> SessionOf(const std::string& host_id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   void Forget(const std::string& host_id, const std::string& uid);
 
   Fleet* const fleet_;

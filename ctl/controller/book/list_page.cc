@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
+#include "lib/rpc/limits.h"
 #include "lib/rpc/request.h"
 
 namespace berth {
@@ -13,6 +14,8 @@ namespace {
 
 // Neither ids nor watch tokens contain it.
 constexpr char kSeparator = '|';
+// Well below what a message may have, tokens and framing included.
+constexpr size_t kMaxPageBytes = kMaxRpcMessageBytes / 2;
 
 }  // namespace
 
@@ -35,9 +38,10 @@ absl::StatusOr<ListPage> ListPage::Start(const std::string& query, int32_t page_
   return page;
 }
 
-bool ListPage::Take(const std::string& id) {
-  if (left_ == 0) return false;
+bool ListPage::Take(const std::string& id, size_t bytes) {
+  if (left_ == 0 || (bytes_ > 0 && bytes_ + bytes > kMaxPageBytes)) return false;
   --left_;
+  bytes_ += bytes;
   last_ = id;
   return true;
 }

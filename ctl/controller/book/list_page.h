@@ -24,8 +24,9 @@ class ListPage {
   // Ids greater than this one are on this page or later ones.
   const std::string& after() const { return after_; }
   const std::string& watch_token() const { return watch_token_; }
-  // False when the page is full: `id` belongs to the next one.
-  bool Take(const std::string& id);
+  // False when the page is full, by number or because `bytes` more would not fit a message: `id`
+  // belongs to the next one. A page has one entry at least.
+  bool Take(const std::string& id, size_t bytes);
   std::string NextToken() const;
 
  private:
@@ -34,6 +35,7 @@ class ListPage {
   std::string watch_token_;
   std::string last_;
   int left_ = 0;
+  size_t bytes_ = 0;
 };
 
 using Labels = google::protobuf::Map<std::string, std::string>;

@@ -21,7 +21,8 @@ namespace berth {
 // What a mutation comes to.
 template <typename Response>
 struct Decision {
-  // Nothing to store: the answer is `response` as it is (validate_only, or it was so already).
+  // False: nothing changes, because it was asked for validation only, or is so already. The answer
+  // is `response` as it is, and remembered under its request_id.
   bool store = true;
   ChangeSet changes;
   // Without what is known only after the commit: finish() adds that.
@@ -39,9 +40,18 @@ struct MutationSpec {
   const google::protobuf::Message* request;
   std::string request_id;                                      // empty: every call is a new one
   std::function<absl::StatusOr<Decision<Response>>()> decide;  // with the mutex held
+  // Adds what follows from the commit, where the decision has not said it: etag, token.
   std::function<void(Response*, Revision)> finish;
   std::function<void(absl::StatusOr<Response>)> answer;
 };
+
+// The etag of a resource that the commit of `revision` changed. One that has an etag was not
+// changed by it, and one without a name is an empty answer.
+template <typename Resource>
+void FinishEtag(Resource* resource, Revision revision) {
+  if (resource->name().empty() || !resource->etag().empty()) return;
+  resource->set_etag(MakeEtag(revision));
+}
 
 // `answer` may be called with the mutex held when it is called at once; it must not call the fleet.
 template <typename Response>
@@ -51,11 +61,12 @@ void RunMutation(Fleet& fleet, const MutationSpec<Response>& spec) {
   std::optional<RequestTable::Key> key;
   if (!spec.request_id.empty()) {
     key = RequestTable::MakeKey(*spec.owner, spec.method, spec.request_id, *spec.request);
-    const auto replay = [answer = spec.answer,
-                         finish = spec.finish](const RequestTable::Remembered& remembered) {
+    const auto replay = [answer = spec.answer, finish = spec.finish](
+                            const absl::StatusOr<RequestTable::Remembered>& remembered) {
+      if (!remembered.ok()) return answer(remembered.status());
       Response response;
-      response.ParseFromString(remembered.response);
-      finish(&response, remembered.revision);
+      response.ParseFromString(remembered->response);
+      finish(&response, remembered->revision);
       answer(std::move(response));
     };
     absl::StatusOr<RequestTable::Turn> turn = fleet.requests.Begin(*key, now, replay);
@@ -63,15 +74,16 @@ void RunMutation(Fleet& fleet, const MutationSpec<Response>& spec) {
     if (*turn == RequestTable::Turn::kHandled) return;
   }
   const auto abandon = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    if (key.has_value()) fleet.requests.Abandon(*key);
+    // Nobody waits yet: the mutex has been held since Begin().
+    if (key.has_value()) (void)fleet.requests.Abandon(*key);
   };
 
   absl::StatusOr<Decision<Response>> change = spec.decide();
-  if (!change.ok() || !change->store) {
+  if (!change.ok()) {
     abandon();
-    return spec.answer(change.ok() ? absl::StatusOr<Response>(std::move(change->response))
-                                   : change.status());
+    return spec.answer(change.status());
   }
+  if (!change->store && !key.has_value()) return spec.answer(std::move(change->response));
   internal::v1::RequestRecord record;
   if (key.has_value()) {
     record.set_payload_hash(key->hash);
@@ -82,9 +94,10 @@ void RunMutation(Fleet& fleet, const MutationSpec<Response>& spec) {
   }
   // Every mutation sweeps a few, so that there are never many.
   constexpr size_t kSweep = 4;
-  for (std::string& id : fleet.requests.TakeExpired(now, kSweep)) {
+  const std::vector<std::string> expired = fleet.requests.Expired(now, kSweep);
+  for (const std::string& id : expired) {
     if (key.has_value() && id == key->id) continue;
-    change->changes.request_deletes.push_back({.kind = kRequestKind, .id = std::move(id)});
+    change->changes.request_deletes.push_back({.kind = kRequestKind, .id = id});
   }
   auto done = [&fleet, key, record, response = std::move(change->response),
                then = std::move(change->then), finish = spec.finish,
@@ -98,15 +111,24 @@ void RunMutation(Fleet& fleet, const MutationSpec<Response>& spec) {
     finish(&response, revision);
     answer(std::move(response));
     for (const RequestTable::Waiter& waiter : waiters) {
-      waiter({.response = record.response(), .revision = revision});
+      waiter(RequestTable::Remembered{.response = record.response(), .revision = revision});
     }
   };
-  if (absl::Status status = fleet.Submit(std::move(change->changes), std::move(done));
-      !status.ok()) {
-    abandon();
-    if (change->undo) change->undo();
-    spec.answer(status);
-  }
+  auto failed = [&fleet, key, answer = spec.answer](const absl::Status& status) {
+    std::vector<RequestTable::Waiter> waiters;
+    if (key.has_value()) {
+      absl::MutexLock failed_lock(&fleet.mu);
+      waiters = fleet.requests.Abandon(*key);
+    }
+    answer(status);
+    for (const RequestTable::Waiter& waiter : waiters) waiter(status);
+  };
+  absl::Status status =
+      fleet.Submit(std::move(change->changes), std::move(done), std::move(failed));
+  if (status.ok()) return fleet.requests.Drop(expired);
+  abandon();
+  if (change->undo) change->undo();
+  spec.answer(status);
 }
 
 }  // namespace berth

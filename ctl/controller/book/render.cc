@@ -47,6 +47,7 @@ v1::Host Fleet::Render(const std::string& id, const HostEntry& entry, v1::View v
   *host.mutable_conditions() = record.inventory().conditions();
   for (const v1::Condition& condition : entry.conditions) *host.add_conditions() = condition;
   *host.mutable_units() = record.inventory().units();
+  for (v1::Unit& unit : *host.mutable_units()) unit.clear_vintfs_in_use();
   *host.mutable_huge_pages() = record.inventory().huge_pages();
   host.set_agent_version(record.agent_version());
   host.set_incarnation(record.incarnation());
@@ -82,6 +83,7 @@ v1::Host Fleet::Render(const std::string& id, const HostEntry& entry, v1::View v
     if (view == v1::BASIC) continue;
     v1::Device* shown = host.add_devices();
     *shown = device;
+    shown->clear_assignment();
     if (holder != holders.end()) shown->set_assignment(holder->second);
   }
   host.set_free_device_count(free);

@@ -5,9 +5,12 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/message.h>
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "ctl/controller/book/token.h"
 #include "lib/base/status.h"
@@ -27,6 +30,18 @@ std::string Deterministic(const google::protobuf::Message& message) {
   return bytes;
 }
 
+// An owner is whatever its certificate says; in a record id it must be one short path element, and
+// never that of another owner.
+std::string OwnerElement(std::string_view owner) {
+  constexpr size_t kMaxPlain = 64;
+  const bool plain =
+      owner.size() <= kMaxPlain && std::all_of(owner.begin(), owner.end(), [](unsigned char c) {
+        return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_' || c == '@' || c == ':';
+      });
+  if (plain) return std::string(owner);
+  return absl::StrCat("~", absl::BytesToHexString(Sha256(owner)));
+}
+
 std::string OwnerOf(const std::string& id) { return id.substr(0, id.find('/')); }
 
 }  // namespace
@@ -39,12 +54,7 @@ RequestTable::Key RequestTable::MakeKey(std::string_view owner, std::string_view
   const auto* field = bare->GetDescriptor()->FindFieldByName("request_id");
   if (field != nullptr) bare->GetReflection()->ClearField(bare.get(), field);
   Key key;
-  // An owner is whatever its certificate says; in a record id it must be one short path element.
-  key.owner = std::string(owner);
-  for (char& c : key.owner) {
-    if (c == '/' || c <= ' ' || c > '~') c = '_';
-  }
-  if (key.owner.size() > 128) key.owner.resize(128);
+  key.owner = OwnerElement(owner);
   key.id = absl::StrCat(key.owner, "/", std::string(method), "/", std::string(request_id));
   key.hash = Sha256(Deterministic(*bare));
   return key;
@@ -63,7 +73,7 @@ absl::StatusOr<RequestTable::Turn> RequestTable::Begin(const Key& key, absl::Tim
     const int64_t age = absl::ToUnixSeconds(now) - record.create_time().seconds();
     if (age <= absl::ToInt64Seconds(kRequestRetention)) {
       if (record.payload_hash() != key.hash) return reused();
-      waiter({.response = record.response(), .revision = done->second.revision});
+      waiter(Remembered{.response = record.response(), .revision = done->second.revision});
       return Turn::kHandled;
     }
   }
@@ -72,7 +82,8 @@ absl::StatusOr<RequestTable::Turn> RequestTable::Begin(const Key& key, absl::Tim
     running->second.waiters.push_back(std::move(waiter));
     return Turn::kHandled;
   }
-  if (per_owner_[key.owner] >= kMaxRequestsPerOwner) {
+  const auto owned = per_owner_.find(key.owner);
+  if (owned != per_owner_.end() && owned->second >= kMaxRequestsPerOwner) {
     return Error(
         Reason::kOverloaded,
         absl::StrCat("more than ", kMaxRequestsPerOwner,
@@ -86,14 +97,18 @@ std::vector<RequestTable::Waiter> RequestTable::Complete(const Key& key,
                                                          internal::v1::RequestRecord record,
                                                          Revision revision) {
   Restore(key.id, std::move(record), revision);
+  return TakeWaiters(key);
+}
+
+std::vector<RequestTable::Waiter> RequestTable::Abandon(const Key& key) { return TakeWaiters(key); }
+
+std::vector<RequestTable::Waiter> RequestTable::TakeWaiters(const Key& key) {
   const auto running = in_flight_.find(key.id);
   if (running == in_flight_.end()) return {};
   std::vector<Waiter> waiters = std::move(running->second.waiters);
   in_flight_.erase(running);
   return waiters;
 }
-
-void RequestTable::Abandon(const Key& key) { in_flight_.erase(key.id); }
 
 void RequestTable::Restore(const std::string& id, internal::v1::RequestRecord record,
                            Revision revision) {
@@ -104,21 +119,29 @@ void RequestTable::Restore(const std::string& id, internal::v1::RequestRecord re
   by_age_.emplace(seconds, id);
 }
 
-std::vector<std::string> RequestTable::TakeExpired(absl::Time now, size_t limit) {
+std::vector<std::string> RequestTable::Expired(absl::Time now, size_t limit) {
   std::vector<std::string> expired;
   const int64_t oldest = absl::ToUnixSeconds(now - kRequestRetention);
-  while (expired.size() < limit && !by_age_.empty() && by_age_.begin()->first < oldest) {
-    const auto [seconds, id] = *by_age_.begin();
-    by_age_.erase(by_age_.begin());
-    const auto it = completed_.find(id);
+  for (auto it = by_age_.begin();
+       it != by_age_.end() && it->first < oldest && expired.size() < limit;) {
+    const auto found = completed_.find(it->second);
     // It may have been used anew since.
-    if (it == completed_.end() || it->second.record.create_time().seconds() != seconds) continue;
-    completed_.erase(it);
-    if (const auto owner = per_owner_.find(OwnerOf(id)); --owner->second == 0)
-      per_owner_.erase(owner);
-    expired.push_back(id);
+    if (found == completed_.end() || found->second.record.create_time().seconds() != it->first) {
+      it = by_age_.erase(it);
+      continue;
+    }
+    expired.push_back(it->second);
+    ++it;
   }
   return expired;
+}
+
+void RequestTable::Drop(const std::vector<std::string>& ids) {
+  for (const std::string& id : ids) {
+    if (completed_.erase(id) == 0) continue;
+    if (const auto owner = per_owner_.find(OwnerOf(id)); --owner->second == 0)
+      per_owner_.erase(owner);
+  }
 }
 
 }  // namespace berth

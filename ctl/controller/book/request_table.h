@@ -33,7 +33,8 @@ class RequestTable {
     std::string response;
     Revision revision = 0;
   };
-  using Waiter = std::function<void(const Remembered&)>;
+  // Given the answer, or why there will be none.
+  using Waiter = std::function<void(const absl::StatusOr<Remembered>&)>;
 
   // What a call is recognised by.
   struct Key {
@@ -55,17 +56,21 @@ class RequestTable {
   // The work is durable. Returns those who wait for the answer; call them without locks.
   std::vector<Waiter> Complete(const Key& key, internal::v1::RequestRecord record,
                                Revision revision);
-  // The work failed before anybody could wait for it: the next call with this id starts anew.
-  void Abandon(const Key& key);
+  // The work failed: the next call with this id starts anew. Returns as Complete().
+  std::vector<Waiter> Abandon(const Key& key);
 
   // A record from the store.
   void Restore(const std::string& id, internal::v1::RequestRecord record, Revision revision);
-  // Takes up to `limit` ids that are older than the retention, to be deleted from the store.
-  std::vector<std::string> TakeExpired(absl::Time now, size_t limit);
+  // Up to `limit` ids that are older than the retention: to be deleted from the store, and when
+  // that has been accepted, dropped here.
+  std::vector<std::string> Expired(absl::Time now, size_t limit);
+  void Drop(const std::vector<std::string>& ids);
 
   size_t size() const { return completed_.size(); }
 
  private:
+  std::vector<Waiter> TakeWaiters(const Key& key);
+
   struct InFlight {
     std::string hash;
     std::vector<Waiter> waiters;

@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -36,6 +37,12 @@ absl::Status CreateKey(const std::string& path) {
   if (::write(fd.get(), key.data(), key.size()) != static_cast<ssize_t>(key.size()) ||
       ::fsync(fd.get()) != 0 || ::rename(fresh.c_str(), path.c_str()) != 0) {
     return ErrnoToStatus(errno, absl::StrCat("writing ", path));
+  }
+  // Tokens are of use only as long as the key is found again: its name has to be durable too.
+  const std::string folder = std::filesystem::absolute(path).parent_path().string();
+  UniqueFd folder_fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder_fd.valid() || ::fsync(folder_fd.get()) != 0) {
+    return ErrnoToStatus(errno, absl::StrCat("syncing ", folder));
   }
   return absl::OkStatus();
 }

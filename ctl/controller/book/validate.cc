@@ -92,6 +92,15 @@ absl::Status ValidateLabels(const google::protobuf::Map<std::string, std::string
   return absl::OkStatus();
 }
 
+absl::Status ValidateSelector(const google::protobuf::Map<std::string, std::string>& selector) {
+  constexpr size_t kMaxSelector = 16;
+  if (selector.size() > kMaxSelector) {
+    return FieldError(Reason::kTooLarge, "label_selector",
+                      absl::StrCat("more than ", kMaxSelector, " entries").c_str());
+  }
+  return ValidateLabels(selector, "label_selector");
+}
+
 absl::Status ValidateAssignment(const v1::Assignment& assignment) {
   if (!assignment.has_spec()) {
     return FieldError(Reason::kMissingField, "spec", "is missing: it says what is asked for");

@@ -21,6 +21,8 @@ absl::Status ValidateAssignment(const v1::Assignment& assignment);
 // Labels of assignments and hosts. `field` is for the error.
 absl::Status ValidateLabels(const google::protobuf::Map<std::string, std::string>& labels,
                             std::string_view field);
+// The label_selector of a list.
+absl::Status ValidateSelector(const google::protobuf::Map<std::string, std::string>& selector);
 
 }  // namespace berth
 

@@ -73,7 +73,8 @@ class ControllerDaemon::Impl {
   absl::Status Start() {
     BERTH_ASSIGN_OR_RETURN(TokenMaker tokens, TokenMaker::FromFile(config_.cluster_key_file()));
     tokens_.emplace(std::move(tokens));
-    BERTH_ASSIGN_OR_RETURN(store_, OpenStore(config_));
+    BERTH_ASSIGN_OR_RETURN(store_,
+                           options_.open_store ? options_.open_store() : OpenStore(config_));
     fleet_ = std::make_unique<Fleet>(Fleet::Options{
         .store = store_.get(),
         .clock = options_.clock,
@@ -81,7 +82,7 @@ class ControllerDaemon::Impl {
         .on_store_failed =
             [this](const absl::Status& status) {
               options_.log->Error("store failed; ending, to read it back", {{"error", status}});
-              options_.on_fatal();
+              if (options_.on_fatal) options_.on_fatal();
             },
         .on_broken_record =
             [this](const RecordKey& key, const absl::Status& status) {
@@ -100,7 +101,7 @@ class ControllerDaemon::Impl {
   void BuildParts() {
     tracker_ =
         std::make_unique<GrantTracker>(fleet_.get(), &*tokens_, [this](const absl::Status& status) {
-          options_.log->Warn("will try again", {{"error", status}});
+          options_.log->Warn("grant tracker", {{"error", status}});
         });
     const auto& liveness = config_.liveness();
     registry_ = std::make_unique<HostRegistry>(
@@ -110,17 +111,20 @@ class ControllerDaemon::Impl {
                               .lost_after = FromProto(liveness.lost_after()),
                               .max_hosts = static_cast<size_t>(config_.limits().hosts())});
     book_ = std::make_unique<AssignmentBook>(
-        fleet_.get(), &*tokens_,
+        fleet_.get(), tracker_.get(), &*tokens_,
         AssignmentBook::Options{.max_assignments = config_.limits().assignments()});
     watch_executor_ = std::make_unique<SerialExecutor>(&watch_pool_, kWaitingWatches);
     watches_ = std::make_unique<WatchSource>(fleet_.get(), [this](std::function<void()> task) {
       return watch_executor_->TryAdd(std::move(task));
     });
-    link_ = std::make_unique<AgentLinkService>(AgentLinkOptions{.fleet = fleet_.get(),
-                                                                .registry = registry_.get(),
-                                                                .tracker = tracker_.get(),
-                                                                .authoriser = &link_authoriser_,
-                                                                .log = options_.log});
+    // Twice, for agents that dial again before their old stream is found dead.
+    link_ = std::make_unique<AgentLinkService>(
+        AgentLinkOptions{.fleet = fleet_.get(),
+                         .registry = registry_.get(),
+                         .tracker = tracker_.get(),
+                         .authoriser = &link_authoriser_,
+                         .log = options_.log,
+                         .max_sessions = 2 * static_cast<size_t>(config_.limits().hosts())});
     services_.push_back(MakeAssignmentService(&api_authoriser_, book_.get(), watches_.get()));
     services_.push_back(MakeHostService(&api_authoriser_, registry_.get(), watches_.get()));
     services_.push_back(MakeCapacityService(&api_authoriser_, fleet_.get()));
@@ -134,27 +138,28 @@ class ControllerDaemon::Impl {
                                                           {link_->service()}, nullptr));
     BERTH_ASSIGN_OR_RETURN(api_,
                            RpcServer::Start(ServerOptionsOf(config_.api()), services, nullptr));
-    ticker_ = std::thread([this] { RunTicker(); });
+    ticker_ = std::thread([this, started = options_.clock->Now()] { RunTicker(started); });
     options_.log->Info("serving", {{"api", api_->address()}, {"agents", link_server_->address()}});
     return absl::OkStatus();
   }
 
   // What happens by time alone.
-  void RunTicker() {
+  void RunTicker(absl::Time started) {
     const absl::Duration interval = FromProto(config_.liveness().heartbeat_interval());
-    absl::Time bookmark = options_.clock->Now() + kBookmarkInterval;
+    absl::Time now = started;
+    absl::Time bookmark = started + kBookmarkInterval;
     for (int ticks = 1;; ++ticks) {
       {
         absl::MutexLock lock(&mu_);
-        if (options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&stopping_),
-                                              options_.clock->Now() + interval)) {
+        if (options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&stopping_), now + interval)) {
           return;
         }
       }
+      now = options_.clock->Now();
       registry_->Tick();
       if (ticks % kTicksPerSweep == 0) tracker_->Sweep();
-      if (options_.clock->Now() >= bookmark) {
-        bookmark = options_.clock->Now() + kBookmarkInterval;
+      if (now >= bookmark) {
+        bookmark = now + kBookmarkInterval;
         auto batch = std::make_shared<WatchBatch>();
         absl::MutexLock lock(&fleet_->mu);
         batch->position = fleet_->Position();

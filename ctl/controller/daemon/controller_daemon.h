@@ -10,6 +10,7 @@
 #include "berth/internal/v1/controller_config.pb.h"
 #include "lib/base/clock.h"
 #include "lib/daemon/logging.h"
+#include "lib/store/store.h"
 
 namespace berth {
 
@@ -23,6 +24,8 @@ class ControllerDaemon {
     Logger* log = nullptr;                  // outlives the daemon
     // The store has failed: stop, and start anew to read it back.
     std::function<void()> on_fatal;
+    // Empty: the store that the configuration names.
+    std::function<absl::StatusOr<std::unique_ptr<Store>>()> open_store = nullptr;
   };
 
   // Loads the store and serves. Errors: those of the store, the key file and the listeners.

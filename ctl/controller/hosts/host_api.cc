@@ -8,6 +8,7 @@
 #include "ctl/controller/book/list_page.h"
 #include "ctl/controller/book/validate.h"
 #include "ctl/controller/hosts/host_registry.h"
+#include "lib/base/absl_view.h"
 #include "lib/base/status.h"
 
 namespace berth {
@@ -86,7 +87,7 @@ absl::StatusOr<v1::Host> HostRegistry::Get(const v1::GetHostRequest& request) {
 }
 
 absl::StatusOr<v1::ListHostsResponse> HostRegistry::List(const v1::ListHostsRequest& request) {
-  BERTH_RETURN_IF_ERROR(ValidateLabels(request.label_selector(), "label_selector"));
+  BERTH_RETURN_IF_ERROR(ValidateSelector(request.label_selector()));
   const std::string query =
       absl::StrCat("hosts|", request.view(), "|", LabelSelectorKey(request.label_selector()));
   absl::MutexLock lock(&fleet_->mu);
@@ -99,12 +100,13 @@ absl::StatusOr<v1::ListHostsResponse> HostRegistry::List(const v1::ListHostsRequ
     if (it->second.committed == nullptr) continue;
     const std::map<std::string, std::string> labels = EffectiveLabels(*it->second.committed);
     if (!MatchesLabels(request.label_selector(), Labels(labels.begin(), labels.end()))) continue;
-    if (!page.Take(it->first)) {
+    v1::Host host =
+        fleet_->Render(it->first, it->second, request.view() == v1::FULL ? v1::FULL : v1::BASIC);
+    if (!page.Take(it->first, host.ByteSizeLong())) {
       response.set_next_page_token(page.NextToken());
       break;
     }
-    *response.add_hosts() =
-        fleet_->Render(it->first, it->second, request.view() == v1::FULL ? v1::FULL : v1::BASIC);
+    *response.add_hosts() = std::move(host);
   }
   return response;
 }
@@ -133,18 +135,23 @@ absl::StatusOr<HostRegistry::HostChange> HostRegistry::DecideEdit(const std::str
   const auto& [id, entry] = found;
   auto record = std::make_shared<HostRecord>(*entry->latest);
   BERTH_RETURN_IF_ERROR(edit(record.get()));
+  // Its agent's labels and the users' count together.
+  if (const absl::Status valid = CheckRecord(id, *record); !valid.ok()) {
+    return Error(Reason::kInvalidField, StdView(valid.message()), {{"name", name}});
+  }
   *record->mutable_update_time() = ToTimestamp(fleet_->clock().Now());
   HostChange change;
   HostEntry next = *entry;
   next.committed = record;
   change.response = fleet_->Render(id, next, v1::BASIC);
+  change.response.clear_etag();
   change.changes.hosts.emplace_back(id, std::move(record));
   change.then = [this] { tracker_->Sweep(); };
   return change;
 }
 
 void HostRegistry::RunChange(MutationSpec<v1::Host> spec) {
-  spec.finish = [](v1::Host* host, Revision revision) { host->set_etag(MakeEtag(revision)); };
+  spec.finish = FinishEtag<v1::Host>;
   RunMutation<v1::Host>(*fleet_, spec);
 }
 
@@ -218,14 +225,20 @@ absl::StatusOr<HostRegistry::HostChange> HostRegistry::DecideDelete(
     return Error(Reason::kStateConflict,
                  absl::StrCat(request.name(), " is connected; stop its agent first"));
   }
-  if (const size_t charged = fleet_->OnHost(id).size(); charged > 0) {
+  if (const size_t charged = fleet_->CountOnHost(id); charged > 0) {
     return Error(Reason::kStateConflict,
                  absl::StrCat(charged, " assignments are charged to ", request.name(),
                               "; delete them first (they end when the host is back)"));
   }
   HostChange change;
   change.response = fleet_->Render(id, *entry, v1::BASIC);
+  change.response.clear_etag();
   change.changes.hosts.emplace_back(id, nullptr);
+  // It may have been READY a moment ago; nothing is placed there while its end is written.
+  (void)fleet_->engine.SetHostSchedulable(HostId(id), placement::Schedulability::kNotReady);
+  change.undo = [this, id = id]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    (void)fleet_->UpdateEngine(id, fleet_->hosts.at(id));
+  };
   return change;
 }
 

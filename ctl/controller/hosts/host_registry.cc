@@ -36,16 +36,6 @@ auto Order(const agent::v1::Epoch& epoch) {
   return std::make_tuple(epoch.restore_count(), epoch.term());
 }
 
-absl::Status CheckInventory(const std::string& host_id, const agent::v1::Inventory& inventory) {
-  HostRecord record;
-  *record.mutable_inventory() = inventory;
-  if (inventory.attach_endpoint().size() > kMaxEndpoint) {
-    return Error(Reason::kBadInventory,
-                 absl::StrCat("attach_endpoint has more than ", kMaxEndpoint, " bytes"));
-  }
-  return placement::ValidateSnapshot(ToSnapshot(host_id, record));
-}
-
 v1::Condition MakeCondition(const std::string& type, const absl::Status& status, absl::Time now) {
   v1::Condition condition;
   const absl::string_view message = status.message();
@@ -58,6 +48,24 @@ v1::Condition MakeCondition(const std::string& type, const absl::Status& status,
 }
 
 }  // namespace
+
+absl::Status HostRegistry::CheckRecord(const std::string& host_id, const HostRecord& record) {
+  const ErrorMetadata metadata = {{"host", host_id}};
+  if (record.inventory().attach_endpoint().size() > kMaxEndpoint) {
+    return Error(Reason::kBadInventory,
+                 absl::StrCat("attach_endpoint has more than ", kMaxEndpoint, " bytes"), metadata);
+  }
+  for (const v1::Unit& unit : record.inventory().units()) {
+    if (unit.profile() != v1::Unit::PROFILE_UNSPECIFIED &&
+        v1::Unit::Profile_IsValid(unit.profile()))
+      continue;
+    return Error(Reason::kBadInventory,
+                 absl::StrCat("unit ", unit.id().substr(0, 80),
+                              " has a profile that this controller does not know"),
+                 metadata);
+  }
+  return placement::ValidateSnapshot(ToSnapshot(host_id, record));
+}
 
 absl::Status HostRegistry::CheckHello(const agent::v1::Hello& hello) const {
   if (hello.protocol_version() != kAgentProtocolVersion) {
@@ -82,7 +90,7 @@ absl::Status HostRegistry::CheckHello(const agent::v1::Hello& hello) const {
     return Error(Reason::kOverloaded,
                  absl::StrCat("there are ", options_.max_hosts, " hosts already"));
   }
-  return CheckInventory(hello.host_id(), hello.inventory());
+  return absl::OkStatus();
 }
 
 absl::Status HostRegistry::CheckAgainstRecord(const agent::v1::Hello& hello,
@@ -90,7 +98,7 @@ absl::Status HostRegistry::CheckAgainstRecord(const agent::v1::Hello& hello,
   const HostRecord& record = *entry.latest;
   const ErrorMetadata metadata = {{"host", HostName(hello.host_id())}};
   if (hello.host_uid() != record.host_uid()) {
-    const bool in_use = entry.session != nullptr || !fleet_->OnHost(hello.host_id()).empty();
+    const bool in_use = entry.session != nullptr || fleet_->CountOnHost(hello.host_id()) > 0;
     if (!in_use) return absl::OkStatus();
     return Error(
         Reason::kHostNameTaken,
@@ -139,6 +147,7 @@ absl::Status HostRegistry::Connect(const agent::v1::Hello& hello,
   }
   ChangeSet changes;
   const HostRecordPtr record = RecordOf(hello, entry);
+  BERTH_RETURN_IF_ERROR(CheckRecord(hello.host_id(), *record));
   if (entry == nullptr || record != entry->latest)
     changes.hosts.emplace_back(hello.host_id(), record);
   // Without changes too: the commit proves that this controller still leads, and orders the Welcome
@@ -161,8 +170,9 @@ void HostRegistry::OnConnected(const agent::v1::Hello& hello,
       HostEntry& entry = found->second;
       replaced = std::exchange(entry.session, session);
       entry.last_heard = fleet_->clock().Now();
-      entry.conditions.clear();
-      SetState(hello.host_id(), &entry);
+      SetConditions(hello.host_id(), &entry, {});
+      // Before the agent can say anything newer.
+      tracker_->ReportAll(hello.host_id(), {hello.grants().begin(), hello.grants().end()});
       for (agent::v1::DesiredGrant& grant : tracker_->DesiredFor(hello.host_id())) {
         *welcome.add_desired() = std::move(grant);
       }
@@ -182,8 +192,7 @@ void HostRegistry::OnConnected(const agent::v1::Hello& hello,
       static_cast<int32_t>(milliseconds % 1000 * 1'000'000));
   welcome.set_controller_version(Version());
   welcome.set_protocol_version(kAgentProtocolVersion);
-  session->Welcome(std::move(welcome));
-  tracker_->ReportAll(hello.host_id(), {hello.grants().begin(), hello.grants().end()});
+  if (!session->Welcome(std::move(welcome))) return Disconnect(hello.host_id(), session.get());
   tracker_->Sweep();
 }
 
@@ -214,6 +223,15 @@ void HostRegistry::SetState(const std::string& id, HostEntry* entry) {
   fleet_->PublishObserved(id, entry);
 }
 
+void HostRegistry::SetConditions(const std::string& id, HostEntry* entry,
+                                 std::vector<v1::Condition> conditions) {
+  const bool news = !entry->conditions.empty() || !conditions.empty();
+  entry->conditions = std::move(conditions);
+  const v1::Host::State before = entry->state;
+  SetState(id, entry);
+  if (news && entry->state == before) fleet_->PublishObserved(id, entry);
+}
+
 void HostRegistry::Heartbeat(const std::string& host_id, const HostSession* session) {
   absl::MutexLock lock(&fleet_->mu);
   const auto found = fleet_->hosts.find(host_id);
@@ -224,7 +242,6 @@ void HostRegistry::Heartbeat(const std::string& host_id, const HostSession* sess
 
 absl::Status HostRegistry::UpdateInventory(const std::string& host_id, const HostSession* session,
                                            const agent::v1::Inventory& inventory) {
-  const absl::Status valid = CheckInventory(host_id, inventory);
   absl::MutexLock lock(&fleet_->mu);
   const auto found = fleet_->hosts.find(host_id);
   if (found == fleet_->hosts.end() || found->second.session.get() != session ||
@@ -232,14 +249,12 @@ absl::Status HostRegistry::UpdateInventory(const std::string& host_id, const Hos
     return absl::OkStatus();
   }
   HostEntry& entry = found->second;
-  entry.conditions.clear();
-  if (!valid.ok()) {
-    entry.conditions.push_back(MakeCondition("InventoryValid", valid, fleet_->clock().Now()));
-    SetState(host_id, &entry);
-    return valid;
-  }
   auto record = std::make_shared<HostRecord>(*entry.latest);
   *record->mutable_inventory() = inventory;
+  if (const absl::Status valid = CheckRecord(host_id, *record); !valid.ok()) {
+    SetConditions(host_id, &entry, {MakeCondition("InventoryValid", valid, fleet_->clock().Now())});
+    return valid;
+  }
   *record->mutable_update_time() = ToTimestamp(fleet_->clock().Now());
   ChangeSet changes;
   changes.hosts.emplace_back(host_id, std::move(record));
@@ -247,7 +262,7 @@ absl::Status HostRegistry::UpdateInventory(const std::string& host_id, const Hos
     {
       absl::MutexLock done_lock(&fleet_->mu);
       const auto host = fleet_->hosts.find(host_id);
-      if (host != fleet_->hosts.end()) SetState(host_id, &host->second);
+      if (host != fleet_->hosts.end()) SetConditions(host_id, &host->second, {});
     }
     tracker_->Sweep();
   });

@@ -44,8 +44,9 @@ class HostRegistry {
   // Its stream has ended. Does nothing when another session has taken its place.
   void Disconnect(const std::string& host_id, const HostSession* session);
 
-  // From connected agents. A new inventory that contradicts itself makes the host BROKEN and keeps
-  // the old one for what stands on it.
+  // From connected agents. A new inventory that contradicts itself (BAD_INVENTORY) makes the host
+  // BROKEN and keeps the old one for what stands on it. After any other error the inventory is
+  // lost: end the session, so that Hello brings it again.
   void Heartbeat(const std::string& host_id, const HostSession* session);
   absl::Status UpdateInventory(const std::string& host_id, const HostSession* session,
                                const agent::v1::Inventory& inventory);
@@ -65,6 +66,9 @@ class HostRegistry {
   using HostChange = Decision<v1::Host>;
   using Edit = std::function<absl::Status(internal::v1::HostRecord*)>;
 
+  // Whether the engine will take the host as it would be stored. BAD_INVENTORY.
+  static absl::Status CheckRecord(const std::string& host_id,
+                                  const internal::v1::HostRecord& record);
   absl::Status CheckHello(const agent::v1::Hello& hello) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   absl::Status CheckAgainstRecord(const agent::v1::Hello& hello, const HostEntry& entry) const
@@ -73,6 +77,8 @@ class HostRegistry {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   void OnConnected(const agent::v1::Hello& hello, const std::shared_ptr<HostSession>& session);
   void SetState(const std::string& id, HostEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  void SetConditions(const std::string& id, HostEntry* entry, std::vector<v1::Condition> conditions)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   v1::Host::State StateOf(const HostEntry& entry) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   // The host of `name` for a change by a user.
   absl::StatusOr<std::pair<std::string, HostEntry*>> FindForChange(const std::string& name,

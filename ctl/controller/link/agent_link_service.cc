@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "berth/agent/v1/agent_link.grpc.pb.h"
 #include "ctl/controller/link/agent_session.h"
 #include "lib/base/status.h"
@@ -25,8 +26,8 @@ class AgentLinkService::Impl : public agent::v1::AgentLink::CallbackService {
         options_, [this](const std::shared_ptr<AgentSession::Handle>& handle) { Remove(handle); });
     if (!allowed.ok()) {
       session->handle()->Close(allowed);
-    } else if (!Add(session->handle())) {
-      session->handle()->Close(Error(Reason::kShuttingDown, "the controller is stopping"));
+    } else if (absl::Status added = Add(session->handle()); !added.ok()) {
+      session->handle()->Close(added);
     } else {
       session->Start();
     }
@@ -46,11 +47,15 @@ class AgentLinkService::Impl : public agent::v1::AgentLink::CallbackService {
   }
 
  private:
-  bool Add(const std::shared_ptr<AgentSession::Handle>& handle) {
+  absl::Status Add(const std::shared_ptr<AgentSession::Handle>& handle) {
     absl::MutexLock lock(&mu_);
-    if (closed_) return false;
+    if (closed_) return Error(Reason::kShuttingDown, "the controller is stopping");
+    if (sessions_.size() >= options_.max_sessions) {
+      return Error(Reason::kOverloaded,
+                   absl::StrCat("there are ", options_.max_sessions, " agents connected already"));
+    }
     sessions_.insert(handle);
-    return true;
+    return absl::OkStatus();
   }
   void Remove(const std::shared_ptr<AgentSession::Handle>& handle) {
     absl::MutexLock lock(&mu_);

@@ -23,6 +23,8 @@ struct AgentLinkOptions {
   GrantTracker* tracker = nullptr;
   const Authoriser* authoriser = nullptr;
   Logger* log = nullptr;
+  // Streams at once; one more is refused with OVERLOADED.
+  size_t max_sessions = 100'000;
 };
 
 class AgentLinkService {

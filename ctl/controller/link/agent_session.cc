@@ -11,11 +11,13 @@ namespace berth {
 using agent::v1::AgentMessage;
 using agent::v1::ControllerMessage;
 
-void AgentSession::Handle::Welcome(agent::v1::Welcome welcome) {
+bool AgentSession::Handle::Welcome(agent::v1::Welcome welcome) {
   absl::MutexLock lock(&mu_);
+  if (session_ == nullptr) return false;
   epoch_ = welcome.epoch();
   welcome_ = std::move(welcome);
   Pump();
+  return true;
 }
 
 void AgentSession::Handle::Upsert(agent::v1::DesiredGrant grant) {
@@ -118,7 +120,9 @@ absl::Status AgentSession::OnMessage() {
   }
   switch (in_.message_case()) {
     case AgentMessage::kHello:
-      host_id_ = in_.hello().host_id();
+      // Refused if it is longer; until then it goes into logs.
+      host_id_ = in_.hello().host_id().substr(0, 80);
+      if (host_id_.empty()) return Error(Reason::kMissingField, "host_id is missing");
       BERTH_RETURN_IF_ERROR(options_.registry->Connect(in_.hello(), handle_));
       options_.log->Info("agent connected", {{"host", host_id_},
                                              {"incarnation", in_.hello().incarnation()},
@@ -128,12 +132,12 @@ absl::Status AgentSession::OnMessage() {
       // The session stays: what stands on the host is still this agent's.
       const absl::Status status =
           options_.registry->UpdateInventory(host_id_, handle_.get(), in_.inventory());
-      if (!status.ok())
-        options_.log->Warn("inventory refused", {{"host", host_id_}, {"error", status}});
+      if (ReasonOf(status) != Reason::kBadInventory) return status;
+      options_.log->Warn("inventory refused", {{"host", host_id_}, {"error", status}});
       return absl::OkStatus();
     }
     case AgentMessage::kGrants:
-      options_.tracker->Report(host_id_,
+      options_.tracker->Report(host_id_, handle_.get(),
                                {in_.grants().grants().begin(), in_.grants().grants().end()});
       return absl::OkStatus();
     case AgentMessage::kHeartbeat:

@@ -27,7 +27,7 @@ class AgentSession
   class Handle : public HostSession {
    public:
     explicit Handle(AgentSession* session) : session_(session) {}
-    void Welcome(agent::v1::Welcome welcome) override;
+    bool Welcome(agent::v1::Welcome welcome) override;
     void Upsert(agent::v1::DesiredGrant grant) override;
     void Forget(const std::string& assignment_uid) override;
     void Close(const absl::Status& status) override;

@@ -66,6 +66,8 @@ void WatchHub::Publish(std::shared_ptr<const WatchBatch> batch) {
     {
       absl::MutexLock subscription_lock(&subscription->mu_);
       if (!subscription->end_.ok()) continue;
+      // A bookmark says nothing to one who is behind, and would make its queue longer.
+      if (batch->changes.empty() && !subscription->waiting_.empty()) continue;
       if (subscription->changes_ + batch->changes.size() > limits_.buffered_changes) {
         subscription->waiting_.clear();
         subscription->changes_ = 0;

@@ -8,26 +8,42 @@
 #include "ctl/controller/book/convert.h"
 #include "ctl/controller/book/fleet.h"
 #include "lib/base/status.h"
+#include "lib/rpc/limits.h"
 
 namespace berth {
 namespace {
 
 // How much of the change log is read at a time.
 constexpr size_t kReadLimit = 1000;
+// Of changes in one message, well below what gRPC lets pass.
+constexpr size_t kMaxBatchBytes = kMaxRpcMessageBytes / 2;
+// Less than any sequence.
+constexpr int64_t kEverything = -1;
 
-// A stored version, as it was; what agents said at that time is not kept.
+// A stored version. The present one is shown with what agents say of it; of older ones that is not
+// kept.
 std::shared_ptr<const google::protobuf::Message> FromRecord(Fleet* fleet, WatchKind kind,
                                                             const std::string& id,
                                                             const std::string& payload,
                                                             Revision revision) {
   absl::MutexLock lock(&fleet->mu);
   if (kind == WatchKind::kAssignments) {
+    const auto present = fleet->assignments.find(id);
+    if (present != fleet->assignments.end() && present->second.committed != nullptr &&
+        present->second.revision == revision) {
+      return std::make_shared<v1::Assignment>(fleet->Render(present->second));
+    }
     auto record = std::make_shared<internal::v1::AssignmentRecord>();
     if (!record->ParseFromString(payload)) return nullptr;
     AssignmentEntry entry;
     entry.committed = record;
     entry.revision = revision;
     return std::make_shared<v1::Assignment>(fleet->Render(entry));
+  }
+  const auto present = fleet->hosts.find(id);
+  if (present != fleet->hosts.end() && present->second.committed != nullptr &&
+      present->second.revision == revision) {
+    return std::make_shared<v1::Host>(fleet->Render(id, present->second, v1::FULL));
   }
   auto record = std::make_shared<internal::v1::HostRecord>();
   if (!record->ParseFromString(payload)) return nullptr;
@@ -101,21 +117,39 @@ absl::Status Watch::Start(std::function<void()> wake) {
     if (resume) BERTH_RETURN_IF_ERROR(CheckPosition(from, position_));
     // From here on nothing is missed: later changes wait in the subscription.
     BERTH_ASSIGN_OR_RETURN(subscription_, fleet_->hub().Subscribe(std::move(wake)));
-    // Reports of another term were counted by somebody else: all of them may be news.
-    const int64_t sequence = !resume                       ? -1
-                             : from.term == position_.term ? from.observed_sequence
-                                                           : 0;
+    // Reports of another term were counted, and are forgotten, by somebody else: everything may be
+    // news.
+    const int64_t sequence =
+        resume && from.term == position_.term ? from.observed_sequence : kEverything;
     present = Present(fleet_, request_.kind, sequence);
   }
   if (resume) BERTH_RETURN_IF_ERROR(ReadMissed(from, position_));
+  AddPresent(std::move(present), from);
+  return absl::OkStatus();
+}
+
+void Watch::AddPresent(std::vector<WatchChange> present, const WatchPosition& from) {
+  // In messages that gRPC lets pass. Who resumes from one that is not the last is told all of it
+  // again.
+  WatchPosition part = position_;
+  part.term = from.term;
+  part.observed_sequence = from.observed_sequence;
   auto batch = std::make_shared<WatchBatch>();
-  batch->position = position_;
+  size_t bytes = 0;
   for (WatchChange& change : present) {
-    if (IsWanted(change)) batch->changes.push_back(std::move(change));
+    if (!IsWanted(change)) continue;
+    const size_t size = change.resource->ByteSizeLong();
+    if (bytes > 0 && bytes + size > kMaxBatchBytes) {
+      batch->position = part;
+      first_.push_back(std::exchange(batch, std::make_shared<WatchBatch>()));
+      bytes = 0;
+    }
+    bytes += size;
+    batch->changes.push_back(std::move(change));
   }
+  batch->position = position_;
   // Also when it is empty: a bookmark says that the watch is up to date.
   first_.push_back(std::move(batch));
-  return absl::OkStatus();
 }
 
 absl::Status Watch::ReadMissed(const WatchPosition& from, const WatchPosition& now) {
@@ -128,7 +162,8 @@ absl::Status Watch::ReadMissed(const WatchPosition& from, const WatchPosition& n
       auto batch = std::make_shared<WatchBatch>();
       batch->position = now;
       batch->position.revision = revision.revision;
-      batch->position.observed_sequence = from.term == now.term ? from.observed_sequence : 0;
+      batch->position.term = from.term;
+      batch->position.observed_sequence = from.observed_sequence;
       for (const Change& change : revision.changes) {
         if (change.key.kind != kind) continue;
         WatchChange seen{.kind = request_.kind,

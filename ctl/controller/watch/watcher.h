@@ -45,6 +45,7 @@ class Watch {
  private:
   absl::Status CheckPosition(const WatchPosition& from, const WatchPosition& now) const;
   absl::Status ReadMissed(const WatchPosition& from, const WatchPosition& now);
+  void AddPresent(std::vector<WatchChange> present, const WatchPosition& from);
   bool IsWanted(const WatchChange& change) const;
 
   Fleet* const fleet_;
