@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Three lists of reasons must be one: the C++ table, the public proto, the C header of the VMM socket.
-#include "berth/v1/error_reason.pb.h"
-
+// Three lists of reasons must be one: the C++ table, the public proto, the C header of the VMM
+// socket.
 #include <gtest/gtest.h>
 
 #include <cstdint>
@@ -12,6 +11,7 @@
 #include <sstream>
 #include <string>
 
+#include "berth/v1/error_reason.pb.h"
 #include "lib/base/reason.h"
 
 namespace berth {
@@ -53,7 +53,9 @@ Names CReasons() {
 
 TEST(ErrorReason, IsTheSameInCppAndInTheProto) { EXPECT_EQ(CppReasons(), ProtoReasons()); }
 
-TEST(ErrorReason, IsTheSameInCppAndInTheHeaderOfTheVmmSocket) { EXPECT_EQ(CppReasons(), CReasons()); }
+TEST(ErrorReason, IsTheSameInCppAndInTheHeaderOfTheVmmSocket) {
+  EXPECT_EQ(CppReasons(), CReasons());
+}
 
 }  // namespace
 }  // namespace berth
