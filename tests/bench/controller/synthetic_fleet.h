@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BERTH_TESTS_BENCH_CONTROLLER_SYNTHETIC_FLEET_H_
+#define BERTH_TESTS_BENCH_CONTROLLER_SYNTHETIC_FLEET_H_
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/synchronization/notification.h"
+
+namespace berth::bench {
+
+struct FleetShape {
+  int hosts = 1000;
+  int units_per_host = 2;
+  int gpus_per_unit = 5;
+};
+
+class SyntheticAgent;
+
+// Agents without hosts: each keeps a session of the agent link with heartbeats, and reports every
+// grant that it is told of as PREPARED at once, or as GONE when it is released.
+class SyntheticFleet {
+ public:
+  SyntheticFleet(const std::string& agents_address, const FleetShape& shape);
+  ~SyntheticFleet();
+  SyntheticFleet(const SyntheticFleet&) = delete;
+  SyntheticFleet& operator=(const SyntheticFleet&) = delete;
+
+  // Waits until the controller has welcomed every agent.
+  absl::Status AwaitWelcome();
+  // OK while every session stands.
+  absl::Status Check() const;
+
+ private:
+  void SendHeartbeats();
+
+  std::vector<std::unique_ptr<SyntheticAgent>> agents_;
+  absl::Notification stop_;
+  std::thread heartbeats_;
+};
+
+}  // namespace berth::bench
+
+#endif  // BERTH_TESTS_BENCH_CONTROLLER_SYNTHETIC_FLEET_H_
