@@ -97,7 +97,7 @@ absl::Status WatchChanges(Client& client, const ResourceType& type, WatchQuery q
   absl::Duration backoff = client.first_backoff();
   for (int fruitless = 0;;) {
     bool stopped = false;
-    const absl::Status status = type.Watch(client, query, [&](const WatchBatch& batch) {
+    absl::Status status = type.Watch(client, query, [&](const WatchBatch& batch) {
       fruitless = 0;
       backoff = client.first_backoff();
       if (!batch.token.empty()) query.token = batch.token;
