@@ -24,10 +24,11 @@ bool IsVfio(const PciFunction& function) { return function.driver == "vfio-pci";
 std::vector<PciFunction> Relevant(std::vector<PciFunction> functions) {
   std::set<int> groups;
   for (const PciFunction& function : functions) {
-    if (IsVfio(function)) groups.insert(function.iommu_group);
+    if (IsVfio(function) && function.iommu_group >= 0) groups.insert(function.iommu_group);
   }
   std::erase_if(functions, [&groups](const PciFunction& function) {
-    return !function.is_endpoint || groups.count(function.iommu_group) == 0;
+    const bool shown = IsVfio(function) || groups.count(function.iommu_group) > 0;
+    return !function.is_endpoint || !shown;
   });
   return functions;
 }
@@ -62,7 +63,8 @@ Inventory::Inventory(KernelApi* kernel, Clock* clock, Options options)
 
 absl::Status Inventory::CheckKernel() {
   const absl::StatusOr<UniqueFd> context = kernel_->OpenContext();
-  if (!context.ok()) units_.clear();
+  // Another error (no fds left, say) is of this process: the units are what they were.
+  if (ReasonOf(context.status()) == Reason::kKernelGone) units_.clear();
   return context.status();
 }
 

@@ -116,13 +116,14 @@ absl::StatusOr<std::vector<PciFunction>> ReadPciFunctions(const std::string& sys
   if (error) return ErrnoToStatus(error.value(), absl::StrCat("reading ", folder.string()));
   std::vector<PciFunction> functions;
   for (; entries != fs::directory_iterator(); entries.increment(error)) {
-    if (error) return ErrnoToStatus(error.value(), absl::StrCat("reading ", folder.string()));
     if (functions.size() >= kMaxFunctions) {
       return Error(Reason::kTooLarge,
                    absl::StrCat(folder.string(), " has more than ", kMaxFunctions, " functions"));
     }
     if (auto function = ReadFunction(entries->path())) functions.push_back(*std::move(function));
   }
+  // An increment that fails makes the end.
+  if (error) return ErrnoToStatus(error.value(), absl::StrCat("reading ", folder.string()));
   std::sort(functions.begin(), functions.end(),
             [](const PciFunction& a, const PciFunction& b) { return a.address < b.address; });
   return functions;

@@ -22,7 +22,7 @@ absl::StatusOr<int> CountVintfs(const Context& context, const Device& device) {
   BERTH_ASSIGN_OR_RETURN(Ioas ioas, Ioas::Create(context));
   BERTH_ASSIGN_OR_RETURN(Hwpt parent, Hwpt::CreateNestingParent(device, ioas));
   std::vector<Viommu> viommus;
-  for (;;) {
+  while (viommus.size() < kPlainViommus) {
     absl::StatusOr<Viommu> viommu = Viommu::Create(device, parent, Viommu::Type::kTegra241Cmdqv);
     if (ReasonOf(viommu.status()) == Reason::kVintfExhausted) break;
     BERTH_RETURN_IF_ERROR(viommu.status());
