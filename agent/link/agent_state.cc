@@ -2,11 +2,13 @@
 #include "agent/link/agent_state.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 #include <tuple>
 #include <utility>
 
@@ -51,52 +53,87 @@ std::string Describe(const Epoch& epoch) {
                       epoch.term());
 }
 
-}  // namespace
+absl::Status Save(const std::string& path, const StateProto& state) {
+  const std::string fresh = absl::StrCat(path, ".new");
+  BERTH_RETURN_IF_ERROR(WriteAndSync(fresh, ToJson(state, JsonStyle::kPretty)));
+  if (std::rename(fresh.c_str(), path.c_str()) != 0) {
+    return ErrnoToStatus(errno, absl::StrCat("renaming ", fresh));
+  }
+  return SyncFolder(std::filesystem::path(path).parent_path().string());
+}
 
-AgentState::AgentState(std::string path, StateProto state)
-    : path_(std::move(path)),
-      host_uid_(state.host_uid()),
-      incarnation_(state.incarnation()),
-      state_(std::move(state)) {}
+std::string StatePath(const std::string& state_dir) {
+  return absl::StrCat(state_dir, "/agent.json");
+}
 
-absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const std::string& state_dir) {
+// The folder, and the lock that keeps others out of it as long as the fd is open.
+absl::StatusOr<UniqueFd> LockFolder(const std::string& state_dir) {
   std::error_code error;
   if (std::filesystem::create_directories(state_dir, error)) {
     std::filesystem::permissions(state_dir, std::filesystem::perms::owner_all, error);
   }
   if (error)
     return ErrnoToStatus(error.value(), absl::StrCat("making the state folder ", state_dir));
-  const std::string path = absl::StrCat(state_dir, "/agent.json");
+  const std::string path = absl::StrCat(state_dir, "/agent.lock");
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd.valid()) return ErrnoToStatus(errno, absl::StrCat("opening ", path));
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
+  if (errno != EWOULDBLOCK) return ErrnoToStatus(errno, absl::StrCat("locking ", path));
+  return Error(Reason::kStateConflict,
+               absl::StrCat("a berth-agent is running on ", state_dir, "; stop it first"));
+}
+
+// What is kept in `path`; empty where there is no such file.
+absl::StatusOr<StateProto> Load(const std::string& path) {
   StateProto proto;
-  if (::access(path.c_str(), F_OK) == 0) {
-    BERTH_RETURN_IF_ERROR(Annotate(LoadYamlFile(path, &proto), "reading the agent's state"));
-    if (proto.host_uid().empty()) {
-      return Error(Reason::kInvalidField,
-                   absl::StrCat(path,
-                                " has no host_uid: it is not an agent's state; move it away to "
-                                "start as a new host"));
-    }
-  } else {
-    proto.set_host_uid(NewUuid());
+  if (::access(path.c_str(), F_OK) != 0) {
+    if (errno == ENOENT) return proto;
+    return ErrnoToStatus(errno, absl::StrCat("reading ", path));
   }
+  BERTH_RETURN_IF_ERROR(Annotate(LoadYamlFile(path, &proto), "reading the agent's state"));
+  if (proto.host_uid().empty() || proto.incarnation() < 1 ||
+      proto.incarnation() == std::numeric_limits<int64_t>::max()) {
+    return Error(Reason::kInvalidField,
+                 absl::StrCat(path,
+                              " has no host_uid or no incarnation: it is not an agent's state; "
+                              "move it away to start as a new host"));
+  }
+  return proto;
+}
+
+}  // namespace
+
+AgentState::AgentState(UniqueFd lock, std::string path, StateProto state)
+    : lock_(std::move(lock)),
+      path_(std::move(path)),
+      host_uid_(state.host_uid()),
+      incarnation_(state.incarnation()),
+      state_(std::move(state)) {}
+
+absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const std::string& state_dir) {
+  BERTH_ASSIGN_OR_RETURN(UniqueFd lock, LockFolder(state_dir));
+  const std::string path = StatePath(state_dir);
+  BERTH_ASSIGN_OR_RETURN(StateProto proto, Load(path));
+  if (proto.host_uid().empty()) proto.set_host_uid(NewUuid());
   proto.set_incarnation(proto.incarnation() + 1);
-  std::unique_ptr<AgentState> state(new AgentState(path, proto));
-  BERTH_RETURN_IF_ERROR(state->Save(proto));
-  return state;
+  BERTH_RETURN_IF_ERROR(Save(path, proto));
+  return std::unique_ptr<AgentState>(new AgentState(std::move(lock), path, std::move(proto)));
+}
+
+absl::StatusOr<std::optional<Epoch>> AgentState::ForgetStore(const std::string& state_dir) {
+  BERTH_ASSIGN_OR_RETURN(const UniqueFd lock, LockFolder(state_dir));
+  const std::string path = StatePath(state_dir);
+  BERTH_ASSIGN_OR_RETURN(StateProto proto, Load(path));
+  if (!proto.has_highest_epoch()) return std::nullopt;
+  const Epoch forgotten = proto.highest_epoch();
+  proto.clear_highest_epoch();
+  BERTH_RETURN_IF_ERROR(Save(path, proto));
+  return forgotten;
 }
 
 StateProto AgentState::Snapshot() const {
   absl::MutexLock lock(&mu_);
   return state_;
-}
-
-absl::Status AgentState::Save(const StateProto& state) const {
-  const std::string fresh = absl::StrCat(path_, ".new");
-  BERTH_RETURN_IF_ERROR(WriteAndSync(fresh, ToJson(state, JsonStyle::kPretty)));
-  if (std::rename(fresh.c_str(), path_.c_str()) != 0) {
-    return ErrnoToStatus(errno, absl::StrCat("renaming ", fresh));
-  }
-  return SyncFolder(std::filesystem::path(path_).parent_path().string());
 }
 
 absl::Status AgentState::Accept(const Epoch& epoch) {
@@ -107,11 +144,13 @@ absl::Status AgentState::Accept(const Epoch& epoch) {
                                     {"restore_count", absl::StrCat(highest.restore_count())},
                                     {"term", absl::StrCat(highest.term())}};
     if (epoch.store_uid() != highest.store_uid()) {
-      return Error(Reason::kFenced,
-                   absl::StrCat("the controller has another store (", Describe(epoch),
-                                ") than the one this host belongs to (", Describe(highest),
-                                "); if that is meant, run berth-agent accept-store"),
-                   metadata);
+      return Error(
+          Reason::kFenced,
+          absl::StrCat("the controller has another store (", Describe(epoch),
+                       ") than the one this host belongs to (", Describe(highest),
+                       "); if that is meant, stop this agent, run berth-agent accept-store, "
+                       "and start it again"),
+          metadata);
     }
     if (Order(epoch) < Order(highest)) {
       return Error(Reason::kFenced,
@@ -123,16 +162,7 @@ absl::Status AgentState::Accept(const Epoch& epoch) {
   }
   StateProto next = state_;
   *next.mutable_highest_epoch() = epoch;
-  BERTH_RETURN_IF_ERROR(Save(next));
-  state_ = std::move(next);
-  return absl::OkStatus();
-}
-
-absl::Status AgentState::ForgetStore() {
-  absl::MutexLock lock(&mu_);
-  StateProto next = state_;
-  next.clear_highest_epoch();
-  BERTH_RETURN_IF_ERROR(Save(next));
+  BERTH_RETURN_IF_ERROR(Save(path_, next));
   state_ = std::move(next);
   return absl::OkStatus();
 }

@@ -3,6 +3,7 @@
 #define BERTH_AGENT_LINK_AGENT_STATE_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -10,6 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "berth/agent/v1/agent_link.pb.h"
 #include "berth/internal/v1/agent_state.pb.h"
+#include "lib/base/unique_fd.h"
 
 namespace berth {
 
@@ -19,8 +21,14 @@ class AgentState {
  public:
   // Reads STATE_DIR/agent.json, makes it where there is none (and the folder, mode 0700), counts
   // the incarnation up and stores that before it returns. Errors: SYSTEM_ERROR and others of the
-  // file system; INVALID_FIELD for a file that is not one of ours, which is left alone.
+  // file system; STATE_CONFLICT while another AgentState, of any process, is open there;
+  // INVALID_FIELD for a file that is not one of ours, which is left alone.
   static absl::StatusOr<std::unique_ptr<AgentState>> Open(const std::string& state_dir);
+
+  // Lets the next epoch be of any store, durably. For `berth-agent accept-store`, while no agent
+  // runs; it counts no start. Returns the epoch that is forgotten, nothing where none was known.
+  // Errors: as Open().
+  static absl::StatusOr<std::optional<agent::v1::Epoch>> ForgetStore(const std::string& state_dir);
 
   const std::string& host_uid() const { return host_uid_; }
   int64_t incarnation() const { return incarnation_; }
@@ -32,13 +40,10 @@ class AgentState {
   // accepted one.
   absl::Status Accept(const agent::v1::Epoch& epoch);
 
-  // Lets the next epoch be of any store.
-  absl::Status ForgetStore();
-
  private:
-  AgentState(std::string path, internal::v1::AgentState state);
-  absl::Status Save(const internal::v1::AgentState& state) const;
+  AgentState(UniqueFd lock, std::string path, internal::v1::AgentState state);
 
+  const UniqueFd lock_;  // keeps others out of the folder
   const std::string path_;
   const std::string host_uid_;
   const int64_t incarnation_;

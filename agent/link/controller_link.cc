@@ -234,26 +234,43 @@ void ControllerLink::RunSession(const std::string& address) {
     session_done_ = false;
   }
   session->Start(options_.delegate->MakeHello());
-  bool done = false;
-  while (!done) {
-    bool cancel = false;
-    {
-      absl::MutexLock lock(&mu_);
-      const absl::Time next = options_.clock->Now() + heartbeat_interval_;
-      done = options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&session_done_), next);
-      const absl::Duration silence = options_.clock->Now() - last_heard_;
-      cancel = stopping_ || silence > std::max(options_.silence_max, 4 * heartbeat_interval_);
-      heartbeat_due_ = status_.connected;
-    }
-    if (cancel) session->Cancel();
-    if (!done) session->Pump();
-  }
+  const absl::Status gave_up = AwaitEnd(session.get());
   {
     absl::MutexLock lock(&mu_);
     session_.reset();
     status_.connected = false;
+    if (stopping_) return;
   }
-  SetLastError(address, session->result());
+  SetLastError(address, gave_up.ok() ? session->result() : gave_up);
+}
+
+absl::Status ControllerLink::AwaitEnd(Session* session) {
+  absl::Status gave_up;
+  for (;;) {
+    bool cancel = false;
+    {
+      absl::MutexLock lock(&mu_);
+      const absl::Duration interval = heartbeat_interval_;
+      // Welcome may ask for another interval than the one that is being waited for.
+      const auto wakes = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+        return session_done_ || heartbeat_interval_ != interval;
+      };
+      options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&wakes),
+                                        options_.clock->Now() + interval);
+      if (session_done_) return gave_up;
+      if (heartbeat_interval_ != interval) continue;
+      const absl::Duration silence = options_.clock->Now() - last_heard_;
+      if (silence > std::max(options_.silence_max, 4 * interval)) {
+        cancel = true;
+        gave_up = Error(Reason::kUnavailable, absl::StrCat("the controller said nothing for ",
+                                                           absl::FormatDuration(silence)));
+      }
+      cancel = cancel || stopping_;
+      heartbeat_due_ = status_.connected;
+    }
+    if (cancel) session->Cancel();
+    session->Pump();
+  }
 }
 
 void ControllerLink::SetLastError(const std::string& address, const absl::Status& status) {

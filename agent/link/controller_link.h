@@ -80,6 +80,8 @@ class ControllerLink {
 
   void Run();
   void RunSession(const std::string& address);
+  // Keeps `session` alive until gRPC is done with it. An error says why the link gave it up.
+  absl::Status AwaitEnd(Session* session);
   void SetLastError(const std::string& address, const absl::Status& status);
   // The next message worth sending, or nothing.
   std::optional<agent::v1::AgentMessage> NextMessage();
