@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What holds for every method of the API, walked over the descriptors.
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/dynamic_message.h>
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "berth/v1/capacity_service.pb.h"
+#include "berth/v1/quota_service.pb.h"
+#include "ctl/controller/api/methods.h"
+#include "tests/controller/controller_fixture.h"
+
+namespace berth::controller_test {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::MethodDescriptor;
+
+std::vector<const MethodDescriptor*> AllMethods() {
+  std::vector<const MethodDescriptor*> methods;
+  for (const auto* file :
+       {v1::CreateAssignmentRequest::descriptor()->file(), v1::GetHostRequest::descriptor()->file(),
+        v1::GetCapacityRequest::descriptor()->file(), v1::GetQuotaRequest::descriptor()->file()}) {
+    for (int s = 0; s < file->service_count(); ++s) {
+      for (int m = 0; m < file->service(s)->method_count(); ++m) {
+        methods.push_back(file->service(s)->method(m));
+      }
+    }
+  }
+  return methods;
+}
+
+std::string Name(const MethodDescriptor* method) {
+  return absl::StrCat("/", method->service()->full_name(), "/", method->name());
+}
+
+// A request in which every text and number of the first level is wrong.
+std::unique_ptr<Message> BadRequest(const MethodDescriptor* method) {
+  auto* factory = google::protobuf::MessageFactory::generated_factory();
+  std::unique_ptr<Message> request(factory->GetPrototype(method->input_type())->New());
+  const auto* reflection = request->GetReflection();
+  for (int i = 0; i < method->input_type()->field_count(); ++i) {
+    const FieldDescriptor* field = method->input_type()->field(i);
+    if (field->is_repeated()) continue;
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+      reflection->SetString(request.get(), field, "no\tsuch");
+    } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_INT32) {
+      reflection->SetInt32(request.get(), field, -1);
+    }
+  }
+  return request;
+}
+
+using ContractTest = ControllerTest;
+
+TEST_F(ContractTest, EveryMethodHasAPolicyRowAndEveryRowAMethod) {
+  const AuthorisationPolicy policy = ControllerPolicy();
+  std::set<std::string> named;
+  for (const MethodDescriptor* method : AllMethods()) {
+    EXPECT_EQ(policy.methods.count(Name(method)), 1) << Name(method);
+    named.insert(Name(method));
+  }
+  for (const auto& [name, role] : policy.methods) EXPECT_EQ(named.count(name), 1) << name;
+}
+
+TEST_F(ContractTest, ABadRequestIsAnsweredWithAReason) {
+  int methods = 0;
+  for (const MethodDescriptor* method : AllMethods()) {
+    const std::unique_ptr<Message> request = BadRequest(method);
+    absl::Status status;
+    if (method->name() == "WatchAssignments") {
+      v1::WatchAssignmentsRequest watch;
+      watch.CopyFrom(*request);
+      status = client().Watch(watch)->Next().status();
+    } else if (method->name() == "WatchHosts") {
+      v1::WatchHostsRequest watch;
+      watch.CopyFrom(*request);
+      status = client().WatchHosts(watch)->Next().status();
+    } else {
+      auto* factory = google::protobuf::MessageFactory::generated_factory();
+      std::unique_ptr<Message> response(factory->GetPrototype(method->output_type())->New());
+      status = client().CallRaw(absl::StrCat(method->service()->name(), "/", method->name()),
+                                *request, response.get());
+    }
+    EXPECT_FALSE(status.ok()) << Name(method);
+    EXPECT_NE(ReasonOf(status), Reason::kUnspecified) << Name(method) << ": " << status;
+    EXPECT_NE(ReasonOf(status), Reason::kInternal) << Name(method) << ": " << status;
+    EXPECT_NE(status.code(), absl::StatusCode::kUnknown) << Name(method) << ": " << status;
+    EXPECT_NE(status.message(), "") << Name(method);
+    ++methods;
+  }
+  EXPECT_EQ(methods, 23);
+}
+
+TEST_F(ContractTest, WhatThisVersionDoesNotDoItRefusesByName) {
+  const auto agent = AddHost();
+  const auto unsupported = [&](const std::string& method, const Message& request) {
+    v1::Assignment ignored;
+    return client().CallRaw(method, request, &ignored);
+  };
+  EXPECT_THAT(unsupported("AssignmentService/UpdateAssignment", v1::UpdateAssignmentRequest()),
+              FailsWith(Reason::kUnsupported));
+  EXPECT_THAT(unsupported("AssignmentService/RenewAssignment", v1::RenewAssignmentRequest()),
+              FailsWith(Reason::kUnsupported));
+  EXPECT_THAT(unsupported("QuotaService/GetQuota", v1::GetQuotaRequest()),
+              FailsWith(Reason::kUnsupported));
+  const auto refused = [&](const std::function<void(v1::AssignmentSpec*)>& edit) {
+    auto request = CreateOf("vm");
+    edit(request.mutable_assignment()->mutable_spec());
+    return client().Create(request);
+  };
+  EXPECT_THAT(refused([](auto* s) { s->set_attach_mode(v1::AssignmentSpec::HAND_OFF); }),
+              FailsWith(Reason::kUnsupported));
+  EXPECT_THAT(refused([](auto* s) { s->set_isolation(v1::AssignmentSpec::CONFINED); }),
+              FailsWith(Reason::kUnsupported));
+  EXPECT_THAT(refused([](auto* s) { s->mutable_lease_duration()->set_seconds(1); }),
+              FailsWith(Reason::kUnsupported));
+  EXPECT_THAT(refused([](auto* s) { s->mutable_attach_timeout()->set_seconds(1); }),
+              FailsWith(Reason::kUnsupported));
+}
+
+}  // namespace
+}  // namespace berth::controller_test

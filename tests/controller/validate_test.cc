@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/controller/book/validate.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "ctl/controller/book/convert.h"
+#include "lib/base/status.h"
+
+namespace berth {
+namespace {
+
+using v1::Assignment;
+using v1::AssignmentSpec;
+using v1::QueueRequest;
+using v1::Requirement;
+
+Assignment Good() {
+  Assignment assignment;
+  v1::DeviceRequest* gpu = assignment.mutable_spec()->add_device_requests();
+  gpu->set_name("gpu");
+  gpu->set_class_("gpu");
+  return assignment;
+}
+
+absl::Status Check(const Assignment& assignment) {
+  BERTH_RETURN_IF_ERROR(ValidateAssignment(assignment));
+  return ToPlacementRequest(assignment.spec(), 0).status();
+}
+
+struct Case {
+  const char* field;  // that the error names
+  Reason reason;
+  std::function<void(Assignment*)> spoil;
+};
+
+// What can be wrong in an assignment, field by field.
+std::vector<Case> Cases() {
+  const auto spec = [](const std::function<void(AssignmentSpec*)>& spoil) {
+    return [spoil](Assignment* a) { spoil(a->mutable_spec()); };
+  };
+  const auto device = [](const std::function<void(v1::DeviceRequest*)>& spoil) {
+    return [spoil](Assignment* a) { spoil(a->mutable_spec()->mutable_device_requests(0)); };
+  };
+  const auto constraint = [](const std::function<void(v1::PlacementConstraint*)>& spoil) {
+    return [spoil](Assignment* a) { spoil(a->mutable_spec()->add_constraints()); };
+  };
+  constexpr int kUnknown = 99;
+  const Reason invalid = Reason::kInvalidField;
+  const Reason missing = Reason::kMissingField;
+  const Reason large = Reason::kTooLarge;
+  return {
+      {"spec", missing, [](Assignment* a) { a->clear_spec(); }},
+      {"spec.device_requests", missing, spec([](auto* s) { s->clear_device_requests(); })},
+      {"spec.device_requests", invalid, spec([](auto* s) {
+         for (int i = 0; i < 16; ++i) {
+           *s->add_device_requests() = s->device_requests(0);
+           s->mutable_device_requests(i + 1)->set_name(absl::StrCat("gpu", i));
+         }
+       })},
+      {"spec.device_requests[0].name", invalid, device([](auto* d) { d->clear_name(); })},
+      {"spec.device_requests[0].name", invalid, device([](auto* d) { d->set_name("GPU"); })},
+      {"spec.device_requests[1].name", invalid,
+       spec([](auto* s) { *s->add_device_requests() = s->device_requests(0); })},
+      {"spec.device_requests[0].class", missing, device([](auto* d) { d->clear_class_(); })},
+      {"spec.device_requests[0].class", invalid,
+       device([](auto* d) { d->set_class_(std::string(257, 'x')); })},
+      {"spec.device_requests[0].count", invalid, device([](auto* d) { d->set_count(-1); })},
+      {"spec.device_requests[0].count", invalid, device([](auto* d) { d->set_count(129); })},
+      {"spec.device_requests[0].queues.need", invalid, device([](auto* d) {
+         d->mutable_queues()->set_need(static_cast<QueueRequest::Need>(kUnknown));
+       })},
+      {"spec.device_requests[0].queues.count", invalid,
+       device([](auto* d) { d->mutable_queues()->set_count(-1); })},
+      {"spec.device_requests[0].requirements[0].operator", invalid,
+       device([](auto* d) { d->add_requirements()->set_key("memory"); })},
+      {"spec.device_requests[0].requirements[0].key", missing,
+       device([](auto* d) { d->add_requirements()->set_operator_(Requirement::EXISTS); })},
+      {"spec.device_requests[0].requirements[0].values", missing, device([](auto* d) {
+         d->add_requirements()->set_key("memory");
+         d->mutable_requirements(0)->set_operator_(Requirement::IN);
+       })},
+      {"spec.device_requests[0].requirements[0].values", invalid, device([](auto* d) {
+         d->add_requirements()->set_key("memory");
+         d->mutable_requirements(0)->set_operator_(Requirement::GT);
+         d->mutable_requirements(0)->add_values("much");
+       })},
+      {"spec.device_requests[0]", invalid,
+       device([](auto* d) { d->add_alternatives()->set_class_("nic"); })},
+      {"spec.device_requests[0].alternatives[0].class", missing, device([](auto* d) {
+         d->clear_class_();
+         d->add_alternatives();
+       })},
+      {"spec.device_requests[0].alternatives", invalid, device([](auto* d) {
+         d->clear_class_();
+         for (int i = 0; i < 9; ++i) d->add_alternatives()->set_class_("nic");
+       })},
+      {"spec.constraints[0]", invalid, constraint([](auto*) {})},
+      {"spec.constraints[0].requests", invalid, constraint([](auto* c) {
+         c->mutable_same_unit();
+         c->add_requests("none");
+       })},
+      {"spec.constraints[0].attribute", missing,
+       constraint([](auto* c) { c->mutable_same_attribute(); })},
+      {"spec.host_selector[0].operator", invalid,
+       spec([](auto* s) { s->add_host_selector()->set_key("rack"); })},
+      {"spec.tolerations[0].effect", invalid, spec([](auto* s) {
+         s->add_tolerations()->set_effect(static_cast<v1::Taint::Effect>(kUnknown));
+       })},
+      {"spec.tolerations", invalid, spec([](auto* s) {
+         for (int i = 0; i < 17; ++i) s->add_tolerations();
+       })},
+      {"spec.policy", invalid,
+       spec([](auto* s) { s->set_policy(static_cast<AssignmentSpec::Policy>(kUnknown)); })},
+      {"spec.isolation", invalid,
+       spec([](auto* s) { s->set_isolation(static_cast<AssignmentSpec::Isolation>(kUnknown)); })},
+      {"spec.attach_mode", invalid, spec([](auto* s) {
+         s->set_attach_mode(static_cast<AssignmentSpec::AttachMode>(kUnknown));
+       })},
+      {"spec.when_unavailable", invalid, spec([](auto* s) {
+         s->set_when_unavailable(static_cast<AssignmentSpec::WhenUnavailable>(kUnknown));
+       })},
+      {"spec.attach_mode", Reason::kUnsupported,
+       spec([](auto* s) { s->set_attach_mode(AssignmentSpec::HAND_OFF); })},
+      {"spec.isolation", Reason::kUnsupported,
+       spec([](auto* s) { s->set_isolation(AssignmentSpec::CONFINED); })},
+      {"spec.attach_timeout", Reason::kUnsupported,
+       spec([](auto* s) { s->mutable_attach_timeout(); })},
+      {"spec.lease_duration", Reason::kUnsupported,
+       spec([](auto* s) { s->mutable_lease_duration(); })},
+      {"spec.priority", invalid, spec([](auto* s) { s->set_priority(1001); })},
+      {"spec.priority", invalid, spec([](auto* s) { s->set_priority(-1001); })},
+      {"spec.memory_limit", invalid, spec([](auto* s) { s->set_memory_limit(-1); })},
+      {"spec.huge_pages", invalid, spec([](auto* s) { s->mutable_huge_pages()->set_count(1); })},
+      {"spec.huge_pages", invalid, spec([](auto* s) {
+         s->mutable_huge_pages()->set_page_size(1 << 21);
+         s->mutable_huge_pages()->set_count(-1);
+       })},
+      {"display_name", large, [](Assignment* a) { a->set_display_name(std::string(257, 'x')); }},
+      {"labels", invalid, [](Assignment* a) { (*a->mutable_labels())[""] = "x"; }},
+      {"labels", invalid,
+       [](Assignment* a) { (*a->mutable_labels())["k"] = std::string(257, 'x'); }},
+      {"labels", large,
+       [](Assignment* a) {
+         for (int i = 0; i < 65; ++i) (*a->mutable_labels())[absl::StrCat(i)] = "x";
+       }},
+      {"annotations", large,
+       [](Assignment* a) { (*a->mutable_annotations())["k"] = std::string(65'536, 'x'); }},
+  };
+}
+
+TEST(ValidateAssignmentTest, AcceptsWhatIsGood) { EXPECT_TRUE(Check(Good()).ok()); }
+
+TEST(ValidateAssignmentTest, NamesTheFieldThatIsWrong) {
+  for (const Case& wrong : Cases()) {
+    Assignment assignment = Good();
+    wrong.spoil(&assignment);
+    const absl::Status status = Check(assignment);
+    EXPECT_EQ(ReasonOf(status), wrong.reason) << wrong.field << ": " << status;
+    EXPECT_EQ(MetadataOf(status)["field"], wrong.field) << status;
+    EXPECT_EQ(std::string(status.message()).rfind(wrong.field, 0), 0U) << status;
+  }
+}
+
+TEST(ValidateResourceIdTest, KnowsANameFromOther) {
+  for (const char* id : {"a", "vm-1", "a0"}) EXPECT_TRUE(ValidateResourceId(id, "f").ok()) << id;
+  EXPECT_TRUE(ValidateResourceId(std::string(63, 'a'), "f").ok());
+  for (const char* id : {"", "0a", "-a", "a-", "A", "a_b", "a/b", "a b", "\xc3\xa9"}) {
+    EXPECT_EQ(ReasonOf(ValidateResourceId(id, "f")), Reason::kInvalidField) << id;
+  }
+  EXPECT_FALSE(ValidateResourceId(std::string(64, 'a'), "f").ok());
+}
+
+TEST(ValidateSelectorTest, HasAtMostSixteenEntries) {
+  v1::Assignment holder;
+  auto* selector = holder.mutable_labels();
+  for (int i = 0; i < 16; ++i) (*selector)[absl::StrCat(i)] = "x";
+  EXPECT_TRUE(ValidateSelector(*selector).ok());
+  (*selector)["one-more"] = "x";
+  EXPECT_EQ(ReasonOf(ValidateSelector(*selector)), Reason::kTooLarge);
+}
+
+}  // namespace
+}  // namespace berth
