@@ -1,6 +1,6 @@
-/* SPDX-License-Identifier: Apache-2.0
- *
- * A VMM that finds no agent. C99 and C++. */
+// SPDX-License-Identifier: Apache-2.0
+//
+// A VMM that finds no agent. C99 and C++.
 #include <berth_vmm.h>
 #include <berth_vmm_wire.h>
 #include <stdio.h>
