@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/integration/cluster.h"
+
+#include <google/protobuf/text_format.h>
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <iostream>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/synchronization/mutex.h"
+#include "berth/agent/v1/agent_local.grpc.pb.h"
+#include "berth/internal/v1/emulator_control.grpc.pb.h"
+#include "berth/v1/assignment_service.grpc.pb.h"
+#include "berth/v1/capacity_service.grpc.pb.h"
+#include "berth/v1/host_service.grpc.pb.h"
+#include "lib/rpc/channel.h"
+#include "lib/rpc/error.h"
+
+namespace berth::testing {
+namespace {
+
+using v1::Assignment;
+
+std::shared_ptr<grpc::Channel> Dial(const std::string& address) {
+  return *MakeChannel({.address = address});
+}
+
+// Calls `method` of a new stub. The server need not be up yet.
+template <typename Service, typename Request, typename Response>
+absl::Status Call(const std::shared_ptr<grpc::Channel>& channel,
+                  grpc::Status (Service::StubInterface::*method)(grpc::ClientContext*,
+                                                                 const Request&, Response*),
+                  const Request& request, Response* response) {
+  grpc::ClientContext context;
+  context.set_wait_for_ready(true);
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+  const std::unique_ptr<typename Service::StubInterface> stub = Service::NewStub(channel);
+  return FromGrpcStatus((stub.get()->*method)(&context, request, response));
+}
+
+// The same, of a call that nobody may refuse.
+template <typename Service, typename Request, typename Response>
+Response Ask(const std::shared_ptr<grpc::Channel>& channel,
+             grpc::Status (Service::StubInterface::*method)(grpc::ClientContext*, const Request&,
+                                                            Response*),
+             const Request& request) {
+  Response response;
+  const absl::Status status = Call<Service>(channel, method, request, &response);
+  EXPECT_TRUE(status.ok()) << status;
+  return response;
+}
+
+template <typename Request>
+absl::StatusOr<Assignment> AssignmentCall(
+    const std::shared_ptr<grpc::Channel>& channel,
+    grpc::Status (v1::AssignmentService::StubInterface::*method)(grpc::ClientContext*,
+                                                                 const Request&, Assignment*),
+    const Request& request) {
+  Assignment assignment;
+  absl::Status status = Call<v1::AssignmentService>(channel, method, request, &assignment);
+  if (!status.ok()) return status;
+  return assignment;
+}
+
+void PrintTail(const std::string& path) {
+  constexpr size_t kLines = 60;
+  const std::vector<std::string> lines = absl::StrSplit(ReadFile(path), '\n');
+  std::cerr << "---- " << path << "\n";
+  for (size_t i = lines.size() - std::min(lines.size(), kLines); i < lines.size(); ++i) {
+    std::cerr << lines[i] << "\n";
+  }
+}
+
+// What one of the three records says of a host.
+struct Tally {
+  int grants = 0;
+  int vintfs = 0;
+  int devices = 0;
+
+  bool operator==(const Tally&) const = default;
+  [[nodiscard]] std::string Text() const {
+    return absl::StrCat(grants, " grants, ", vintfs, " VINTFs, ", devices, " devices");
+  }
+  void Add(const google::protobuf::RepeatedPtrField<v1::UnitPlacement>& units) {
+    if (!units.empty()) ++grants;
+    for (const v1::UnitPlacement& unit : units) {
+      // Only these have VINTFs, and a vIOMMU each.
+      if (unit.profile() == v1::Unit::TEGRA241_CMDQV) ++vintfs;
+      devices += unit.devices_size();
+    }
+  }
+};
+
+std::vector<Host::Options> ExampleHosts(const std::vector<std::string>& names) {
+  std::vector<Host::Options> hosts;
+  for (const std::string& name : names) {
+    hosts.push_back(
+        {.id = name, .host_file = SourceFile("deploy/examples/hosts/" + name + ".yaml")});
+  }
+  return hosts;
+}
+
+}  // namespace
+
+std::string SourceFile(const std::string& path) { return BERTH_SOURCE_DIR "/" + path; }
+std::string ProgramFile(const std::string& name) { return BERTH_PROGRAM_DIR "/" + name; }
+
+v1::CreateAssignmentRequest MakeRequest(const std::string& id, const std::string& spec) {
+  v1::CreateAssignmentRequest request;
+  request.set_assignment_id(id);
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
+      spec, request.mutable_assignment()->mutable_spec()));
+  return request;
+}
+
+std::string OneOf(const std::string& device_class) {
+  return absl::StrCat("device_requests { name: 'it' class: '", device_class, "' }");
+}
+
+// ---- Host
+
+Host::Host(Options options, const std::string& folder, const std::string& controller_address)
+    : options_(std::move(options)), folder_(folder + "/" + options_.id) {
+  std::filesystem::create_directories(folder_);
+  const std::string emulator = options_.emulator == Emulator::kExternal
+                                   ? "external: true"
+                                   : absl::StrCat("host_file: ", options_.host_file);
+  WriteFile(config_file(), absl::StrCat("host_id: ", options_.id,                             //
+                                        "\nruntime_dir: ", folder_, "/run",                   //
+                                        "\nstate_dir: ", folder_, "/state",                   //
+                                        "\nbackend: {emulated: {", emulator, "}}",            //
+                                        "\ncontroller: {addresses: [\"", controller_address,  //
+                                        "\"]}\ninventory: {observe_vintfs: true, interval: 1s}\n"));
+  channel_ = Dial(absl::StrCat("unix:", folder_, "/run/agent.sock"));
+}
+
+Host::~Host() {
+  agent_.reset();
+  KillEmulator();
+}
+
+void Host::StartAgent() {
+  agent_ = std::make_unique<Process>(Process::Options{.program = ProgramFile("berth-agent"),
+                                                      .args = {"--config", config_file()},
+                                                      .out = log_file(),
+                                                      .err = ""});
+}
+
+void Host::RestartAgent() {
+  EXPECT_EQ(agent_->Stop(), 0);
+  StartAgent();
+}
+
+void Host::StartEmulator() {
+  emulator_ = std::make_unique<Process>(
+      Process::Options{.program = ProgramFile("berth-emulator"),
+                       .args = {"--runtime-dir", emulator_dir(), "--host", options_.host_file},
+                       .out = folder_ + "/emulator.log",
+                       .err = ""});
+  WaitFor("the emulator listens", [&] { return emulator_pid() != 0; });
+}
+
+pid_t Host::emulator_pid() const {
+  return ListenerOf(emulator_dir() + "/emulator.sock", SOCK_SEQPACKET);
+}
+
+void Host::KillEmulator() {
+  if (emulator_ != nullptr) return emulator_.reset();
+  KillStranger(emulator_pid());
+}
+
+agent::v1::AgentStatus Host::Status() {
+  return Ask<agent::v1::AgentLocal>(channel_, &agent::v1::AgentLocal::StubInterface::GetStatus,
+                                    agent::v1::GetStatusRequest());
+}
+
+std::vector<agent::v1::LocalGrant> Host::Grants() {
+  const auto response = Ask<agent::v1::AgentLocal>(
+      channel_, &agent::v1::AgentLocal::StubInterface::ListGrants, agent::v1::ListGrantsRequest());
+  return {response.grants().begin(), response.grants().end()};
+}
+
+std::vector<agent::v1::KernelObject> Host::Objects(const std::string& assignment_uid) {
+  agent::v1::ListObjectsRequest request;
+  request.set_assignment_uid(assignment_uid);
+  const auto response = Ask<agent::v1::AgentLocal>(
+      channel_, &agent::v1::AgentLocal::StubInterface::ListObjects, request);
+  return {response.objects().begin(), response.objects().end()};
+}
+
+internal::v1::EmulatorStats Host::Stats() {
+  internal::v1::EmulatorStats stats;
+  if (emulator_pid() == 0) return stats;
+  // A new channel: the emulator may be another one than last time.
+  Call<internal::v1::EmulatorControl>(Dial(absl::StrCat("unix:", emulator_dir(), "/control.sock")),
+                                      &internal::v1::EmulatorControl::StubInterface::GetStats,
+                                      internal::v1::GetStatsRequest(), &stats)
+      .IgnoreError();
+  return stats;
+}
+
+// ---- Cluster
+
+Cluster::Cluster(const std::vector<std::string>& hosts) : Cluster(ExampleHosts(hosts)) {}
+
+Cluster::Cluster(const std::vector<Host::Options>& hosts) {
+  std::string folder = "/tmp/berth-test.XXXXXX";  // short: it becomes part of socket paths
+  EXPECT_NE(::mkdtemp(folder.data()), nullptr);
+  folder_ = folder;
+  WriteFile(folder_ + "/controller.yaml",
+            absl::StrCat("api: {address: \"127.0.0.1:0\"}\nagent_link: {address: \"unix:", folder_,
+                         "/link.sock\"}\nstore: {sqlite: {path: ", folder_,
+                         "/store.db}}\ncluster_key_file: ", folder_, "/cluster.key\n"));
+  StartController();
+  for (const Host::Options& options : hosts) {
+    auto host =
+        std::make_unique<Host>(options, folder_, absl::StrCat("unix:", folder_, "/link.sock"));
+    if (options.emulator == Host::Emulator::kExternal) host->StartEmulator();
+    host->StartAgent();
+    hosts_[options.id] = std::move(host);
+  }
+  for (const auto& [id, host] : hosts_) AwaitReady(id);
+}
+
+Cluster::~Cluster() {
+  if (::testing::Test::HasFailure()) {
+    PrintTail(folder_ + "/controller.log");
+    for (const auto& [id, host] : hosts_) PrintTail(host->log_file());
+  }
+  hosts_.clear();
+  controller_.reset();
+  std::filesystem::remove_all(folder_);
+}
+
+void Cluster::StartController() {
+  const std::string log = folder_ + "/controller.log";
+  const size_t before = ReadFile(log).size();
+  controller_ =
+      std::make_unique<Process>(Process::Options{.program = ProgramFile("berth-controller"),
+                                                 .args = {"--config", folder_ + "/controller.yaml"},
+                                                 .out = log,
+                                                 .err = ""});
+  const std::string mark = " serving api=";
+  WaitFor("the controller serves", [&] {
+    const std::string text = ReadFile(log).substr(before);
+    const size_t at = text.find(mark);
+    const size_t end = at == std::string::npos ? at : text.find(' ', at + mark.size());
+    if (end == std::string::npos) return false;
+    api_address_ = text.substr(at + mark.size(), end - at - mark.size());
+    return true;
+  });
+  api_ = Dial(api_address_);
+}
+
+void Cluster::RestartController() {
+  // A connection on which nobody reads keeps a gRPC server from ending before its grace has passed.
+  api_.reset();
+  EXPECT_EQ(controller_->Stop(), 0);
+  StartController();
+}
+
+void Cluster::AwaitReady(const std::string& host) {
+  WaitFor(host + " is READY and serves what it has", [&] {
+    v1::Host seen;
+    v1::GetHostRequest request;
+    request.set_name("hosts/" + host);
+    return Call<v1::HostService>(api_, &v1::HostService::StubInterface::GetHost, request, &seen)
+               .ok() &&
+           seen.state() == v1::Host::READY && seen.device_count() > 0;
+  });
+}
+
+absl::StatusOr<Assignment> Cluster::Create(const v1::CreateAssignmentRequest& request) {
+  return AssignmentCall(api_, &v1::AssignmentService::StubInterface::CreateAssignment, request);
+}
+
+absl::StatusOr<Assignment> Cluster::Create(const std::string& id, const std::string& spec) {
+  return Create(MakeRequest(id, spec));
+}
+
+absl::StatusOr<Assignment> Cluster::Get(const std::string& id) {
+  v1::GetAssignmentRequest request;
+  request.set_name("assignments/" + id);
+  return AssignmentCall(api_, &v1::AssignmentService::StubInterface::GetAssignment, request);
+}
+
+absl::StatusOr<Assignment> Cluster::Delete(const std::string& id) {
+  v1::DeleteAssignmentRequest request;
+  request.set_name("assignments/" + id);
+  return AssignmentCall(api_, &v1::AssignmentService::StubInterface::DeleteAssignment, request);
+}
+
+v1::Host Cluster::GetHost(const std::string& id) {
+  v1::GetHostRequest request;
+  request.set_name("hosts/" + id);
+  return Ask<v1::HostService>(api_, &v1::HostService::StubInterface::GetHost, request);
+}
+
+v1::Capacity Cluster::GetCapacity() {
+  v1::GetCapacityRequest request;
+  request.set_include_units(true);
+  return Ask<v1::CapacityService>(api_, &v1::CapacityService::StubInterface::GetCapacity, request);
+}
+
+bool Cluster::AwaitObserved(const std::string& id, Assignment::Observed observed) {
+  return WaitFor(absl::StrCat(id, " is ", Assignment::Observed_Name(observed)), [&] {
+    const absl::StatusOr<Assignment> now = Get(id);
+    return now.ok() && now->observed() == observed;
+  });
+}
+
+bool Cluster::AwaitGone(const std::string& id) {
+  return WaitFor(id + " is gone", [&] { return absl::IsNotFound(Get(id).status()); });
+}
+
+Output Cluster::Run(const std::string& program, const std::vector<std::string>& args) {
+  const std::string files = absl::StrCat(folder_, "/run", ++runs_);
+  Process process({.program = program, .args = args, .out = files + ".out", .err = files + ".err"});
+  process.CloseStdin();
+  const int code = process.Wait();
+  return {.code = code, .out = ReadFile(files + ".out"), .err = ReadFile(files + ".err")};
+}
+
+Output Cluster::Berthctl(std::vector<std::string> args) {
+  args.insert(args.begin(), {"--server", api_address_});
+  return Run(ProgramFile("berthctl"), args);
+}
+
+std::unique_ptr<Process> Cluster::StartVmm(const std::string& name, const Assignment& assignment,
+                                           const std::vector<std::string>& args) {
+  Process::Options options = {
+      .program = ProgramFile("berth-example-vmm"),
+      .args = {"--socket", assignment.placement().attach_endpoint(), "--assignment",
+               assignment.uid(), "--token", assignment.attach_token()},
+      .out = absl::StrCat(folder_, "/", name, ".out"),
+      .err = absl::StrCat(folder_, "/", name, ".err")};
+  options.args.insert(options.args.end(), args.begin(), args.end());
+  return std::make_unique<Process>(options);
+}
+
+Output Cluster::RunVmm(const Assignment& assignment, const std::vector<std::string>& args) {
+  const std::string name = absl::StrCat("vmm", ++runs_);
+  const int code = StartVmm(name, assignment, args)->Wait();
+  return {.code = code,
+          .out = OutputOf(name),
+          .err = ReadFile(absl::StrCat(folder_, "/", name, ".err"))};
+}
+
+std::string Cluster::OutputOf(const std::string& name) const {
+  return ReadFile(absl::StrCat(folder_, "/", name, ".out"));
+}
+
+std::string Cluster::Disagreement(int grants) {
+  std::map<std::string, Tally> booked;
+  const auto list = Ask<v1::AssignmentService>(
+      api_, &v1::AssignmentService::StubInterface::ListAssignments, v1::ListAssignmentsRequest());
+  for (const Assignment& assignment : list.assignments()) {
+    booked[assignment.placement().host()].Add(assignment.placement().units());
+  }
+  std::string text;
+  int held_grants = 0;
+  for (const auto& [id, host] : hosts_) {
+    const Tally book = booked["hosts/" + id];
+    Tally held;
+    for (const agent::v1::LocalGrant& grant : host->Grants()) held.Add(grant.status().units());
+    const internal::v1::EmulatorStats stats = host->Stats();
+    Tally kernel = {.grants = static_cast<int>(stats.contexts()),
+                    .devices = static_cast<int>(stats.bound_devices())};
+    for (const auto& unit : stats.units()) kernel.vintfs += static_cast<int>(unit.vintfs_used());
+    Tally charged = {.grants = book.grants};
+    const v1::Host shown = GetHost(id);
+    for (const v1::Unit& unit : shown.units()) {
+      if (unit.profile() == v1::Unit::TEGRA241_CMDQV) charged.vintfs += unit.vintfs_in_use();
+    }
+    for (const v1::Device& device : shown.devices())
+      charged.devices += !device.assignment().empty();
+    held_grants += held.grants;
+    if (book == held && held == kernel && charged == book) continue;
+    absl::StrAppend(&text, id, ": booked ", book.Text(), "; charged ", charged.Text(), "; held ",
+                    held.Text(), "; in the kernel ", kernel.Text(), ". ");
+  }
+  if (held_grants != grants) absl::StrAppend(&text, held_grants, " grants, not ", grants);
+  return text;
+}
+
+void Cluster::ExpectRecordsAgree(int grants) {
+  std::string disagreement;
+  WaitFor("the records of controller, agents and kernels agree", [&] {
+    disagreement = Disagreement(grants);
+    return disagreement.empty();
+  });
+  EXPECT_EQ(disagreement, "");
+}
+
+// ---- AssignmentWatch
+
+class AssignmentWatch::Reader {
+ public:
+  Reader(const std::shared_ptr<grpc::Channel>& channel, const std::string& id)
+      : stub_(v1::AssignmentService::NewStub(channel)) {
+    v1::WatchAssignmentsRequest request;
+    request.set_name("assignments/" + id);
+    stream_ = stub_->WatchAssignments(&context_, request);
+    thread_ = std::thread([this] { Read(); });
+  }
+  ~Reader() {
+    context_.TryCancel();
+    thread_.join();
+  }
+
+  std::vector<Assignment::Observed> observed() const {
+    absl::MutexLock lock(&mu_);
+    return observed_;
+  }
+  bool deleted() const {
+    absl::MutexLock lock(&mu_);
+    return deleted_;
+  }
+
+ private:
+  void Read() {
+    v1::WatchAssignmentsResponse message;
+    while (stream_->Read(&message)) {
+      absl::MutexLock lock(&mu_);
+      for (const v1::AssignmentEvent& event : message.events()) {
+        if (event.type() == v1::AssignmentEvent::DELETE) {
+          deleted_ = true;
+        } else if (observed_.empty() || observed_.back() != event.assignment().observed()) {
+          observed_.push_back(event.assignment().observed());
+        }
+      }
+    }
+    stream_->Finish();
+  }
+
+  const std::unique_ptr<v1::AssignmentService::Stub> stub_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::WatchAssignmentsResponse>> stream_;
+  mutable absl::Mutex mu_;
+  std::vector<Assignment::Observed> observed_ ABSL_GUARDED_BY(mu_);
+  bool deleted_ ABSL_GUARDED_BY(mu_) = false;
+  std::thread thread_;
+};
+
+AssignmentWatch::AssignmentWatch(const Cluster& cluster, const std::string& id)
+    : reader_(std::make_unique<Reader>(cluster.api(), id)) {}
+AssignmentWatch::~AssignmentWatch() = default;
+
+std::vector<Assignment::Observed> AssignmentWatch::observed() const { return reader_->observed(); }
+bool AssignmentWatch::deleted() const { return reader_->deleted(); }
+
+}  // namespace berth::testing

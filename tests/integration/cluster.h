@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A small fleet of real processes: one controller, agents with an emulated host each, and the
+// clients that a test runs. Everything lives in a folder of its own and ends with the Cluster.
+// Its calls fail the test when they cannot be made; what a server refuses is a status.
+#ifndef BERTH_TESTS_INTEGRATION_CLUSTER_H_
+#define BERTH_TESTS_INTEGRATION_CLUSTER_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "berth/agent/v1/agent_local.pb.h"
+#include "berth/internal/v1/emulator_control.pb.h"
+#include "berth/v1/assignment_service.pb.h"
+#include "berth/v1/capacity_service.pb.h"
+#include "berth/v1/host.pb.h"
+#include "tests/integration/process.h"
+
+namespace grpc {
+class Channel;
+}
+
+namespace berth::testing {
+
+// Files of this repository, and the programs under test.
+std::string SourceFile(const std::string& path);
+std::string ProgramFile(const std::string& name);
+
+// What a client printed, and its exit code.
+struct Output {
+  int code = -1;
+  std::string out;
+  std::string err;
+};
+
+// One agent and the emulator that stands for its kernel.
+class Host {
+ public:
+  enum class Emulator { kOfTheAgent, kExternal };
+  struct Options {
+    std::string id;
+    std::string host_file;
+    Emulator emulator = Emulator::kOfTheAgent;
+  };
+  Host(Options options, const std::string& folder, const std::string& controller_address);
+  ~Host();  // ends both
+
+  void StartAgent();
+  Process& agent() { return *agent_; }
+  // SIGTERM, end in order, start.
+  void RestartAgent();
+
+  // For Emulator::kExternal.
+  void StartEmulator();
+  void KillEmulator();
+  [[nodiscard]] pid_t emulator_pid() const;
+
+  [[nodiscard]] const std::string& id() const { return options_.id; }
+  [[nodiscard]] std::string vmm_socket() const { return folder_ + "/run/vmm.sock"; }
+  [[nodiscard]] std::string config_file() const { return folder_ + "/agent.yaml"; }
+  [[nodiscard]] std::string log_file() const { return folder_ + "/agent.log"; }
+
+  agent::v1::AgentStatus Status();
+  std::vector<agent::v1::LocalGrant> Grants();
+  std::vector<agent::v1::KernelObject> Objects(const std::string& assignment_uid);
+  // Empty when no emulator answers.
+  internal::v1::EmulatorStats Stats();
+
+ private:
+  [[nodiscard]] std::string emulator_dir() const { return folder_ + "/run/emulator"; }
+
+  const Options options_;
+  const std::string folder_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<Process> agent_;
+  std::unique_ptr<Process> emulator_;
+};
+
+class Cluster {
+ public:
+  // `hosts`: names of deploy/examples/hosts/*.yaml. Returns when all are READY.
+  explicit Cluster(const std::vector<std::string>& hosts);
+  explicit Cluster(const std::vector<Host::Options>& hosts);
+  ~Cluster();
+  Cluster(const Cluster&) = delete;
+  Cluster& operator=(const Cluster&) = delete;
+
+  void StartController();
+  void KillController() { controller_->Kill(); }
+  // SIGTERM, end in order, start.
+  void RestartController();
+  Host& host(const std::string& id) { return *hosts_.at(id); }
+  void AwaitReady(const std::string& host);
+  [[nodiscard]] const std::string& folder() const { return folder_; }
+  [[nodiscard]] const std::string& api_address() const { return api_address_; }
+
+  // ---- The API
+  absl::StatusOr<v1::Assignment> Create(const v1::CreateAssignmentRequest& request);
+  // `spec`: text format of AssignmentSpec.
+  absl::StatusOr<v1::Assignment> Create(const std::string& id, const std::string& spec);
+  absl::StatusOr<v1::Assignment> Get(const std::string& id);
+  absl::StatusOr<v1::Assignment> Delete(const std::string& id);
+  v1::Host GetHost(const std::string& id);
+  v1::Capacity GetCapacity();
+  bool AwaitObserved(const std::string& id, v1::Assignment::Observed observed);
+  bool AwaitGone(const std::string& id);
+  [[nodiscard]] std::shared_ptr<grpc::Channel> api() const { return api_; }
+
+  // ---- Clients
+  Output Run(const std::string& program, const std::vector<std::string>& args);
+  Output Berthctl(std::vector<std::string> args);
+  // berth-example-vmm for `assignment`, which has its token; it prints to `name`.out and .err.
+  std::unique_ptr<Process> StartVmm(const std::string& name, const v1::Assignment& assignment,
+                                    const std::vector<std::string>& args);
+  Output RunVmm(const v1::Assignment& assignment, const std::vector<std::string>& args);
+  [[nodiscard]] std::string OutputOf(const std::string& name) const;
+
+  // Waits until the controller's book, the agents' grants and the emulated kernels agree about
+  // VINTFs, devices and contexts, and `grants` are held in the fleet.
+  void ExpectRecordsAgree(int grants);
+
+ private:
+  std::string Disagreement(int grants);
+
+  std::string folder_;
+  std::string api_address_;
+  std::shared_ptr<grpc::Channel> api_;
+  std::unique_ptr<Process> controller_;
+  std::map<std::string, std::unique_ptr<Host>> hosts_;
+  int runs_ = 0;
+};
+
+// Every state that a watch shows of one assignment, from its construction on.
+class AssignmentWatch {
+ public:
+  AssignmentWatch(const Cluster& cluster, const std::string& id);
+  ~AssignmentWatch();
+  AssignmentWatch(const AssignmentWatch&) = delete;
+  AssignmentWatch& operator=(const AssignmentWatch&) = delete;
+
+  // Without repetitions, e.g. {PREPARED, ATTACHED, RECYCLING}.
+  [[nodiscard]] std::vector<v1::Assignment::Observed> observed() const;
+  // Its end has been shown.
+  [[nodiscard]] bool deleted() const;
+
+ private:
+  class Reader;
+  std::unique_ptr<Reader> reader_;
+};
+
+v1::CreateAssignmentRequest MakeRequest(const std::string& id, const std::string& spec);
+// One device of a class; the smallest assignment.
+std::string OneOf(const std::string& device_class);
+
+}  // namespace berth::testing
+
+#endif  // BERTH_TESTS_INTEGRATION_CLUSTER_H_

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Controller and agent come and go between any two steps; the assignment goes on.
+#include <gmock/gmock.h>
+#include <signal.h>
+
+#include "tests/integration/cluster.h"
+
+namespace berth::testing {
+namespace {
+
+using v1::Assignment;
+
+// What is restarted.
+struct Who {
+  const char* name;
+  void (*restart)(Cluster& cluster);
+};
+void PrintTo(const Who& who, std::ostream* out) { *out << who.name; }
+
+void RestartAgent(Cluster& cluster) { cluster.host("gh200").RestartAgent(); }
+void RestartController(Cluster& cluster) { cluster.RestartController(); }
+void RestartBoth(Cluster& cluster) {
+  RestartAgent(cluster);
+  RestartController(cluster);
+}
+
+class RestartTest : public ::testing::TestWithParam<Who> {
+ protected:
+  void Restart() {
+    GetParam().restart(cluster_);
+    cluster_.AwaitReady("gh200");
+  }
+  // A VM works with what it gets.
+  void ExpectUsable(const Assignment& assignment) {
+    const Output vmm =
+        cluster_.RunVmm(assignment, {"--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+    EXPECT_EQ(vmm.code, 0) << vmm.err;
+    cluster_.AwaitObserved("vm", Assignment::PREPARED);
+  }
+
+  Cluster cluster_{std::vector<std::string>{"gh200"}};
+};
+
+INSTANTIATE_TEST_SUITE_P(, RestartTest,
+                         ::testing::Values(Who{"Controller", RestartController},
+                                           Who{"Agent", RestartAgent}, Who{"Both", RestartBoth}),
+                         ::testing::PrintToStringParamName());
+
+TEST_P(RestartTest, BetweenTheStepsOfAnAssignment) {
+  const absl::StatusOr<Assignment> created = cluster_.Create("vm", OneOf("gpu"));
+  ASSERT_TRUE(created.ok()) << created.status();
+  Restart();  // right after Create
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED));
+  cluster_.ExpectRecordsAgree(1);
+
+  Restart();  // after prepare
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED));
+  cluster_.ExpectRecordsAgree(1);
+  const absl::StatusOr<Assignment> now = cluster_.Get("vm");
+  EXPECT_EQ(now->uid(), created->uid());
+  EXPECT_EQ(now->generation(), created->generation());
+  EXPECT_EQ(now->placement().DebugString(), created->placement().DebugString());
+  ExpectUsable(*created);
+
+  ASSERT_TRUE(cluster_.Delete("vm").ok());
+  Restart();  // during the release
+  EXPECT_TRUE(cluster_.AwaitGone("vm"));
+  cluster_.ExpectRecordsAgree(0);
+
+  Restart();  // after it
+  EXPECT_TRUE(absl::IsNotFound(cluster_.Get("vm").status()));
+  cluster_.ExpectRecordsAgree(0);
+}
+
+TEST_P(RestartTest, WithOneThatWaitsForCapacity) {
+  for (const char* id : {"a", "b", "c", "vm"}) ASSERT_TRUE(cluster_.Create(id, OneOf("gpu")).ok());
+  const absl::StatusOr<Assignment> waiting =
+      cluster_.Create("waiting", OneOf("gpu") + " when_unavailable: QUEUE");
+  ASSERT_TRUE(waiting.ok()) << waiting.status();
+  EXPECT_EQ(waiting->intent(), Assignment::PENDING);
+  Restart();
+  EXPECT_EQ(cluster_.Get("waiting")->intent(), Assignment::PENDING);
+  cluster_.ExpectRecordsAgree(4);
+
+  ASSERT_TRUE(cluster_.Delete("a").ok());
+  EXPECT_TRUE(cluster_.AwaitGone("a"));
+  ASSERT_TRUE(cluster_.AwaitObserved("waiting", Assignment::PREPARED));
+  cluster_.ExpectRecordsAgree(4);
+}
+
+TEST(ControllerCrash, RightAfterCreateLosesNothing) {
+  Cluster cluster({"gh200"});
+  v1::CreateAssignmentRequest request = MakeRequest("vm", OneOf("gpu"));
+  request.set_request_id("b1c6f7f5-6f0c-4f6b-9d8c-2f2f0f3f8a11");
+  const absl::StatusOr<Assignment> answered = cluster.Create(request);
+  cluster.KillController();
+  ASSERT_TRUE(answered.ok()) << answered.status();
+
+  cluster.StartController();
+  const absl::StatusOr<Assignment> again = cluster.Create(request);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->uid(), answered->uid());
+  EXPECT_EQ(again->attach_token(), answered->attach_token());
+  EXPECT_EQ(again->placement().DebugString(), answered->placement().DebugString());
+
+  v1::CreateAssignmentRequest other = request;
+  other.mutable_assignment()->set_display_name("another");
+  EXPECT_TRUE(absl::IsAlreadyExists(cluster.Create(other).status()));
+
+  cluster.AwaitReady("gh200");
+  ASSERT_TRUE(cluster.AwaitObserved("vm", Assignment::PREPARED));
+  cluster.ExpectRecordsAgree(1);
+}
+
+TEST(AgentRestart, IsANewIncarnationOfTheSameHost) {
+  Cluster cluster({"gh200"});
+  const v1::Host before = cluster.GetHost("gh200");
+  cluster.host("gh200").RestartAgent();
+  WaitFor("the new incarnation is known",
+          [&] { return cluster.GetHost("gh200").incarnation() == before.incarnation() + 1; });
+  EXPECT_EQ(cluster.GetHost("gh200").uid(), before.uid());
+  EXPECT_EQ(cluster.GetHost("gh200").units_size(), before.units_size());
+}
+
+}  // namespace
+}  // namespace berth::testing
