@@ -386,8 +386,6 @@ void Grant::SetCondition(std::string_view type, bool holds, const absl::Status& 
 void Grant::Show() {
   absl::MutexLock lock(&mu_);
   *shown_.mutable_status() = status_;
-  shown_.set_assignment(desired_.assignment());
-  shown_.set_intent(desired_.intent());
   shown_.set_vmm_pid(session_.has_value() ? session_->vmm.pid : 0);
   shown_.set_vmm_uid(session_.has_value() ? session_->vmm.uid : 0);
   shown_.set_memory_bytes(guest_ != nullptr ? static_cast<int64_t>(guest_->memory().bytes()) : 0);
@@ -415,7 +413,11 @@ agent::v1::GrantStatus Grant::status() const {
 
 agent::v1::LocalGrant Grant::local() const {
   absl::MutexLock lock(&mu_);
-  return shown_;
+  agent::v1::LocalGrant local = shown_;
+  // Heard, also when nothing could be done about it yet.
+  local.set_assignment(desired_.assignment());
+  local.set_intent(desired_.intent());
+  return local;
 }
 
 std::vector<agent::v1::KernelObject> Grant::objects() const {
