@@ -71,7 +71,7 @@ class AgentDaemon::Impl : public LinkDelegate {
     BERTH_RETURN_IF_ERROR(MakeFolder(config_.runtime_dir()));
     BERTH_ASSIGN_OR_RETURN(state_, AgentState::Open(config_.state_dir()));
     // Units are probed while no grant has a device of theirs.
-    Refresh();
+    Look(backend_.Ensure());
     StartGrants();
     BERTH_RETURN_IF_ERROR(StartSockets());
     StartLink();
@@ -198,10 +198,11 @@ class AgentDaemon::Impl : public LinkDelegate {
   }
 
   // Looks at the kernel and at what is plugged in, and tells the controller what has changed.
-  void Refresh() {
-    absl::Status status = backend_.Ensure();
+  // `backend` is what is known already of the kernel.
+  void Look(const absl::Status& backend) {
     // Also when the emulator could not be started: the condition must say so.
-    if (absl::Status refreshed = inventory_.Refresh(); status.ok()) status = refreshed;
+    const absl::Status refreshed = inventory_.Refresh();
+    const absl::Status& status = backend.ok() ? refreshed : backend;
     if (status.ok() != was_healthy_) {
       if (status.ok()) {
         options_.log->Info("kernel answers", {{"backend", backend_.name()}});
@@ -229,8 +230,13 @@ class AgentDaemon::Impl : public LinkDelegate {
         if (options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&stopping_), wake)) return;
       }
       const bool due = options_.clock->Now() >= next;
-      if (!due && was_healthy_ && backend_.kernel()->OpenContext().ok()) continue;
-      Refresh();
+      if (was_healthy_) {
+        const absl::Status answer = backend_.kernel()->OpenContext().status();
+        if (answer.ok() && !due) continue;
+        // Told before another emulator is started: what this one held is gone.
+        if (!answer.ok()) Look(answer);
+      }
+      Look(backend_.Ensure());
       if (due) next = options_.clock->Now() + interval;
     }
   }
