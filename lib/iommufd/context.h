@@ -62,7 +62,8 @@ class Context {
 // Owns one id of a context. Move-only; what was moved from is empty (id 0).
 class KernelObject {
  public:
-  KernelObject(KernelObject&& other) noexcept
+  // What was moved from keeps its context: it still says where it belonged.
+  KernelObject(KernelObject&& other) noexcept  // NOLINTNEXTLINE(performance-move-constructor-init)
       : context_(other.context_), kind_(other.kind_), id_(std::exchange(other.id_, 0)) {}
   KernelObject& operator=(KernelObject&& other) noexcept;
   KernelObject(const KernelObject&) = delete;
