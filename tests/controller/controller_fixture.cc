@@ -97,8 +97,16 @@ void WatchStream<Response>::StartReading() {
 template class WatchStream<v1::WatchAssignmentsResponse>;
 template class WatchStream<v1::WatchHostsResponse>;
 
-Client::Client(const std::string& address)
-    : channel_(grpc::CreateChannel(address, grpc::InsecureChannelCredentials())) {}
+// A connection of its own, also where another client has one to the same address, with a window
+// that does not grow: who does not read is soon not sent to.
+std::shared_ptr<grpc::Channel> OwnChannel(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+Client::Client(const std::string& address) : channel_(OwnChannel(address)) {}
 Client::~Client() = default;
 
 absl::Status Client::CallRaw(const std::string& method, const google::protobuf::Message& request,

@@ -342,7 +342,7 @@ TEST_F(HostTest, IsForgottenWhenNothingHangsOnIt) {
   } while (ReasonOf(deleted.status()) == Reason::kStateConflict);
   ASSERT_THAT(deleted, IsOk());
   EXPECT_THAT(client().GetHost("hosts/h1"), FailsWith(Reason::kNotFound));
-  EXPECT_THAT(client().Create(CreateOf("vm")), FailsWith(Reason::kUnsatisfiable));
+  EXPECT_THAT(client().Create(CreateOf("vm")), FailsWith(Reason::kNoCapacity));
   agent = AddHost({.host_uid = "another machine"});
   EXPECT_THAT(client().Create(CreateOf("vm")), IsOk());
 }

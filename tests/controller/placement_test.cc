@@ -33,7 +33,7 @@ TEST_F(PlacementTest, WhatWaitsIsPlacedWhenAHostComes) {
   EXPECT_EQ(waiting->intent(), Assignment::PENDING);
   EXPECT_EQ(waiting->generation(), 0);
   EXPECT_FALSE(waiting->has_placement());
-  EXPECT_EQ(waiting->failure().reason(), "UNSATISFIABLE");
+  EXPECT_EQ(waiting->failure().reason(), "NO_CAPACITY");
   const auto agent = AddHost(Host("h1", FakeAgent::Manner::kObliging));
   const Assignment prepared = client().AwaitObserved("assignments/vm", Assignment::PREPARED);
   EXPECT_EQ(prepared.intent(), Assignment::PLACED);
@@ -123,7 +123,9 @@ TEST_F(PlacementTest, AReportOfAnOlderGenerationIsNotTakenForTheNewOne) {
   ASSERT_THAT(client().Create(CreateOf("vm")), IsOk());
   const auto first = slow->AwaitDesired("assignments/vm", Assignment::PLACED);
   const auto good = AddHost(Host("b", FakeAgent::Manner::kSilent));
-  slow->Report(StatusOf(first, Assignment::GONE));
+  auto failed = StatusOf(first, Assignment::GONE);
+  failed.mutable_failure();
+  slow->Report(failed);
   const auto second = good->AwaitDesired("assignments/vm", Assignment::PLACED);
   EXPECT_EQ(second.generation(), 2);
   slow->Report(StatusOf(first, Assignment::ATTACHED));
@@ -131,6 +133,21 @@ TEST_F(PlacementTest, AReportOfAnOlderGenerationIsNotTakenForTheNewOne) {
   EXPECT_EQ(client().Get("assignments/vm")->observed(), Assignment::OBSERVED_UNSPECIFIED);
   good->Report(StatusOf(second, Assignment::PREPARED));
   client().AwaitObserved("assignments/vm", Assignment::PREPARED);
+}
+
+TEST_F(PlacementTest, WhatIsGoneWithoutAFailureComesAgainOnItsHost) {
+  const auto agent = AddHost(Host("a", FakeAgent::Manner::kSilent));
+  const auto other = AddHost(Host("b", FakeAgent::Manner::kObliging));
+  const auto created = client().Create(CreateOf("vm"));
+  ASSERT_THAT(created, IsOk());
+  FakeAgent& host = created->placement().host() == "hosts/a" ? *agent : *other;
+  const auto desired = host.AwaitDesired("assignments/vm", Assignment::PLACED);
+  host.Report(StatusOf(desired, Assignment::GONE));
+  client().AwaitObserved("assignments/vm", Assignment::GONE);
+  host.Report(StatusOf(desired, Assignment::PREPARED));
+  const Assignment prepared = client().AwaitObserved("assignments/vm", Assignment::PREPARED);
+  EXPECT_EQ(prepared.generation(), 1);
+  EXPECT_EQ(prepared.placement().host(), created->placement().host());
 }
 
 TEST_F(PlacementTest, AStateThatCannotFollowIsRefused) {

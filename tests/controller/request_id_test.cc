@@ -81,7 +81,7 @@ TEST_F(RequestIdTest, CallsAtTheSameTimeGetOneAnswer) {
 }
 
 TEST_F(RequestIdTest, FailuresAreNotRemembered) {
-  EXPECT_THAT(client().Create(Request("a", "r1")), FailsWith(Reason::kUnsatisfiable));
+  EXPECT_THAT(client().Create(Request("a", "r1")), FailsWith(Reason::kNoCapacity));
   const auto agent = AddHost();
   EXPECT_THAT(client().Create(Request("a", "r1")), IsOk());
 }

@@ -18,10 +18,6 @@ namespace {
 using internal::v1::AssignmentRecord;
 using v1::Assignment;
 
-// Decides between hosts that are equally good; any fixed number will do, and the same one lets
-// assignments fill one host before the next.
-constexpr uint64_t kSeed = 0;
-
 bool Fits(const absl::Status& status) {
   return ReasonOf(status) != Reason::kNoCapacity && ReasonOf(status) != Reason::kUnsatisfiable;
 }

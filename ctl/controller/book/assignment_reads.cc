@@ -62,7 +62,8 @@ absl::StatusOr<v1::ExplainPlacementResponse> AssignmentBook::Explain(
   Assignment assignment;
   if (request.has_spec()) *assignment.mutable_spec() = request.spec();
   BERTH_RETURN_IF_ERROR(ValidateAssignment(assignment));
-  BERTH_ASSIGN_OR_RETURN(const placement::Request wanted, ToPlacementRequest(request.spec(), 0));
+  BERTH_ASSIGN_OR_RETURN(const placement::Request wanted,
+                         ToPlacementRequest(request.spec(), kSeed));
   absl::MutexLock lock(&fleet_->mu);
   BERTH_ASSIGN_OR_RETURN(const placement::Explanation explanation, fleet_->engine.Explain(wanted));
   v1::ExplainPlacementResponse response;

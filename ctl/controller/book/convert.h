@@ -15,6 +15,10 @@
 
 namespace berth {
 
+// Decides between hosts that are equally good; any fixed number will do, and the same one lets
+// assignments fill one host before the next.
+inline constexpr uint64_t kSeed = 0;
+
 // INVALID_FIELD and MISSING_FIELD name the field of the spec. `seed` decides between equal hosts.
 absl::StatusOr<placement::Request> ToPlacementRequest(const v1::AssignmentSpec& spec,
                                                       uint64_t seed);

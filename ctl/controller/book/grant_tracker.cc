@@ -37,14 +37,18 @@ std::string Summary(const AssignmentRecord& record) {
   return text;
 }
 
-// Whether an agent that skips steps in its reports can get from one to the other within one
-// generation: GONE is the end of it.
+// It could not be prepared on its host: the end of a generation.
+bool HasFailed(const AssignmentEntry& entry) {
+  return entry.report.observed() == Assignment::GONE && entry.report.has_failure();
+}
+
+// Whether an agent that skips steps in its reports can get from one to the other.
 bool CanFollow(Observed from, Observed to) {
   std::set<Observed> reached = {from};
   for (size_t before = 0; before != reached.size();) {
     before = reached.size();
     for (const Edge<Observed>& edge : ObservedEdges()) {
-      if (edge.from != Observed::kGone && reached.count(edge.from) > 0) reached.insert(edge.to);
+      if (reached.count(edge.from) > 0) reached.insert(edge.to);
     }
   }
   return reached.count(to) > 0;
@@ -79,8 +83,8 @@ std::vector<agent::v1::DesiredGrant> GrantTracker::DesiredFor(const std::string&
     const Assignment& assignment = entry->committed->assignment();
     const bool placed = assignment.intent() == Assignment::PLACED;
     if (!placed && assignment.intent() != Assignment::RELEASING) continue;
-    // It failed there, and is on its way to another host.
-    if (placed && entry->report.observed() == Assignment::GONE) continue;
+    // On its way to another host.
+    if (placed && HasFailed(*entry)) continue;
     grants.push_back(MakeDesiredGrant(assignment, *tokens_));
   }
   return grants;
@@ -96,7 +100,8 @@ void GrantTracker::Note(const std::string& host_id, const agent::v1::GrantStatus
   if (status.observed() == Assignment::OBSERVED_UNSPECIFIED) return;
   const bool first = entry->report.generation() != status.generation();
   const auto before = first ? Observed::kNone : static_cast<Observed>(entry->report.observed());
-  if (!Assignment::Observed_IsValid(status.observed()) ||
+  const bool over = !first && HasFailed(*entry) && status.observed() != Assignment::GONE;
+  if (over || !Assignment::Observed_IsValid(status.observed()) ||
       !CanFollow(before, static_cast<Observed>(status.observed()))) {
     on_error_(Error(
         Reason::kInvalidField,
@@ -128,9 +133,7 @@ void GrantTracker::ReportAll(const std::string& host_id,
   }
   for (AssignmentEntry* entry : fleet_->OnHost(host_id)) {
     if (named.count(entry->committed->assignment().uid()) > 0) continue;
-    const Assignment::Observed observed = entry->report.observed();
-    // The end of a generation stays its end.
-    if (observed == Assignment::OBSERVED_UNSPECIFIED || observed == Assignment::GONE) continue;
+    if (entry->report.observed() == Assignment::OBSERVED_UNSPECIFIED || HasFailed(*entry)) continue;
     entry->report.Clear();
     fleet_->PublishObserved(entry);
   }
@@ -143,7 +146,7 @@ void GrantTracker::Act(AssignmentEntry* entry) {
       return EndRelease(entry);
     case Assignment::PLACED:
       // Without a failure it is on its way to a fresh context on the same host.
-      if (entry->report.has_failure()) PlaceAnew(entry);
+      if (HasFailed(*entry)) PlaceAnew(entry);
       return;
     default:
       return;
@@ -183,10 +186,17 @@ void GrantTracker::PlaceAnew(AssignmentEntry* entry) {
 
   placement::ExcludedHosts excluded;
   for (const std::string& host : record->failed_hosts()) excluded.insert(HostId(HostIdOf(host)));
-  absl::StatusOr<placement::Request> wanted = ToPlacementRequest(assignment->spec(), 0);
-  absl::StatusOr<placement::Placement> placement = wanted.status();
   const bool may_try = record->failures_size() < kMaxAttempts;
-  if (may_try && wanted.ok()) placement = fleet_->engine.Place(*wanted, excluded);
+  const auto place_again =
+      [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS -> absl::StatusOr<placement::Placement> {
+    BERTH_ASSIGN_OR_RETURN(const placement::Request wanted,
+                           ToPlacementRequest(assignment->spec(), kSeed));
+    BERTH_ASSIGN_OR_RETURN(placement::Placement placed, fleet_->engine.Place(wanted, excluded));
+    BERTH_RETURN_IF_ERROR(fleet_->engine.Reserve(uid, placed));
+    return placed;
+  };
+  absl::StatusOr<placement::Placement> placement = Error(Reason::kNoCapacity, "not tried again");
+  if (may_try) placement = place_again();
   const absl::Time now = fleet_->clock().Now();
   v1::Failure* failure = assignment->mutable_failure();
   *failure = *reason;
@@ -194,7 +204,7 @@ void GrantTracker::PlaceAnew(AssignmentEntry* entry) {
   failure->set_attempts(record->failures_size());
   *failure->mutable_time() = ToTimestamp(now);
   *assignment->mutable_update_time() = ToTimestamp(now);
-  if (may_try && placement.ok() && fleet_->engine.Reserve(uid, *placement).ok()) {
+  if (placement.ok()) {
     const HostEntry& host = fleet_->hosts.at(placement->host.str());
     *assignment->mutable_placement() = ToProto(*placement, host.committed->inventory());
     assignment->set_generation(assignment->generation() + 1);
@@ -256,7 +266,7 @@ void GrantTracker::PlacePending() {
     std::string asked = now_waiting.spec().SerializeAsString();
     for (const std::string& host : entry->committed->failed_hosts()) absl::StrAppend(&asked, host);
     if (hopeless.count(asked) > 0) continue;
-    absl::StatusOr<placement::Request> wanted = ToPlacementRequest(now_waiting.spec(), 0);
+    absl::StatusOr<placement::Request> wanted = ToPlacementRequest(now_waiting.spec(), kSeed);
     placement::ExcludedHosts excluded;
     for (const std::string& host : entry->committed->failed_hosts()) {
       excluded.insert(HostId(HostIdOf(host)));
