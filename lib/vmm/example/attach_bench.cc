@@ -13,6 +13,9 @@ using SteadyClock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kReadyPatience{30};
 constexpr std::chrono::milliseconds kReadyPause{2};
+// For the fresh context that the assignment gets after each VMM: the agent would keep one that
+// comes meanwhile waiting.
+constexpr std::chrono::milliseconds kRecycleTime{50};
 
 // The assignment gets a fresh context after each VMM.
 bool IsRecycling(const Guest& guest) {
@@ -52,6 +55,7 @@ Outcome Sample(const Options& options, uint64_t* nanoseconds) {
 Outcome MeasureAttach(const Options& options, std::vector<uint64_t>* samples) {
   for (uint32_t i = 0; i < options.samples; ++i) {
     BERTH_EXAMPLE_TRY(Sample(options, &samples->emplace_back()));
+    std::this_thread::sleep_for(kRecycleTime);
   }
   return {};
 }
