@@ -25,8 +25,11 @@ int main(int argc, char** argv, char** envp) {
   spec.run = [&config](berth::Daemon& daemon) {
     // The service manager starts it again, and the store is read back.
     const auto stop = [] { ::kill(::getpid(), SIGTERM); };
-    auto controller = berth::ControllerDaemon::Start(
-        {.config = config, .clock = &berth::Clock::Real(), .log = &daemon.log, .on_fatal = stop});
+    auto controller = berth::ControllerDaemon::Start({.config = config,
+                                                      .clock = &berth::Clock::Real(),
+                                                      .log = &daemon.log,
+                                                      .metrics = &daemon.metrics,
+                                                      .on_fatal = stop});
     if (controller.ok()) berth::ServeUntilStopped(daemon);
     return controller.status();
   };

@@ -262,6 +262,7 @@ void ControllerTest::Start() {
   auto started = ControllerDaemon::Start({.config = config,
                                           .clock = &clock,
                                           .log = &log_,
+                                          .metrics = &metrics,
                                           .on_fatal = on_fatal,
                                           .open_store = open_store});
   ASSERT_THAT(started, IsOk());

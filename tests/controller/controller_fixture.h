@@ -131,6 +131,7 @@ class ControllerTest : public ::testing::Test {
   FakeClock clock{absl::FromUnixSeconds(1'700'000'000)};
   internal::v1::ControllerConfig config;
   std::function<absl::StatusOr<std::unique_ptr<Store>>()> open_store;
+  Metrics metrics;
   std::function<void()> on_fatal = [] { ADD_FAILURE() << "the store has failed"; };
   std::string folder;
   std::unique_ptr<ControllerDaemon> daemon;

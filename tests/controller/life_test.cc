@@ -70,6 +70,21 @@ TEST_F(LifeTest, AStreamThatNobodyReadsDoesNotHoldUpTheEnd) {
   Stop();
 }
 
+TEST_F(LifeTest, CallsAreCounted) {
+  const auto agent = AddHost();
+  EXPECT_THAT(client().Get("assignments/none"), FailsWith(Reason::kNotFound));
+  EXPECT_THAT(client().Get("assignments/none"), FailsWith(Reason::kNotFound));
+  // The last word on a call is said when it is over for the server.
+  Stop();
+  const std::string text = metrics.Text();
+  const std::string get =
+      "{grpc_code=\"NotFound\",grpc_method=\"GetAssignment\","
+      "grpc_service=\"berth.v1.AssignmentService\",grpc_type=\"unary\"} 2";
+  EXPECT_THAT(text, testing::HasSubstr("grpc_server_handled_total" + get));
+  EXPECT_THAT(text, testing::HasSubstr("grpc_server_started_total{grpc_method=\"Session\""));
+  EXPECT_THAT(text, testing::HasSubstr("grpc_server_handling_seconds_bucket"));
+}
+
 TEST_F(LifeTest, ASecondControllerCannotHaveTheSameStore) {
   Logger log("second", LogLevel::kError, Logger::Format::kPlain, &std::cerr);
   const auto second =

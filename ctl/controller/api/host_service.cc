@@ -50,37 +50,42 @@ class HostService : public v1::HostService::CallbackService {
 
   ServerUnaryReactor* UpdateHost(CallbackServerContext* context,
                                  const v1::UpdateHostRequest* request, Host* response) override {
-    return Mutate(context, "UpdateHost", *request, response, &HostRegistry::Update);
+    return RunMutationCall<Host>(context, authoriser_, Method("UpdateHost"), *request, response,
+                                 [&](const std::string& owner, HostRegistry::Answer answer) {
+                                   registry_->Update(*request, owner, std::move(answer));
+                                 });
   }
   ServerUnaryReactor* CordonHost(CallbackServerContext* context,
                                  const v1::CordonHostRequest* request, Host* response) override {
-    return Mutate(context, "CordonHost", *request, response, &HostRegistry::Cordon);
+    return RunMutationCall<Host>(context, authoriser_, Method("CordonHost"), *request, response,
+                                 [&](const std::string& owner, HostRegistry::Answer answer) {
+                                   registry_->Cordon(*request, owner, std::move(answer));
+                                 });
   }
   ServerUnaryReactor* UncordonHost(CallbackServerContext* context,
                                    const v1::UncordonHostRequest* request,
                                    Host* response) override {
-    return Mutate(context, "UncordonHost", *request, response, &HostRegistry::Uncordon);
+    return RunMutationCall<Host>(context, authoriser_, Method("UncordonHost"), *request, response,
+                                 [&](const std::string& owner, HostRegistry::Answer answer) {
+                                   registry_->Uncordon(*request, owner, std::move(answer));
+                                 });
   }
   ServerUnaryReactor* DrainHost(CallbackServerContext* context, const v1::DrainHostRequest* request,
                                 Host* response) override {
-    return Mutate(context, "DrainHost", *request, response, &HostRegistry::Drain);
+    return RunMutationCall<Host>(context, authoriser_, Method("DrainHost"), *request, response,
+                                 [&](const std::string& owner, HostRegistry::Answer answer) {
+                                   registry_->Drain(*request, owner, std::move(answer));
+                                 });
   }
   ServerUnaryReactor* DeleteHost(CallbackServerContext* context,
                                  const v1::DeleteHostRequest* request, Host* response) override {
-    return Mutate(context, "DeleteHost", *request, response, &HostRegistry::Delete);
+    return RunMutationCall<Host>(context, authoriser_, Method("DeleteHost"), *request, response,
+                                 [&](const std::string& owner, HostRegistry::Answer answer) {
+                                   registry_->Delete(*request, owner, std::move(answer));
+                                 });
   }
 
  private:
-  template <typename Request>
-  ServerUnaryReactor* Mutate(CallbackServerContext* context, const char* name,
-                             const Request& request, Host* response,
-                             void (HostRegistry::*change)(const Request&, const std::string&,
-                                                          HostRegistry::Answer)) {
-    return RunMutationCall<Host>(context, authoriser_, Method(name), request, response,
-                                 [&](const std::string& owner, HostRegistry::Answer answer) {
-                                   (registry_->*change)(request, owner, std::move(answer));
-                                 });
-  }
   static std::string Method(const char* name) {
     return std::string("/berth.v1.HostService/") + name;
   }

@@ -11,6 +11,7 @@
 #include "ctl/controller/api/methods.h"
 #include "ctl/controller/api/services.h"
 #include "ctl/controller/daemon/controller_config.h"
+#include "ctl/controller/daemon/rpc_metrics.h"
 #include "ctl/controller/link/agent_link_service.h"
 #include "lib/base/executor.h"
 #include "lib/base/status.h"
@@ -132,12 +133,14 @@ class ControllerDaemon::Impl {
   }
 
   absl::Status Serve() {
+    if (options_.metrics != nullptr) rpc_metrics_.emplace(options_.metrics);
+    RpcObserver* const observer = rpc_metrics_.has_value() ? &*rpc_metrics_ : nullptr;
     std::vector<grpc::Service*> services;
     for (const auto& service : services_) services.push_back(service.get());
     BERTH_ASSIGN_OR_RETURN(link_server_, RpcServer::Start(ServerOptionsOf(config_.agent_link()),
-                                                          {link_->service()}, nullptr));
+                                                          {link_->service()}, observer));
     BERTH_ASSIGN_OR_RETURN(api_,
-                           RpcServer::Start(ServerOptionsOf(config_.api()), services, nullptr));
+                           RpcServer::Start(ServerOptionsOf(config_.api()), services, observer));
     ticker_ = std::thread([this, started = options_.clock->Now()] { RunTicker(started); });
     options_.log->Info("serving", {{"api", api_->address()}, {"agents", link_server_->address()}});
     return absl::OkStatus();
@@ -201,6 +204,7 @@ class ControllerDaemon::Impl {
   std::unique_ptr<WatchSource> watches_;
   std::unique_ptr<AgentLinkService> link_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
+  std::optional<RpcMetrics> rpc_metrics_;
   std::unique_ptr<RpcServer> link_server_;
   std::unique_ptr<RpcServer> api_;
   absl::Mutex mu_;

@@ -10,6 +10,7 @@
 #include "berth/internal/v1/controller_config.pb.h"
 #include "lib/base/clock.h"
 #include "lib/daemon/logging.h"
+#include "lib/daemon/metrics.h"
 #include "lib/store/store.h"
 
 namespace berth {
@@ -22,6 +23,7 @@ class ControllerDaemon {
     internal::v1::ControllerConfig config;  // finished
     Clock* clock = nullptr;                 // outlives the daemon
     Logger* log = nullptr;                  // outlives the daemon
+    Metrics* metrics = nullptr;             // null: nothing is counted; else outlives the daemon
     // The store has failed: stop, and start anew to read it back.
     std::function<void()> on_fatal;
     // Empty: the store that the configuration names.
