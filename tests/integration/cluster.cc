@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <thread>
@@ -139,7 +140,6 @@ Host::Host(Options options, const std::string& folder, const std::string& contro
                                         "\nbackend: {emulated: {", emulator, "}}",            //
                                         "\ncontroller: {addresses: [\"", controller_address,  //
                                         "\"]}\ninventory: {observe_vintfs: true, interval: 1s}\n"));
-  channel_ = Dial(absl::StrCat("unix:", folder_, "/run/agent.sock"));
 }
 
 Host::~Host() {
@@ -152,9 +152,12 @@ void Host::StartAgent() {
                                                       .args = {"--config", config_file()},
                                                       .out = log_file(),
                                                       .err = ""});
+  channel_ = Dial(absl::StrCat("unix:", folder_, "/run/agent.sock"));
 }
 
 void Host::RestartAgent() {
+  // A connection on which nobody reads keeps a gRPC server from ending before its grace has passed.
+  channel_.reset();
   EXPECT_EQ(agent_->Stop(), 0);
   StartAgent();
 }
@@ -253,6 +256,10 @@ void Cluster::StartController() {
     const std::string text = ReadFile(log).substr(before);
     const size_t at = text.find(mark);
     const size_t end = at == std::string::npos ? at : text.find(' ', at + mark.size());
+    if (end == std::string::npos && !controller_->running()) {
+      PrintTail(log);
+      std::abort();  // nothing can be tested
+    }
     if (end == std::string::npos) return false;
     api_address_ = text.substr(at + mark.size(), end - at - mark.size());
     return true;
@@ -261,8 +268,7 @@ void Cluster::StartController() {
 }
 
 void Cluster::RestartController() {
-  // A connection on which nobody reads keeps a gRPC server from ending before its grace has passed.
-  api_.reset();
+  api_.reset();  // as in RestartAgent()
   EXPECT_EQ(controller_->Stop(), 0);
   StartController();
 }

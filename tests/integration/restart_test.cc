@@ -20,6 +20,14 @@ void PrintTo(const Who& who, std::ostream* out) { *out << who.name; }
 
 void RestartAgent(Cluster& cluster) { cluster.host("gh200").RestartAgent(); }
 void RestartController(Cluster& cluster) { cluster.RestartController(); }
+void CrashAgent(Cluster& cluster) {
+  cluster.host("gh200").agent().Kill();
+  cluster.host("gh200").StartAgent();
+}
+void CrashController(Cluster& cluster) {
+  cluster.KillController();
+  cluster.StartController();
+}
 void RestartBoth(Cluster& cluster) {
   RestartAgent(cluster);
   RestartController(cluster);
@@ -44,7 +52,9 @@ class RestartTest : public ::testing::TestWithParam<Who> {
 
 INSTANTIATE_TEST_SUITE_P(, RestartTest,
                          ::testing::Values(Who{"Controller", RestartController},
-                                           Who{"Agent", RestartAgent}, Who{"Both", RestartBoth}),
+                                           Who{"Agent", RestartAgent}, Who{"Both", RestartBoth},
+                                           Who{"ControllerCrash", CrashController},
+                                           Who{"AgentCrash", CrashAgent}),
                          ::testing::PrintToStringParamName());
 
 TEST_P(RestartTest, BetweenTheStepsOfAnAssignment) {
