@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdio>
 #include <iostream>
@@ -127,32 +126,42 @@ void PrintPair(const std::string& name, const Pair& pair, int per_call,
                               {"ratio_to_echo", JsonNumber(rate / echo_rate)}}));
 }
 
-// Of 4 KiB written behind the end of a file, as the store's log does.
-absl::StatusOr<double> FdatasyncMicros(const std::string& folder) {
+// Of 4 KiB written over what a file has, as the store's log does most of the time.
+absl::Status SampleFdatasync(const std::string& folder, std::vector<double>* samples_us) {
+  constexpr int kWrites = 60;
+  constexpr size_t kSize = 4096;
   std::string path = folder + "/fdatasync.XXXXXX";
   const UniqueFd fd(::mkstemp(path.data()));
   if (!fd.valid()) return absl::ErrnoToStatus(errno, path);
   ::unlink(path.c_str());
-  const std::array<char, 4096> page = {1};
-  std::vector<double> samples;
-  for (int i = 0; i < 300; ++i) {
+  const std::vector<char> bytes(kWrites * kSize, 1);
+  if (::pwrite(fd.get(), bytes.data(), bytes.size(), 0) < 0 || ::fsync(fd.get()) != 0) {
+    return absl::ErrnoToStatus(errno, path);
+  }
+  for (int i = 0; i < kWrites; ++i) {
     const auto start = SteadyClock::now();
-    if (::write(fd.get(), page.data(), page.size()) < 0 || ::fdatasync(fd.get()) != 0) {
+    if (::pwrite(fd.get(), bytes.data(), kSize, i * off_t{kSize}) < 0 ||
+        ::fdatasync(fd.get()) != 0) {
       return absl::ErrnoToStatus(errno, path);
     }
-    samples.push_back(
+    samples_us->push_back(
         std::chrono::duration<double, std::micro>(SteadyClock::now() - start).count());
   }
-  return QuantilesOf(std::move(samples)).p50;
+  return absl::OkStatus();
 }
 
 absl::Status Latency(const CreateBenchOptions& options) {
   std::cerr << "create_latency: one caller\n";
-  BERTH_ASSIGN_OR_RETURN(const double fdatasync_us, FdatasyncMicros(options.folder));
-  BERTH_ASSIGN_OR_RETURN(const Pair pair, RunPair(options, "lone", kUnloadedCalls,
-                                                  [](const std::string& prefix, int calls) {
-                                                    return Creates(prefix, 1, calls);
-                                                  }));
+  std::vector<double> fdatasync;
+  absl::Status sampled;
+  BERTH_ASSIGN_OR_RETURN(
+      const Pair pair,
+      RunPair(options, "lone", kUnloadedCalls, [&](const std::string& prefix, int calls) {
+        sampled.Update(SampleFdatasync(options.folder, &fdatasync));
+        return Creates(prefix, 1, calls);
+      }));
+  BERTH_RETURN_IF_ERROR(sampled);
+  const double fdatasync_us = QuantilesOf(std::move(fdatasync)).p50;
   const Quantiles create = QuantilesOf(pair.controller.latencies_us);
   const double echo = QuantilesOf(pair.echo.latencies_us).p50;
   PrintLatency("create_latency", create,
