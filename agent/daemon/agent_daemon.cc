@@ -32,7 +32,7 @@ using internal::v1::AgentConfig;
 constexpr int kLinkProtocolVersion = 1;
 // How often it is asked whether the kernel still answers.
 constexpr absl::Duration kHealthInterval = absl::Milliseconds(500);
-constexpr absl::Duration kShutdownGrace = absl::Seconds(2);
+constexpr absl::Duration kShutdownGrace = absl::Milliseconds(300);
 
 TlsOptions ToTls(const internal::v1::TlsConfig& config) {
   TlsOptions tls;
@@ -248,7 +248,6 @@ class AgentDaemon::Impl : public LinkDelegate {
     }
     if (watcher_.joinable()) watcher_.join();
     if (local_ != nullptr) local_->Shutdown(kShutdownGrace);
-    vmm_.reset();
     // The last words of grants that end now are not told: the next session's Hello is.
     std::unique_ptr<ControllerLink> link;
     {
@@ -256,7 +255,9 @@ class AgentDaemon::Impl : public LinkDelegate {
       link = std::move(link_);
     }
     link.reset();
+    // Before the VMMs' connections close: that would look as if the VMMs had left.
     if (grants_ != nullptr) grants_->Stop();
+    vmm_.reset();
   }
 
   const Options options_;

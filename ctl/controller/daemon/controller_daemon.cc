@@ -27,7 +27,7 @@ using internal::v1::ControllerConfig;
 // Threads that read what watches missed, and watches that may wait for them.
 constexpr int kWatchThreads = 2;
 constexpr size_t kWaitingWatches = 1000;
-constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
+constexpr absl::Duration kShutdownGrace = absl::Seconds(1);
 constexpr int kTicksPerSweep = 10;
 constexpr absl::Duration kBookmarkInterval = absl::Seconds(10);
 
