@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# berth_proto_library(NAME PROTOS a.proto ... [GRPC] [DEPS ...]): the library berth::NAME with the
-# generated C++ of the files (paths relative to proto/), included as "berth/v1/x.pb.h".
+# berth_proto_library(NAME PROTOS a.proto ... [SERVICES b.proto ...] [DEPS ...]): the library
+# berth::NAME with the generated C++ of the files (paths relative to proto/), included as
+# "berth/v1/x.pb.h"; those of SERVICES also as "berth/v1/x.grpc.pb.h".
 
 function(berth_proto_library name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "GRPC" "" "PROTOS;DEPS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "PROTOS;SERVICES;DEPS")
   set(out "${PROJECT_BINARY_DIR}/generated")
   file(MAKE_DIRECTORY "${out}")
   set(generated)
-  foreach(proto ${arg_PROTOS})
+  foreach(proto ${arg_PROTOS} ${arg_SERVICES})
     string(REGEX REPLACE "\\.proto$" "" stem "${proto}")
     set(outputs "${out}/${stem}.pb.cc" "${out}/${stem}.pb.h")
     set(flags "--cpp_out=${out}")
-    if(arg_GRPC)
+    if(proto IN_LIST arg_SERVICES)
       list(APPEND outputs "${out}/${stem}.grpc.pb.cc" "${out}/${stem}.grpc.pb.h")
       list(APPEND flags "--grpc_out=${out}" "--plugin=protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin>")
     endif()
@@ -28,7 +29,7 @@ function(berth_proto_library name)
   add_library(berth::${name} ALIAS berth_${name})
   target_include_directories(berth_${name} SYSTEM PUBLIC "${out}")
   target_link_libraries(berth_${name} PUBLIC protobuf::libprotobuf ${arg_DEPS})
-  if(arg_GRPC)
+  if(arg_SERVICES)
     target_link_libraries(berth_${name} PUBLIC gRPC::grpc++)
   endif()
 endfunction()

@@ -3,7 +3,7 @@
 #include "berth_vmm.h"
 
 int main(void) {
-  struct berth_vmm *vmm = 0;
+  struct berth_vmm* vmm = 0;
   struct berth_vmm_info info;
   if (berth_vmm_new(&vmm) != 0) return 1;
   if (berth_vmm_get_info(vmm, &info, sizeof(info)) == 0) return 1;

@@ -23,6 +23,7 @@
 #include "tests/agent/daemon/emulator_folder.h"
 #include "tests/agent/grants/emulated_host.h"
 #include "tests/agent/link/fake_controller.h"
+#include "tests/testing/poll_until.h"
 
 namespace berth {
 namespace {
@@ -112,7 +113,7 @@ class AgentDaemonTest : public ::testing::Test {
 
   // It has no condition to wait for; the test's own time-out is the limit.
   void AwaitConnected() {
-    while (!LocalStatus().connected()) absl::SleepFor(absl::Milliseconds(1));
+    testing::PollUntil([this] { return LocalStatus().connected(); });
   }
 
   // Whether an inventory of this kind, or a grant in this state, is in `message`.
@@ -322,10 +323,10 @@ TEST_F(AgentDaemonTest, StartingAndStoppingLeaksNothing) {
     // Connections of an agent that stopped are closed a moment later, by gRPC's own threads.
     return Hardware().contexts == 0 && Hardware().open_cdevs == 0;
   };
-  while (!settled()) absl::SleepFor(absl::Milliseconds(1));
+  testing::PollUntil(settled);
   const size_t before = testing::OpenFds();
   for (int i = 0; i < 5; ++i) cycle();
-  while (!settled() || testing::OpenFds() > before) absl::SleepFor(absl::Milliseconds(1));
+  testing::PollUntil([&] { return settled() && testing::OpenFds() <= before; });
   EXPECT_EQ(Hardware().bound_devices, 0);
 }
 
