@@ -81,6 +81,8 @@ TableRow HostRow(const Host& host, Width width, absl::Time now) {
   int64_t vintfs = 0;
   int64_t in_use = 0;
   for (const v1::Unit& unit : host.units()) {
+    // A unit without a CMDQV has vIOMMUs, but no VINTFs that could run out.
+    if (unit.profile() != v1::Unit::TEGRA241_CMDQV) continue;
     vintfs += unit.vintfs();
     in_use += unit.vintfs_in_use();
   }

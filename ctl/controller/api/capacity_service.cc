@@ -25,7 +25,9 @@ class Sum {
     std::map<std::string, v1::UnitCapacity> units;
     for (const v1::Unit& unit : host.units()) {
       const int64_t free = std::max(0, unit.vintfs() - unit.vintfs_in_use());
-      Count(capacity_.mutable_vintfs(), unit.vintfs(), open ? free : 0);
+      if (unit.profile() == v1::Unit::TEGRA241_CMDQV) {
+        Count(capacity_.mutable_vintfs(), unit.vintfs(), open ? free : 0);
+      }
       // Units without VINTFs are limited by their devices alone.
       if (free > 0 || unit.profile() == v1::Unit::VTD) with_vintf.insert(unit.id());
       v1::UnitCapacity& shown = units[unit.id()];
