@@ -40,8 +40,9 @@ struct DaemonEnvironment {
   Logger::Format log_format = Logger::Format::kPlain;
   std::ostream* out = nullptr;
   std::ostream* err = nullptr;  // also the log
-  // BERTH_DETECT_DEADLOCKS=1: abort when the order in which mutexes are taken has a cycle. For tests;
-  // otherwise off, because it costs time at every lock (Debian's Abseil has it on by default).
+  // BERTH_DETECT_DEADLOCKS=1: abort when the order in which mutexes are taken has a cycle. For
+  // tests; otherwise off, because it costs time at every lock (Debian's Abseil has it on by
+  // default).
   bool detect_deadlocks = false;
 };
 

@@ -6,9 +6,11 @@
 #include <grpcpp/security/credentials.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
@@ -133,7 +135,14 @@ class FakeAgent::Impl {
           EXPECT_TRUE(welcome_.has_value()) << "Welcome comes first";
         }
         news.insert(news.end(), message.delta().upserts().begin(), message.delta().upserts().end());
-        for (const DesiredGrant& grant : news) desired_[grant.assignment()] = grant;
+        // Only what is to be done: a new token is not.
+        const auto same = [this](const DesiredGrant& grant) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+          DesiredGrant& known = desired_[grant.assignment()];
+          const DesiredGrant before = std::exchange(known, grant);
+          return before.assignment_uid() == grant.assignment_uid() &&
+                 before.generation() == grant.generation() && before.intent() == grant.intent();
+        };
+        news.erase(std::remove_if(news.begin(), news.end(), same), news.end());
         for (const std::string& uid : message.delta().forget()) forgotten_.insert(uid);
         if (message.has_heartbeat_ack()) acknowledged_ = message.heartbeat_ack().sequence();
       }

@@ -31,7 +31,7 @@ class StoreFailureTest : public ControllerTest {
 };
 
 TEST_F(StoreFailureTest, EndsTheControllerAndAnswersThatTheOutcomeIsUnknown) {
-  auto agent = AddHost({.inventory = MakeInventory({.devices_per_unit = 4})});
+  auto agent = AddHost();
   ASSERT_THAT(client().Create(CreateOf("before")), IsOk());
   script.Set(StoreScript::Commits::kAreHeld);
   auto request = CreateOf("vm");

@@ -10,8 +10,8 @@
 #include <random>
 
 #include "absl/synchronization/notification.h"
-#include "lib/base/status.h"
 #include "lib/base/packet.h"
+#include "lib/base/status.h"
 #include "tests/emulator/emulator_fixture.h"
 
 namespace berth::emulator {

@@ -172,6 +172,11 @@ absl::Status Fleet::CheckEdges(const ChangeSet& changes) const {
   return absl::OkStatus();
 }
 
+absl::Status Fleet::CheckWritable() const {
+  if (!failed_) return absl::OkStatus();
+  return Error(Reason::kStoreFailed, "the store has failed; the controller is restarting");
+}
+
 void Fleet::CountPlaced(const std::string& id, const AssignmentRecordPtr& record, int by) {
   const std::string host = PlacedOn(record);
   if (host.empty()) return;
@@ -182,8 +187,7 @@ void Fleet::CountPlaced(const std::string& id, const AssignmentRecordPtr& record
 
 absl::Status Fleet::Submit(ChangeSet changes, std::function<void(Revision)> done,
                            std::function<void(const absl::Status&)> failed) {
-  if (failed_)
-    return Error(Reason::kStoreFailed, "the store has failed; the controller is restarting");
+  BERTH_RETURN_IF_ERROR(CheckWritable());
   BERTH_RETURN_IF_ERROR(CheckEdges(changes));
   auto shared = std::make_shared<ChangeSet>(std::move(changes));
   auto committed = [this, shared, done = std::move(done),

@@ -114,6 +114,10 @@ class Fleet {
                       std::function<void(const absl::Status&)> failed = nullptr)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
 
+  // STORE_FAILED once a commit has failed: what is decided from then on would build on what perhaps
+  // never happened.
+  absl::Status CheckWritable() const ABSL_SHARED_LOCKS_REQUIRED(mu);
+
   // As the API shows them. The entry must be committed.
   v1::Assignment Render(const AssignmentEntry& entry) const ABSL_SHARED_LOCKS_REQUIRED(mu);
   v1::Host Render(const std::string& id, const HostEntry& entry, v1::View view) const

@@ -57,6 +57,7 @@ void FinishEtag(Resource* resource, Revision revision) {
 template <typename Response>
 void RunMutation(Fleet& fleet, const MutationSpec<Response>& spec) {
   absl::MutexLock lock(&fleet.mu);
+  if (absl::Status status = fleet.CheckWritable(); !status.ok()) return spec.answer(status);
   const absl::Time now = fleet.clock().Now();
   std::optional<RequestTable::Key> key;
   if (!spec.request_id.empty()) {
