@@ -35,8 +35,9 @@ grpc::ServerUnaryReactor* RunUnary(
     return reactor;
   }
   work(peer->name(), [reactor, response](absl::StatusOr<Response> result) {
+    const grpc::Status status = ToGrpcStatus(result.status());
     if (result.ok()) *response = *std::move(result);
-    reactor->Finish(ToGrpcStatus(result.status()));
+    reactor->Finish(status);
   });
   return reactor;
 }
