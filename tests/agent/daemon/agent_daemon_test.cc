@@ -91,8 +91,9 @@ class AgentDaemonTest : public ::testing::Test {
     internal::v1::AgentConfig config = config_;
     BERTH_RETURN_IF_ERROR(FinishAgentConfig(folder_.path() + "/agent.yaml", "/none", &config));
     auto agent = AgentDaemon::Start({.config = config, .clock = &Clock::Real(), .log = &log_});
-    if (agent.ok()) agent_ = *std::move(agent);
-    return agent.status();
+    BERTH_RETURN_IF_ERROR(agent.status());
+    agent_ = *std::move(agent);
+    return absl::OkStatus();
   }
   void StartAgent() {
     const absl::Status status = TryStart();
