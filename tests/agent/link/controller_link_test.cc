@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "absl/synchronization/notification.h"
 #include "lib/base/status.h"
 #include "lib/base/unique_fd.h"
 #include "lib/rpc/channel.h"
@@ -142,6 +143,13 @@ TEST_F(ControllerLinkTest, WhateverEndsASessionTheNextBeginsFromTheBeginning) {
 }
 
 TEST_F(ControllerLinkTest, WhatChangedWhileNobodyListenedIsInTheNextHello) {
+  // What changes after a Hello was made and before it is answered is told once more. So that there
+  // is no such Hello on its way, nobody dials again until the change is made.
+  absl::Notification changed;
+  options_.channel = [&, dial = options_.channel](const std::string& address) {
+    if (!attempts().empty()) changed.WaitForNotification();
+    return dial(address);
+  };
   StartController();
   StartLink();
   controller().AwaitHello();
@@ -150,10 +158,12 @@ TEST_F(ControllerLinkTest, WhatChangedWhileNobodyListenedIsInTheNextHello) {
   AwaitStatus([](const ControllerLink::Status& status) { return !status.connected; });
   link().TellGrant(Grant("u1", 1));
   StartController();
+  changed.Notify();
   controller().AwaitHello();
   AwaitStatus([](const ControllerLink::Status& status) { return status.sessions == 2; });
   link().TellGrant(Grant("u2", 1));
   const agent::v1::GrantReport report = controller().AwaitKind(AgentMessage::kGrants).grants();
+  ASSERT_EQ(report.grants_size(), 1);
   EXPECT_EQ(report.grants(0).assignment_uid(), "u2") << "Hello is whole, nothing comes after it";
 }
 
