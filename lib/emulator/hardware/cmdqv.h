@@ -22,6 +22,8 @@
 
 namespace berth::emulator {
 
+class InvalidationSink;
+
 // Bytes of page0: the registers of one VINTF's logical vCMDQs, 0x80 bytes each.
 inline constexpr size_t kPage0Size = 0x10000;
 
@@ -58,6 +60,10 @@ struct CmdqvConfig {
   ReservedBits reserved_bits = ReservedBits::kRefuse;
   ProdOverrun prod_overrun = ProdOverrun::kIllegal;
 
+  // What executed commands act on; outlives the Cmdqv. Called with locks of the model held, so it
+  // must not call back. Null: commands are only counted.
+  InvalidationSink* sink = nullptr;
+
   // How the registers are watched. kManual: only by Poll(), for tests.
   enum class Polling : uint8_t { kThread, kManual };
   Polling polling = Polling::kThread;
@@ -80,6 +86,7 @@ struct LvcmdqCounters {
   uint64_t cmd_sync = 0;
   uint64_t command_errors = 0;  // queue stopped with CONS.ERR 1 or 4
   uint64_t fetch_errors = 0;    // queue stopped with CONS.ERR 2
+  uint64_t atc_timeouts = 0;    // queue stopped at a CMD_SYNC with CONS.ERR 3
   uint64_t init_errors = 0;     // GERROR.CMDQ_INIT_ERR toggled
   uint64_t doorbells = 0;       // looks at PROD that found commands; one may merge several writes
   uint64_t full_rings = 0;      // doorbells that found the ring exactly full

@@ -3,6 +3,8 @@
 
 #include <cerrno>
 
+#include "lib/emulator/hardware/invalidation.h"
+
 namespace berth::emulator {
 namespace {
 
@@ -46,6 +48,11 @@ const CommandExecutor::Slot* CommandExecutor::FindSid(uint32_t vsid) const {
   return nullptr;
 }
 
+void CommandExecutor::ExecuteTlbi(Command* command) const {
+  command->vmid = vmid_;
+  if (config_.sink != nullptr) config_.sink->Invalidate(*command);
+}
+
 ConsError CommandExecutor::Execute(const RawCommand& raw, LvcmdqCounters* counters,
                                    Command* command) const {
   switch (Decode(raw, config_.reserved_bits, command)) {
@@ -58,23 +65,27 @@ ConsError CommandExecutor::Execute(const RawCommand& raw, LvcmdqCounters* counte
   }
   switch (command->opcode) {
     case Opcode::kTlbiNhAsid:
-      command->vmid = vmid_;
+      ExecuteTlbi(command);
       ++counters->tlbi_nh_asid;
       break;
     case Opcode::kTlbiNhVa:
-      command->vmid = vmid_;
+      ExecuteTlbi(command);
       ++counters->tlbi_nh_va;
       break;
     case Opcode::kAtcInv: {
       const Slot* slot = FindSid(command->sid);
       if (slot == nullptr) return ToConsError(config_.unmatched_vsid);
       command->sid = slot->psid;
+      if (config_.sink != nullptr) config_.sink->Invalidate(*command);
       ++counters->atc_inv;
       break;
     }
-    case Opcode::kCmdSync:
+    case Opcode::kCmdSync: {
+      const ConsError error = config_.sink == nullptr ? ConsError::kNone : config_.sink->Sync();
+      if (error != ConsError::kNone) return error;
       ++counters->cmd_sync;
       break;
+    }
   }
   return ConsError::kNone;
 }

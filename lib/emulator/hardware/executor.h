@@ -14,8 +14,8 @@
 namespace berth::emulator {
 
 // Does what the commands of one VINTF say, under that VINTF's identity: its VMID in place of the
-// guest's, pSIDs in place of vSIDs. What the commands act on stands behind this class; today that
-// is an account of them. Not thread-safe.
+// guest's, pSIDs in place of vSIDs. What the commands act on is the config's InvalidationSink.
+// Not thread-safe.
 class CommandExecutor {
  public:
   explicit CommandExecutor(const CmdqvConfig& config) : config_(config) {}
@@ -28,8 +28,9 @@ class CommandExecutor {
   int RemoveSid(int slot);
   [[nodiscard]] std::vector<SidSlot> SidSlots() const;
 
-  // Executes `raw`: kNone, the command as executed in `*command`, and counted; else nothing has
-  // happened and `*command` is unspecified.
+  // Executes `raw`: kNone, the command as executed in `*command`, and counted; else `*command` is
+  // unspecified, and nothing has happened but for the wait of a CMD_SYNC that ended with
+  // kAtcTimeout.
   ConsError Execute(const RawCommand& raw, LvcmdqCounters* counters, Command* command) const;
 
  private:
@@ -40,6 +41,8 @@ class CommandExecutor {
   };
   static constexpr int kMaxSlots = 16;
 
+  // A TLBI under this VINTF's VMID.
+  void ExecuteTlbi(Command* command) const;
   [[nodiscard]] const Slot* FindSid(uint32_t vsid) const;
 
   const CmdqvConfig& config_;

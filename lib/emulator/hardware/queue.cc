@@ -132,7 +132,9 @@ ConsError Lvcmdq::ConsumeChunk(size_t count, const CommandExecutor& executor) {
 
 void Lvcmdq::Stop(ConsError error) {
   error_ = error;
-  ++(error == ConsError::kFetchAbort ? counters_.fetch_errors : counters_.command_errors);
+  ++(error == ConsError::kFetchAbort   ? counters_.fetch_errors
+     : error == ConsError::kAtcTimeout ? counters_.atc_timeouts
+                                       : counters_.command_errors);
   // CONS first: software reads it after it has seen GERROR.
   registers_.Store(Register::kCons, cons_register());
   RaiseGerror(kGerrorCmdqError);

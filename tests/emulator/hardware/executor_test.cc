@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "tests/emulator/hardware/fake_sink.h"
 #include "tests/emulator/hardware/guest.h"
 
 namespace berth::emulator {
@@ -24,6 +25,7 @@ class ExecutorTest : public ::testing::Test {
   CommandExecutor executor_{config_};
   LvcmdqCounters counters_;
   Command command_;
+  testing::FakeSink sink_;
 };
 
 TEST_F(ExecutorTest, TheVintfsVmidReplacesTheGuests) {
@@ -45,6 +47,28 @@ TEST_F(ExecutorTest, AnUnmatchedVsidIsRefusedAsConfigured) {
   EXPECT_EQ(Execute(AtcInv(0x100)), ConsError::kIllegal);
   config_.unmatched_vsid = Refusal::kIllegalAccess;
   EXPECT_EQ(Execute(AtcInv(0x100)), ConsError::kIllegalAccess);
+}
+
+TEST_F(ExecutorTest, WhatIsExecutedReachesTheCachesUnderPhysicalNames) {
+  config_.sink = &sink_;
+  executor_.SetVmid(42);
+  ASSERT_EQ(executor_.AddSid(0x100, 0x4321), 0);
+  for (const RawCommand& raw : {kTlbiVa, kTlbiAsid, AtcInv(0x100), kSync}) {
+    ASSERT_EQ(Execute(raw), ConsError::kNone);
+  }
+  ASSERT_EQ(sink_.invalidations.size(), 3u);
+  EXPECT_EQ(sink_.invalidations[0].opcode, Opcode::kTlbiNhVa);
+  EXPECT_EQ(sink_.invalidations[0].vmid, 42);
+  EXPECT_EQ(sink_.invalidations[1].vmid, 42);
+  EXPECT_EQ(sink_.invalidations[2].sid, 0x4321u);
+  EXPECT_EQ(sink_.syncs, 1);
+}
+
+TEST_F(ExecutorTest, WhatIsRefusedReachesNoCache) {
+  config_.sink = &sink_;
+  EXPECT_NE(Execute(AtcInv(0x100)), ConsError::kNone);
+  EXPECT_NE(Execute(kCfgiSte), ConsError::kNone);
+  EXPECT_TRUE(sink_.invalidations.empty());
 }
 
 TEST_F(ExecutorTest, AForbiddenOpcodeIsRefusedAsConfigured) {

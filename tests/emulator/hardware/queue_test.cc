@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "tests/emulator/hardware/fake_sink.h"
 #include "tests/emulator/hardware/guest.h"
 
 namespace berth::emulator {
@@ -227,6 +228,25 @@ TEST_F(QueueTest, MemoryThatGoesAwayIsAnAbortAndIsReadAgainWhenAcknowledged) {
   Look();
   EXPECT_EQ(guest_.cons(), 6u);
   EXPECT_EQ(queue_.counters().cmd_sync, 6u);
+}
+
+TEST_F(QueueTest, ADeviceThatDoesNotAnswerStopsTheQueueAtTheCmdSyncWhichIsTriedAgain) {
+  testing::FakeSink sink;
+  sink.timeouts = 1;
+  config_.sink = &sink;
+  ASSERT_TRUE(guest_.Enable());
+  guest_.Submit({kTlbiVa, kSync, kTlbiVa, kSync});
+  Look();
+  EXPECT_EQ(guest_.cons(), 1u);
+  EXPECT_EQ(guest_.cons_error(), 3u);
+  EXPECT_TRUE(guest_.error_active());
+  EXPECT_EQ(errors_, 1);
+  guest_.Acknowledge();
+  Look();
+  EXPECT_EQ(guest_.cons(), 4u);
+  EXPECT_EQ(sink.syncs, 3);
+  EXPECT_EQ(queue_.counters(),
+            (LvcmdqCounters{.tlbi_nh_va = 2, .cmd_sync = 2, .atc_timeouts = 1, .doorbells = 1}));
 }
 
 TEST_F(QueueTest, EnablingAnUnmappedQueueIsAnInitError) {

@@ -74,7 +74,9 @@ class ReplayTest : public PolledUnitTest, public ::testing::WithParamInterface<S
     EXPECT_EQ(counters.tlbi_nh_va, GetParam().Number("tlbi_nh_va"));
     EXPECT_EQ(counters.atc_inv, GetParam().Number("atc_inv"));
     EXPECT_EQ(counters.cmd_sync, GetParam().Number("cmd_sync"));
-    EXPECT_EQ(counters.command_errors + counters.fetch_errors + counters.init_errors, 0u);
+    EXPECT_EQ(counters.command_errors + counters.fetch_errors + counters.atc_timeouts +
+                  counters.init_errors,
+              0u);
   }
 
   Mapping page0_;
