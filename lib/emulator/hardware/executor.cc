@@ -48,44 +48,44 @@ const CommandExecutor::Slot* CommandExecutor::FindSid(uint32_t vsid) const {
   return nullptr;
 }
 
-void CommandExecutor::ExecuteTlbi(Command* command) const {
-  command->vmid = vmid_;
-  if (config_.sink != nullptr) config_.sink->Invalidate(*command);
+ConsError CommandExecutor::Translate(Command* command) const {
+  if (!IsForGuests(command->opcode)) return ToConsError(config_.forbidden_opcode);
+  if (command->opcode != Opcode::kAtcInv) {
+    command->vmid = vmid_;
+    return ConsError::kNone;
+  }
+  const Slot* slot = FindSid(command->sid);
+  if (slot == nullptr) return ToConsError(config_.unmatched_vsid);
+  command->sid = slot->psid;
+  return ConsError::kNone;
 }
 
 ConsError CommandExecutor::Execute(const RawCommand& raw, LvcmdqCounters* counters,
                                    Command* command) const {
-  switch (Decode(raw, config_.reserved_bits, command)) {
-    case DecodeResult::kOk:
-      break;
-    case DecodeResult::kForbidden:
-      return ToConsError(config_.forbidden_opcode);
-    case DecodeResult::kMalformed:
-      return ConsError::kIllegal;
+  if (Decode(raw, config_.reserved_bits, command) != DecodeResult::kOk) return ConsError::kIllegal;
+  if (command->opcode == Opcode::kCmdSync) {
+    const ConsError error = config_.sink == nullptr ? ConsError::kNone : config_.sink->Sync();
+    if (error == ConsError::kNone) ++counters->cmd_sync;
+    return error;
   }
+  if (!hyp_own_) {
+    const ConsError error = Translate(command);
+    if (error != ConsError::kNone) return error;
+  }
+  if (config_.sink != nullptr) config_.sink->Invalidate(*command);
   switch (command->opcode) {
     case Opcode::kTlbiNhAsid:
-      ExecuteTlbi(command);
       ++counters->tlbi_nh_asid;
       break;
     case Opcode::kTlbiNhVa:
-      ExecuteTlbi(command);
       ++counters->tlbi_nh_va;
       break;
-    case Opcode::kAtcInv: {
-      const Slot* slot = FindSid(command->sid);
-      if (slot == nullptr) return ToConsError(config_.unmatched_vsid);
-      command->sid = slot->psid;
-      if (config_.sink != nullptr) config_.sink->Invalidate(*command);
+    case Opcode::kAtcInv:
       ++counters->atc_inv;
       break;
-    }
-    case Opcode::kCmdSync: {
-      const ConsError error = config_.sink == nullptr ? ConsError::kNone : config_.sink->Sync();
-      if (error != ConsError::kNone) return error;
-      ++counters->cmd_sync;
+    default:
+      ++counters->other;
       break;
-    }
   }
   return ConsError::kNone;
 }

@@ -20,6 +20,8 @@ class CommandExecutor {
  public:
   explicit CommandExecutor(const CmdqvConfig& config) : config_(config) {}
 
+  // HYP_OWN: any command is executed, and under the names that it was written with.
+  void SetHypOwn(bool hyp_own) { hyp_own_ = hyp_own; }
   void SetVmid(uint16_t vmid) { vmid_ = vmid; }
   [[nodiscard]] uint16_t vmid() const { return vmid_; }
 
@@ -41,11 +43,12 @@ class CommandExecutor {
   };
   static constexpr int kMaxSlots = 16;
 
-  // A TLBI under this VINTF's VMID.
-  void ExecuteTlbi(Command* command) const;
+  // Puts this VINTF's names into a guest's command.
+  ConsError Translate(Command* command) const;
   [[nodiscard]] const Slot* FindSid(uint32_t vsid) const;
 
   const CmdqvConfig& config_;
+  bool hyp_own_ = false;
   uint16_t vmid_ = 0;
   std::array<Slot, kMaxSlots> slots_ = {};
 };

@@ -76,6 +76,25 @@ TEST_F(ExecutorTest, AForbiddenOpcodeIsRefusedAsConfigured) {
   config_.forbidden_opcode = Refusal::kIllegalAccess;
   EXPECT_EQ(Execute(kCfgiSte), ConsError::kIllegalAccess);
   EXPECT_EQ(Execute({kSync.dword0 | 1 << 12, 0}), ConsError::kIllegal) << "bad, not forbidden";
+  EXPECT_EQ(Execute({0x7f, 0}), ConsError::kIllegal) << "no opcode at all";
+}
+
+TEST_F(ExecutorTest, AQueueOfTheHypervisorTakesEveryCommandAsItIsWritten) {
+  config_.sink = &sink_;
+  executor_.SetVmid(42);
+  executor_.SetHypOwn(true);
+  for (const uint64_t opcode : {0x01, 0x03, 0x04, 0x05, 0x06, 0x10, 0x11, 0x12, 0x13, 0x20,
+                                0x21, 0x22, 0x28, 0x2a, 0x30, 0x40, 0x41, 0x44, 0x45, 0x46}) {
+    EXPECT_EQ(Execute({opcode, 0}), ConsError::kNone) << opcode;
+  }
+  EXPECT_EQ(sink_.invalidations.size(), 19u);
+  EXPECT_EQ(counters_,
+            (LvcmdqCounters{
+                .tlbi_nh_asid = 1, .tlbi_nh_va = 1, .atc_inv = 1, .cmd_sync = 1, .other = 16}));
+  ASSERT_EQ(Execute({uint64_t{7} << 32 | 0x10, 0}), ConsError::kNone);
+  EXPECT_EQ(command_.vmid, 7);
+  ASSERT_EQ(Execute(AtcInv(0x777)), ConsError::kNone);
+  EXPECT_EQ(command_.sid, 0x777u);
 }
 
 TEST_F(ExecutorTest, OnlyWhatIsExecutedCounts) {
