@@ -50,14 +50,14 @@ constexpr BufferField kBuffers[] = {
 // Driver data is a few dozen bytes; whatever a caller claims, no more is looked at.
 constexpr uint64_t kMaxDriverData = 4096;
 
-bool HasCapSysResource() {
+}  // namespace
+
+bool HasCapability(int capability) {
   __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
   if (::syscall(SYS_capget, &header, data) != 0) return false;
-  return (data[0].effective & 1U << CAP_SYS_RESOURCE) != 0;
+  return (data[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability)) != 0;
 }
-
-}  // namespace
 
 template <typename T>
 T Argument::Field(size_t offset) const {
@@ -154,14 +154,14 @@ void Argument::LoadInnerFd(unsigned long request) {  // NOLINT(google-runtime-in
   inner_fd = fd;
 }
 
-int Argument::Load(unsigned long request, uint64_t arg) {  // NOLINT(google-runtime-int)
+int Argument::Load(unsigned long request, uint64_t arg, const Capable& capable) {  // NOLINT
   address = arg;
   if (request == uapi::kVfioDeviceReset) return 0;  // has no argument
   // VFIO reads the whole struct before it looks at argsz (vfio_main.c), iommufd the size alone.
   const uapi::Op* vfio = uapi::FindVfioOp(request);
   LoadStruct(vfio != nullptr ? vfio->min_size : sizeof(user_size));
   if (!struct_bytes.empty() && !IsWritable(arg, struct_bytes.size())) flags |= kStructReadOnly;
-  if (request == uapi::kIommuOption && HasCapSysResource()) flags |= kMaySetRlimitMode;
+  if (request == uapi::kIommuOption && capable(CAP_SYS_RESOURCE)) flags |= kMaySetRlimitMode;
   LoadInnerFd(request);
   return LoadBuffer(request);
 }

@@ -6,16 +6,23 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "lib/emulator/protocol.h"
 
 namespace berth::emulator {
 
+// Whether the caller has a capability (CAP_* of linux/capability.h), as the kernel's capable().
+using Capable = std::function<bool(int capability)>;
+// By what the thread has in its effective set.
+bool HasCapability(int capability);
+
 // The caller's memory behind one ioctl argument, read once.
 struct Argument {
-  // Fills `this` from `arg` as far as it can be read. 0; -ENOMEM for a buffer beyond kMaxIn.
-  int Load(unsigned long request, uint64_t arg);  // NOLINT(google-runtime-int): of ioctl(2)
+  // Fills `this` from `arg` as far as it can be read; `capable` says which of its capabilities the
+  // caller has. 0; -ENOMEM for a buffer beyond kMaxIn.
+  int Load(unsigned long request, uint64_t arg, const Capable& capable);  // NOLINT: of ioctl(2)
 
   uint64_t address = 0;
   uint32_t flags = 0;  // CallFlags

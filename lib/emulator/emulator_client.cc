@@ -16,7 +16,6 @@
 #include "absl/strings/str_cat.h"
 #include "lib/base/packet.h"
 #include "lib/base/status.h"
-#include "lib/emulator/argument.h"
 #include "lib/emulator/user_memory.h"
 
 namespace berth::emulator {
@@ -74,7 +73,8 @@ struct EmulatorClient::Answer {
   [[nodiscard]] std::span<std::byte> out() { return std::span(bytes).subspan(header.struct_size); }
 };
 
-EmulatorClient::EmulatorClient(std::string socket_path) : socket_path_(std::move(socket_path)) {}
+EmulatorClient::EmulatorClient(std::string socket_path, Capable capable)
+    : socket_path_(std::move(socket_path)), capable_(std::move(capable)) {}
 EmulatorClient::~EmulatorClient() = default;
 
 int EmulatorClient::TakeChannel(UniqueFd* channel, bool* fresh) {
@@ -210,7 +210,8 @@ absl::StatusOr<UniqueFd> EmulatorClient::OpenDevice(const std::string& name) {
 int EmulatorClient::Ioctl(int fd, unsigned long request, void* arg) {  // NOLINT
   if (::fcntl(fd, F_GETFD) < 0) return -EBADF;
   Argument argument;
-  if (int rc = argument.Load(request, reinterpret_cast<uint64_t>(arg)); rc != 0) return rc;
+  if (int rc = argument.Load(request, reinterpret_cast<uint64_t>(arg), capable_); rc != 0)
+    return rc;
   Call call(CallOp::kIoctl, fd);
   call.header.request = request;
   call.header.flags = argument.flags;

@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "lib/base/unique_fd.h"
+#include "lib/emulator/argument.h"
 #include "lib/emulator/protocol.h"
 #include "lib/iommufd/kernel_api.h"
 
@@ -22,8 +23,9 @@ namespace berth::emulator {
 // ended. An argument larger than protocol.h's bounds is -ENOMEM.
 class EmulatorClient : public KernelApi {
  public:
-  // Connects at the first call.
-  explicit EmulatorClient(std::string socket_path);
+  // Connects at the first call. `capable` says what the emulated kernel's capable() finds: by
+  // default what the calling thread has on the real one.
+  explicit EmulatorClient(std::string socket_path, Capable capable = HasCapability);
   ~EmulatorClient() override;
   EmulatorClient(const EmulatorClient&) = delete;
   EmulatorClient& operator=(const EmulatorClient&) = delete;
@@ -53,6 +55,7 @@ class EmulatorClient : public KernelApi {
   void DropChannels() ABSL_LOCKS_EXCLUDED(mu_);
 
   const std::string socket_path_;
+  const Capable capable_;
   absl::Mutex mu_;
   std::vector<UniqueFd> idle_ ABSL_GUARDED_BY(mu_);
   pid_t owner_ ABSL_GUARDED_BY(mu_) = 0;  // the process that made `idle_`

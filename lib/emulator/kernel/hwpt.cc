@@ -119,4 +119,20 @@ int HwptAlloc(Ucmd& ucmd) {
   return ucmd.context.Find<HwptPaging>(cmd.pt_id) != nullptr ? -EOPNOTSUPP : -EINVAL;
 }
 
+// Without HTTU no domain of an SMMUv3 has dirty_ops, which is all that is looked at after the id
+// (io_pagetable.c, iopt_set_dirty_tracking(), iopt_read_and_clear_dirty_data()).
+int HwptSetDirtyTracking(Ucmd& ucmd) {
+  const auto& cmd = ucmd.As<uapi::IommuHwptSetDirtyTracking>();
+  if ((cmd.flags & ~uapi::kHwptDirtyTrackingEnable) != 0) return -EOPNOTSUPP;
+  return ucmd.context.Find<HwptPaging>(cmd.hwpt_id) == nullptr ? -ENOENT : -EOPNOTSUPP;
+}
+
+int HwptGetDirtyBitmap(Ucmd& ucmd) {
+  const auto& cmd = ucmd.As<uapi::IommuHwptGetDirtyBitmap>();
+  if ((cmd.flags & ~uapi::kHwptGetDirtyBitmapNoClear) != 0 || cmd.reserved != 0) {
+    return -EOPNOTSUPP;
+  }
+  return ucmd.context.Find<HwptPaging>(cmd.hwpt_id) == nullptr ? -ENOENT : -EOPNOTSUPP;
+}
+
 }  // namespace berth::emulator

@@ -26,6 +26,16 @@ void Drain(int fd) {
   }
 }
 
+// Leaves no room to write at `client`, so that poll(2) never says POLLOUT: a vEVENTQ's fd is only
+// for reading (eventq.c, iommufd_eventq_fops_poll).
+void FillSendBuffer(int client) {
+  const int least = 1;  // the kernel makes it a few KiB
+  ::setsockopt(client, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
+  const char byte = 0;
+  while (::send(client, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1) {
+  }
+}
+
 CmdqvConfig ConfigOf(const UnitSpec& spec) {
   CmdqvConfig config;
   config.vintfs = spec.vintfs;
@@ -73,6 +83,7 @@ int Kernel::OpenFile(std::unique_ptr<File> file, UniqueFd* fd) {
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return -errno;
   file->server_end.Reset(ends[0]);
   UniqueFd client(ends[1]);
+  if (file->queue != nullptr && file->queue->type == ObjectType::kVeventq) FillSendBuffer(ends[1]);
   // Nobody is to send anything here: least of all an fd that would live in the queue.
   ::shutdown(ends[0], SHUT_RD);
   const uint64_t inode = SocketInode(client.get());
@@ -107,9 +118,9 @@ int Kernel::OpenDevice(const std::string& name, UniqueFd* fd) {
 int Kernel::OpenEvents(Context* context, EventQueue* queue, UniqueFd* fd) {
   auto file = std::make_unique<File>();
   File* opened = file.get();
+  opened->queue = queue;
   if (int rc = OpenFile(std::move(file), fd); rc != 0) return rc;
   queue->wake_fd = opened->server_end.get();
-  opened->queue = queue;
   opened->queue_pin = Pin<Object>(queue);
   opened->queue_context = context;
   ++context->pins;

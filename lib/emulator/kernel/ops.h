@@ -37,6 +37,8 @@ int IoasChangeProcess(Ucmd& ucmd);
 int Option(Ucmd& ucmd);
 int HwptAlloc(Ucmd& ucmd);
 int HwptInvalidate(Ucmd& ucmd);
+int HwptSetDirtyTracking(Ucmd& ucmd);
+int HwptGetDirtyBitmap(Ucmd& ucmd);
 int GetHwInfo(Ucmd& ucmd);
 int ViommuAlloc(Ucmd& ucmd);
 int VdeviceAlloc(Ucmd& ucmd);

@@ -257,6 +257,42 @@ static_assert(sizeof(IommuHwInfoTegra241Cmdqv) == 8 &&
               offsetof(IommuHwInfoTegra241Cmdqv, log2vsids) == 6 &&
               offsetof(IommuHwInfoTegra241Cmdqv, reserved) == 7);
 
+// IommuHwptSetDirtyTracking::flags
+inline constexpr uint32_t kHwptDirtyTrackingEnable = 1;
+
+struct IommuHwptSetDirtyTracking {
+  uint32_t size;
+  uint32_t flags;
+  uint32_t hwpt_id;
+  uint32_t reserved;
+};
+static_assert(sizeof(IommuHwptSetDirtyTracking) == 16 &&
+              offsetof(IommuHwptSetDirtyTracking, flags) == 4 &&
+              offsetof(IommuHwptSetDirtyTracking, hwpt_id) == 8 &&
+              offsetof(IommuHwptSetDirtyTracking, reserved) == 12);
+
+// IommuHwptGetDirtyBitmap::flags
+inline constexpr uint32_t kHwptGetDirtyBitmapNoClear = 1;
+
+struct IommuHwptGetDirtyBitmap {
+  uint32_t size;
+  uint32_t hwpt_id;
+  uint32_t flags;
+  uint32_t reserved;
+  uint64_t iova;
+  uint64_t length;
+  uint64_t page_size;  // bytes that one bit stands for
+  uint64_t data;       // u64[]: bit (iova / page_size) % 64 of word (iova / page_size) / 64
+};
+static_assert(sizeof(IommuHwptGetDirtyBitmap) == 48 &&
+              offsetof(IommuHwptGetDirtyBitmap, hwpt_id) == 4 &&
+              offsetof(IommuHwptGetDirtyBitmap, flags) == 8 &&
+              offsetof(IommuHwptGetDirtyBitmap, reserved) == 12 &&
+              offsetof(IommuHwptGetDirtyBitmap, iova) == 16 &&
+              offsetof(IommuHwptGetDirtyBitmap, length) == 24 &&
+              offsetof(IommuHwptGetDirtyBitmap, page_size) == 32 &&
+              offsetof(IommuHwptGetDirtyBitmap, data) == 40);
+
 // IommuHwptInvalidate::data_type
 inline constexpr uint32_t kHwptInvalidateVtdS1 = 0;
 inline constexpr uint32_t kViommuInvalidateArmSmmuv3 = 1;
@@ -440,8 +476,10 @@ inline constexpr Op kIommuOps[] = {
     {kIommuVfioIoas, "VFIO_IOAS", 12, 12},
     {kIommuHwptAlloc, "HWPT_ALLOC", sizeof(IommuHwptAlloc), offsetof(IommuHwptAlloc, data_type)},
     {kIommuGetHwInfo, "GET_HW_INFO", sizeof(IommuHwInfo), offsetof(IommuHwInfo, out_capabilities)},
-    {kIommuHwptSetDirtyTracking, "HWPT_SET_DIRTY_TRACKING", 16, 16},
-    {kIommuHwptGetDirtyBitmap, "HWPT_GET_DIRTY_BITMAP", 48, 48},
+    {kIommuHwptSetDirtyTracking, "HWPT_SET_DIRTY_TRACKING", sizeof(IommuHwptSetDirtyTracking),
+     sizeof(IommuHwptSetDirtyTracking)},
+    {kIommuHwptGetDirtyBitmap, "HWPT_GET_DIRTY_BITMAP", sizeof(IommuHwptGetDirtyBitmap),
+     sizeof(IommuHwptGetDirtyBitmap)},
     {kIommuHwptInvalidate, "HWPT_INVALIDATE", sizeof(IommuHwptInvalidate),
      sizeof(IommuHwptInvalidate)},
     {kIommuFaultQueueAlloc, "FAULT_QUEUE_ALLOC", sizeof(IommuFaultAlloc), sizeof(IommuFaultAlloc)},
