@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "lib/emulator/user_memory.h"
+#include "lib/iommufd/uapi/ops.h"
 #include "lib/iommufd/uapi/vfio.h"
 
 namespace berth::emulator {

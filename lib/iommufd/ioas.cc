@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "lib/iommufd/uapi/iommufd.h"
+#include "lib/iommufd/uapi/ops.h"
 
 namespace berth {
 namespace {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "lib/iommufd/uapi/ops.h"
 
 namespace berth {
 namespace {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "lib/iommufd/device.h"
 #include "lib/iommufd/hwpt.h"
+#include "lib/iommufd/uapi/ops.h"
 #include "lib/iommufd/uapi/smmuv3.h"
 
 namespace berth {

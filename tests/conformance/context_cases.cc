@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "lib/iommufd/uapi/ops.h"
 #include "tests/conformance/kernel_api_suite.h"
 
 namespace berth::conformance {

@@ -13,6 +13,7 @@
 #include "lib/iommufd/device.h"
 #include "lib/iommufd/hwpt.h"
 #include "lib/iommufd/ioas.h"
+#include "lib/iommufd/uapi/ops.h"
 #include "lib/iommufd/uapi/smmuv3.h"
 #include "lib/iommufd/viommu.h"
 #include "tests/iommufd/fake_kernel.h"

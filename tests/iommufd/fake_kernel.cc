@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "lib/base/status.h"
+#include "lib/iommufd/uapi/ops.h"
 
 namespace berth::testing {
 namespace {

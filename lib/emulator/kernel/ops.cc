@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "lib/iommufd/uapi/ops.h"
 #include "lib/iommufd/uapi/vfio.h"
 
 namespace berth::emulator {

@@ -11,6 +11,7 @@
 #include "lib/base/unique_fd.h"
 #include "lib/emulator/protocol.h"
 #include "lib/iommufd/uapi/iommufd.h"
+#include "lib/iommufd/uapi/ops.h"
 
 namespace berth::emulator {
 

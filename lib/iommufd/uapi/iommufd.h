@@ -10,7 +10,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string_view>
 
 namespace berth::uapi {
 
@@ -450,58 +449,6 @@ struct IommuFaultAlloc {
 static_assert(sizeof(IommuFaultAlloc) == 16 && offsetof(IommuFaultAlloc, flags) == 4 &&
               offsetof(IommuFaultAlloc, out_fault_id) == 8 &&
               offsetof(IommuFaultAlloc, out_fault_fd) == 12);
-
-// What the kernel checks before it looks at a struct: `size` below min_size is EINVAL, bytes beyond
-// struct_size must be zero (else E2BIG), and what is between the two is read as zero when absent.
-// Linux drivers/iommu/iommufd/main.c, iommufd_ioctl_ops.
-struct Op {
-  Request request;
-  std::string_view name;  // "VIOMMU_ALLOC", as in errors
-  uint32_t struct_size;
-  uint32_t min_size;
-};
-
-// Ordered by request, without holes from kIommuDestroy.
-inline constexpr Op kIommuOps[] = {
-    {kIommuDestroy, "DESTROY", sizeof(IommuDestroy), sizeof(IommuDestroy)},
-    {kIommuIoasAlloc, "IOAS_ALLOC", sizeof(IommuIoasAlloc), sizeof(IommuIoasAlloc)},
-    {kIommuIoasAllowIovas, "IOAS_ALLOW_IOVAS", sizeof(IommuIoasAllowIovas),
-     sizeof(IommuIoasAllowIovas)},
-    {kIommuIoasCopy, "IOAS_COPY", sizeof(IommuIoasCopy), sizeof(IommuIoasCopy)},
-    {kIommuIoasIovaRanges, "IOAS_IOVA_RANGES", sizeof(IommuIoasIovaRanges),
-     sizeof(IommuIoasIovaRanges)},
-    {kIommuIoasMap, "IOAS_MAP", sizeof(IommuIoasMap), sizeof(IommuIoasMap)},
-    {kIommuIoasUnmap, "IOAS_UNMAP", sizeof(IommuIoasUnmap), sizeof(IommuIoasUnmap)},
-    {kIommuOption, "OPTION", sizeof(IommuOption), sizeof(IommuOption)},
-    {kIommuVfioIoas, "VFIO_IOAS", 12, 12},
-    {kIommuHwptAlloc, "HWPT_ALLOC", sizeof(IommuHwptAlloc), offsetof(IommuHwptAlloc, data_type)},
-    {kIommuGetHwInfo, "GET_HW_INFO", sizeof(IommuHwInfo), offsetof(IommuHwInfo, out_capabilities)},
-    {kIommuHwptSetDirtyTracking, "HWPT_SET_DIRTY_TRACKING", sizeof(IommuHwptSetDirtyTracking),
-     sizeof(IommuHwptSetDirtyTracking)},
-    {kIommuHwptGetDirtyBitmap, "HWPT_GET_DIRTY_BITMAP", sizeof(IommuHwptGetDirtyBitmap),
-     sizeof(IommuHwptGetDirtyBitmap)},
-    {kIommuHwptInvalidate, "HWPT_INVALIDATE", sizeof(IommuHwptInvalidate),
-     sizeof(IommuHwptInvalidate)},
-    {kIommuFaultQueueAlloc, "FAULT_QUEUE_ALLOC", sizeof(IommuFaultAlloc), sizeof(IommuFaultAlloc)},
-    {kIommuIoasMapFile, "IOAS_MAP_FILE", sizeof(IommuIoasMapFile), sizeof(IommuIoasMapFile)},
-    {kIommuViommuAlloc, "VIOMMU_ALLOC", sizeof(IommuViommuAlloc),
-     offsetof(IommuViommuAlloc, data_len)},
-    {kIommuVdeviceAlloc, "VDEVICE_ALLOC", sizeof(IommuVdeviceAlloc), sizeof(IommuVdeviceAlloc)},
-    {kIommuIoasChangeProcess, "IOAS_CHANGE_PROCESS", sizeof(IommuIoasChangeProcess),
-     sizeof(IommuIoasChangeProcess)},
-    {kIommuVeventqAlloc, "VEVENTQ_ALLOC", sizeof(IommuVeventqAlloc),
-     offsetof(IommuVeventqAlloc, reserved)},
-    {kIommuHwQueueAlloc, "HW_QUEUE_ALLOC", sizeof(IommuHwQueueAlloc), sizeof(IommuHwQueueAlloc)},
-    {kIommuIoasNoiommuGetPa, "IOAS_NOIOMMU_GET_PA", 40, 40},
-};
-
-// The row of `request`, or nullptr when it is not an iommufd request of Linux 7.3.
-constexpr const Op* FindIommuOp(Request request) {
-  for (const Op& op : kIommuOps) {
-    if (op.request == request) return &op;
-  }
-  return nullptr;
-}
 
 }  // namespace berth::uapi
 

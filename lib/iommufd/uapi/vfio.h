@@ -142,36 +142,6 @@ static_assert(sizeof(VfioDeviceDetachIommufdPt) == 12 &&
               offsetof(VfioDeviceDetachIommufdPt, flags) == 4 &&
               offsetof(VfioDeviceDetachIommufdPt, pasid) == 8);
 
-// struct_size and min_size mean what they do in kIommuOps, except that VFIO reads min_size bytes
-// (ATTACH and DETACH: 16 and 12 with the PASID flag) and, but for BIND, ignores a tail.
-inline constexpr Op kVfioOps[] = {
-    {kVfioDeviceGetInfo, "VFIO_DEVICE_GET_INFO", 24, offsetof(VfioDeviceInfo, cap_offset)},
-    {kVfioDeviceGetRegionInfo, "VFIO_DEVICE_GET_REGION_INFO", 32, 32},
-    {kVfioDeviceGetIrqInfo, "VFIO_DEVICE_GET_IRQ_INFO", 16, 16},
-    {kVfioDeviceSetIrqs, "VFIO_DEVICE_SET_IRQS", 20, 20},
-    {kVfioDeviceReset, "VFIO_DEVICE_RESET", 0, 0},
-    {kVfioDeviceBindIommufd, "VFIO_DEVICE_BIND_IOMMUFD", 24,
-     offsetof(VfioDeviceBindIommufd, token_uuid_ptr)},
-    {kVfioDeviceAttachIommufdPt, "VFIO_DEVICE_ATTACH_IOMMUFD_PT", 16,
-     offsetof(VfioDeviceAttachIommufdPt, pasid)},
-    {kVfioDeviceDetachIommufdPt, "VFIO_DEVICE_DETACH_IOMMUFD_PT", 12,
-     offsetof(VfioDeviceDetachIommufdPt, pasid)},
-};
-
-constexpr const Op* FindVfioOp(Request request) {
-  for (const Op& op : kVfioOps) {
-    if (op.request == request) return &op;
-  }
-  return nullptr;
-}
-
-// The name of any request of kIommuOps or kVfioOps, as it stands in errors; "UNKNOWN" for others.
-constexpr std::string_view RequestName(Request request) {
-  if (const Op* op = FindIommuOp(request)) return op->name;
-  if (const Op* op = FindVfioOp(request)) return op->name;
-  return "UNKNOWN";
-}
-
 }  // namespace berth::uapi
 
 #endif  // BERTH_LIB_IOMMUFD_UAPI_VFIO_H_
