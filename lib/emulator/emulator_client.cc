@@ -255,6 +255,7 @@ ssize_t EmulatorClient::Read(const Call& call, void* buffer) {
 ssize_t EmulatorClient::ReadEvents(int fd, void* buffer, size_t size) {
   Call call(CallOp::kReadEvents, fd);
   call.header.out_size = static_cast<uint32_t>(std::min(size, kMaxOut));
+  call.header.length = WritablePrefix(reinterpret_cast<uint64_t>(buffer), call.header.out_size);
   return Read(call, buffer);
 }
 

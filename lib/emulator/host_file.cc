@@ -42,11 +42,14 @@ absl::StatusOr<UnitSpec> UnitFromProto(const pb::EmulatedUnit& proto) {
   unit.log2_max_commands = OrDefault(proto.log2_max_commands(), 17);
   unit.address_bits = OrDefault(proto.address_bits(), 48);
   unit.ats = !proto.no_ats();
-  if (proto.profile() == pb::EmulatedUnit::ARM_SMMUV3) {
-    unit.profile = UnitProfile::kArmSmmuv3;
+  if (proto.profile() == pb::EmulatedUnit::ARM_SMMUV3 ||
+      proto.profile() == pb::EmulatedUnit::SELFTEST) {
+    const bool mock = proto.profile() == pb::EmulatedUnit::SELFTEST;
+    unit.profile = mock ? UnitProfile::kSelftest : UnitProfile::kArmSmmuv3;
     if (proto.vintfs() != 0 || proto.vcmdqs() != 0 || proto.sid_slots() != 0 ||
         proto.version() != 0) {
-      return Bad(absl::StrCat("unit ", unit.id), "an ARM_SMMUV3 has no VINTFs to describe");
+      return Bad(absl::StrCat("unit ", unit.id),
+                 mock ? "a SELFTEST has only an id" : "an ARM_SMMUV3 has no VINTFs to describe");
     }
     return unit;
   }

@@ -73,7 +73,7 @@ absl::Status CheckDevices(const HostSpec& host, const std::set<std::string>& uni
     }
     if (!units.contains(device.unit)) {
       return Bad(Reason::kInvalidField, field,
-                 absl::StrCat("is behind \"", device.unit, "\", which is no unit"));
+                 absl::StrCat("is behind \"", device.unit, "\", which is no unit for devices"));
     }
     const auto [group, fresh] = group_units.emplace(device.iommu_group, device.unit);
     if (!fresh && group->second != device.unit) {
@@ -119,13 +119,21 @@ absl::Status Validate(const HostSpec& host) {
   if (host.devices.size() > kMaxDevices) {
     return Bad(Reason::kTooLarge, "devices", absl::StrCat("at most ", kMaxDevices));
   }
-  std::set<std::string> units;
+  std::set<std::string> ids;
+  std::set<std::string> units;  // that can have devices
+  int mocks = 0;
   for (size_t i = 0; i < host.units.size(); ++i) {
     const std::string field = absl::StrCat("units[", i, "]");
     BERTH_RETURN_IF_ERROR(CheckUnit(host.units[i], field));
-    if (!units.insert(host.units[i].id).second) {
+    if (!ids.insert(host.units[i].id).second) {
       return Bad(Reason::kAlreadyExists, field + ".id",
                  absl::StrCat("\"", host.units[i].id, "\" is used twice"));
+    }
+    if (host.units[i].profile != UnitProfile::kSelftest) {
+      units.insert(host.units[i].id);
+    } else if (++mocks > 1) {
+      return Bad(Reason::kAlreadyExists, field + ".profile",
+                 "a host has one SELFTEST unit at most");
     }
   }
   if (host.huge_pages_total > 1U << 20 || host.huge_pages_free > host.huge_pages_total) {

@@ -31,6 +31,7 @@ struct PciAddress {
 enum class UnitProfile : uint8_t {
   kTegra241Cmdqv,  // vIOMMU types ARM_SMMUV3 and TEGRA241_CMDQV
   kArmSmmuv3,      // vIOMMU type ARM_SMMUV3 alone
+  kSelftest,       // the kernel's mock driver: devices are made by IOMMU_TEST_CMD
 };
 
 struct UnitSpec {

@@ -24,7 +24,7 @@ enum class CallOp : uint32_t {
   kOpenContext = 1,  // reply: one fd
   kOpenDevice = 2,   // struct part: the cdev's name; reply: one fd
   kIoctl = 3,        // `request`; struct part: the argument; `in`, `out`: the buffer it points to
-  kReadEvents = 4,   // `out_size`: the buffer's size
+  kReadEvents = 4,   // `out_size`: the buffer's size; `length`: how much of it can be written
   kReadRegion = 5,   // `offset`, `out_size`
   kWriteRegion = 6,  // `offset`, in part
   kRegion = 7,       // `offset`, `length`; reply: one fd
@@ -50,7 +50,7 @@ struct CallHeader {
   uint32_t flags;
   uint64_t request;      // kIoctl
   uint64_t offset;       // kReadRegion, kWriteRegion, kRegion
-  uint64_t length;       // kRegion
+  uint64_t length;       // kRegion, kReadEvents
   uint32_t struct_size;  // bytes of the struct in the packet, at most kMaxStruct
   uint32_t user_size;    // what the struct's first u32 says
   uint32_t in_size;      // bytes of the in part: as much of the buffer as could be read

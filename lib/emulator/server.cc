@@ -278,7 +278,7 @@ bool Server::HandleCall(int channel, const CallHeader& header,
       return HandleIoctl(channel, header, struct_part, in_part, std::move(target),
                          has_inner ? std::move(fds[1]) : UniqueFd());
     case CallOp::kReadEvents:
-      reply.result = kernel_->ReadEvents(target.get(), header.out_size, &out);
+      reply.result = kernel_->ReadEvents(target.get(), header.out_size, header.length, &out);
       break;
     case CallOp::kReadRegion:
       reply.result = kernel_->ReadRegion(target.get(), header.offset, header.out_size, &out);

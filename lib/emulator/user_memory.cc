@@ -75,4 +75,15 @@ bool IsWritable(uint64_t at, size_t size) {
   return true;
 }
 
+size_t WritablePrefix(uint64_t at, size_t size) {
+  if (IsWritable(at, size)) return size;
+  size_t done = 0;
+  while (done < size) {
+    const size_t step = std::min(size - done, HostPage() - (at + done) % HostPage());
+    if (!IsWritable(at + done, step)) break;
+    done += step;
+  }
+  return done;
+}
+
 }  // namespace berth::emulator

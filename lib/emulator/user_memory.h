@@ -17,6 +17,8 @@ bool WriteUser(uint64_t to, const void* from, size_t size);
 bool ZeroUser(uint64_t to, size_t size);
 // Whether all `size` bytes could be written now. Writes nothing.
 bool IsWritable(uint64_t at, size_t size);
+// How many of them, before the first page that cannot.
+size_t WritablePrefix(uint64_t at, size_t size);
 
 }  // namespace berth::emulator
 

@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "lib/iommufd/uapi/iommufd_test.h"
 #include "lib/iommufd/uapi/vfio.h"
 
 // The member of a uapi struct whose name in a recording may differ from ours.
@@ -239,12 +240,59 @@ std::vector<IoctlStep> CdevSteps() {
   };
 }
 
+// Of level A.
+std::vector<IoctlStep> TestSteps() {
+  const Field op = BERTH_FIELD(IommuTestCmd, op);
+  const size_t mock = offsetof(uapi::IommuTestCmd, mock_domain);
+  return {
+      {"TEST_MOCK_DOMAIN",
+       uapi::kIommuTestCmd,
+       sizeof(uapi::IommuTestCmd),
+       false,
+       "size",
+       {BERTH_FIELD_AS("pt_id", IommuTestCmd, id)},
+       {{"out_stdev_id", mock, 4}, {"out_hwpt_id", mock + 4, 4}, {"out_idev_id", mock + 8, 4}},
+       0,
+       "",
+       nullptr,
+       0,
+       0,
+       {{op, uapi::kTestOpMockDomain}}},
+      {"TEST_MOCK_DOMAIN_REPLACE",
+       uapi::kIommuTestCmd,
+       sizeof(uapi::IommuTestCmd),
+       false,
+       "size",
+       {BERTH_FIELD_AS("stdev_id", IommuTestCmd, id), BERTH_FIELD(IommuTestCmd, pt_id)},
+       {BERTH_FIELD(IommuTestCmd, pt_id)},
+       0,
+       "",
+       nullptr,
+       0,
+       0,
+       {{op, uapi::kTestOpMockDomainReplace}}},
+      {"TEST_TRIGGER_VEVENT",
+       uapi::kIommuTestCmd,
+       sizeof(uapi::IommuTestCmd),
+       false,
+       "size",
+       {BERTH_FIELD(IommuTestCmd, dev_id)},
+       {},
+       0,
+       "",
+       nullptr,
+       0,
+       0,
+       {{op, uapi::kTestOpTriggerVevent}}},
+  };
+}
+
 }  // namespace
 
 const IoctlStep* FindIoctlStep(const std::string& op) {
   static const auto* const kSteps = [] {
     auto* steps = new std::map<std::string, IoctlStep>();
-    for (auto* family : {IoasSteps, HwptSteps, ViommuSteps, CdevSteps}) {
+    for (auto* family : {IoasSteps, HwptSteps, ViommuSteps, CdevSteps, TestSteps}) {
       for (IoctlStep& step : family()) steps->emplace(step.op, std::move(step));
     }
     return steps;

@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "lib/iommufd/uapi/iommufd.h"
+#include "tests/oracle/mock_oddities.h"
 
 namespace berth::oracle {
 namespace {
@@ -63,8 +64,12 @@ Report Replay(const Recording& recording, const Player& player, size_t most_diff
     report.differences.push_back(absl::StrCat(recording.path, " step ", step.number, " ", step.op,
                                               ":", what, "\n  ", step.line.substr(0, kMostOfLine)));
   };
+  MockOddities oddities;
   for (const Step& step : recording.steps) {
     ++report.steps;
+    if (recording.level == "A") {
+      if (const char* what = oddities.Look(step)) ++report.oddities[what];
+    }
     if (const char* why = Skipped(step)) {
       ++report.excluded[why];
       continue;

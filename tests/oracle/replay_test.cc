@@ -49,6 +49,18 @@ TEST_F(ReplayTest, AnswersAsArm64WithCmdqvDid) {
   ExpectAgreement("D-seed8.jsonl.xz");
 }
 
+TEST_F(ReplayTest, AnswersAsX86WithMockDevicesDid) {
+  ExpectAgreement("A-seed8.jsonl.xz");
+  ExpectAgreement("A-seed7.jsonl.xz");
+}
+
+TEST_F(ReplayTest, NamesWhatOnlyTheMockDoes) {
+  const Report report = Replay(Load("A-seed8.jsonl.xz", 2000));
+  EXPECT_TRUE(report.oddities.contains("HW queue index 0 is allocated twice"));
+  EXPECT_TRUE(report.oddities.contains("a HW queue index stays taken after its queue"));
+  EXPECT_TRUE(Replay(Load("D-seed1.jsonl.xz", 2000)).oddities.empty());
+}
+
 TEST_F(ReplayTest, ShowsAnswersThatDiffer) {
   Recording recording = Load("D-seed1.jsonl.xz", 10);
   ASSERT_EQ(recording.steps.size(), 10U);

@@ -3,8 +3,6 @@
 
 #include <cerrno>
 
-#include "lib/iommufd/mapped_region.h"
-
 namespace berth::emulator {
 namespace {
 
@@ -77,8 +75,7 @@ int Context::Destroy(uint32_t id) {
   if (object->users > 0) return -EBUSY;
   if (object->type == ObjectType::kViommu) {
     // A mapping of page0 pins the vIOMMU as a VMA does.
-    auto* viommu = static_cast<Viommu*>(object);
-    if (viommu->vintf != 0 && viommu->unit->cmdqv->RetirePage0(viommu->vintf) != 0) return -EBUSY;
+    if (static_cast<Viommu*>(object)->RetireWindow() != 0) return -EBUSY;
   }
   Remove(object);
   return 0;
@@ -87,8 +84,8 @@ int Context::Destroy(uint32_t id) {
 uint64_t Context::TakeWindow(Viommu* viommu) {
   uint64_t offset = kFirstWindow;
   for (const auto& [start, owner] : windows_) {
-    if (start - offset >= berth::kPage0Size) break;
-    offset = start + berth::kPage0Size;
+    if (start - offset >= viommu->mmap_length) break;
+    offset = start + owner->mmap_length;
   }
   windows_[offset] = viommu;
   return offset;
@@ -98,14 +95,15 @@ Viommu* Context::FindWindow(uint64_t offset, uint64_t length) const {
   const auto window = windows_.find(offset);
   if (window == windows_.end()) return nullptr;
   // mmap(2) rounds a length up to pages before a driver sees it.
-  const bool fits = length > berth::kPage0Size - kPageSize && length <= berth::kPage0Size;
+  const uint64_t offered = window->second->mmap_length;
+  const bool fits = length > offered - kPageSize && length <= offered;
   return fits ? window->second : nullptr;
 }
 
 bool Context::RetireAllPage0() {
   bool all = true;
   for (const auto& [offset, viommu] : windows_) {
-    if (viommu->unit->cmdqv->RetirePage0(viommu->vintf) != 0) all = false;
+    if (viommu->RetireWindow() != 0) all = false;
   }
   return all;
 }

@@ -86,7 +86,7 @@ class Context {
   std::vector<Slot> slots_;  // id - 1
   std::set<uint32_t> holes_;
   size_t taken_ = 0;
-  std::map<uint64_t, Viommu*> windows_;
+  std::map<uint64_t, Viommu*> windows_;  // by first byte
 };
 
 // Objects of one context, tombstones included: as bounded as everything.

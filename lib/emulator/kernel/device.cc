@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "lib/emulator/kernel/mock.h"
 #include "lib/emulator/kernel/ops.h"
 #include "lib/iommufd/uapi/smmuv3.h"
 
@@ -17,10 +18,12 @@ Context::Group& GroupOf(DeviceObject* device) {
 // find_hwpt_paging(): the page table whose IOAS the device's reserved regions go into.
 HwptPaging* PagingOf(Hwpt* hwpt) {
   if (hwpt->type == ObjectType::kHwptPaging) return static_cast<HwptPaging*>(hwpt);
-  return static_cast<HwptNested*>(hwpt)->viommu->parent.get();
+  const auto* nested = static_cast<HwptNested*>(hwpt);
+  return nested->viommu.get() != nullptr ? nested->viommu->parent.get() : nested->parent.get();
 }
 
 int ReserveRegions(HwptPaging* paging, const DeviceObject* device) {
+  if (device->function->unit->mock()) return 0;
   return paging->ioas->iopt.Reserve(uapi::kSwMsiBase, uapi::kSwMsiBase + uapi::kSwMsiLength - 1,
                                     device->function);
 }
@@ -36,6 +39,7 @@ void RemoveGroupRegions(HwptPaging* paging, const Context::Group& group) {
 // The driver's attach_dev(): a domain serves its own SMMU; a vSTE that translates needs the vSID.
 int DriverAttach(Hwpt* hwpt, DeviceObject* device) {
   Function* function = device->function;
+  if (function->unit->mock()) return MockAttach(hwpt, device);
   if (hwpt->type == ObjectType::kHwptPaging) {
     if (static_cast<HwptPaging*>(hwpt)->unit != function->unit) return -EINVAL;
     function->event_viommu = nullptr;

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cerrno>
 
+#include "lib/emulator/kernel/mock.h"
 #include "lib/emulator/kernel/ops.h"
 
 namespace berth::emulator {
@@ -22,7 +23,9 @@ int GetHwInfo(Ucmd& ucmd) {
   uapi::IommuHwInfoTegra241Cmdqv cmdqv = {};
   const void* data = &smmu;
   size_t size = sizeof(smmu);
-  if (cmd.data_type == uapi::kHwInfoTegra241Cmdqv && unit.cmdqv) {
+  if (unit.mock()) {
+    if (int rc = MockHwInfo(cmd, &data, &size); rc != 0) return rc;
+  } else if (cmd.data_type == uapi::kHwInfoTegra241Cmdqv && unit.cmdqv) {
     cmdqv.version = static_cast<uint8_t>(unit.spec.version);
     cmdqv.log2vcmdqs = static_cast<uint8_t>(
         std::countr_zero(static_cast<unsigned>(unit.cmdqv->lvcmdqs_per_vintf())));
@@ -41,7 +44,8 @@ int GetHwInfo(Ucmd& ucmd) {
   if (int rc = ucmd.user.CopyToUser(data, count, cmd.data_len); rc != 0) return rc;
   cmd.data_len = static_cast<uint32_t>(size);
   cmd.out_max_pasid_log2 = 0;
-  cmd.out_capabilities = unit.spec.ats ? 0 : uapi::kHwCapPciAtsNotSupported;
+  cmd.out_capabilities = unit.spec.ats && !unit.mock() ? 0 : uapi::kHwCapPciAtsNotSupported;
+  if (unit.mock()) cmd.out_capabilities |= uapi::kHwCapDirtyTracking;
   return ucmd.user.Respond();
 }
 

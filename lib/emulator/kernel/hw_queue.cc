@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "lib/base/mapping.h"
+#include "lib/emulator/kernel/mock.h"
 #include "lib/emulator/kernel/ops.h"
 #include "lib/iommufd/uapi/smmuv3.h"
 
@@ -117,17 +118,23 @@ int HwQueueAlloc(Ucmd& ucmd) {
   if (__builtin_add_overflow(cmd.nesting_parent_iova, cmd.length - 1, &last)) return -EOVERFLOW;
   Viommu* viommu = ucmd.context.Find<Viommu>(cmd.viommu_id);
   if (viommu == nullptr) return -ENOENT;
-  if (viommu->vintf == 0 || cmd.type != uapi::kHwQueueTypeTegra241Cmdqv) return -EOPNOTSUPP;
+  const uint32_t type =
+      viommu->mock != nullptr ? uapi::kHwQueueTypeSelftest : uapi::kHwQueueTypeTegra241Cmdqv;
+  if ((viommu->vintf == 0 && viommu->mock == nullptr) || cmd.type != type) return -EOPNOTSUPP;
   NewObject<HwQueue> queue(&ucmd.context);
   if (queue.error() != 0) return queue.error();
   NewObject<Access> access(&ucmd.context);
   std::vector<Extent> extents;
-  if (int rc = PinMemory(cmd, viommu->parent->ioas.get(), &access, &extents); rc != 0) return rc;
+  if (int pinned = PinMemory(cmd, viommu->parent->ioas.get(), &access, &extents); pinned != 0) {
+    return pinned;
+  }
   queue->context = &ucmd.context;
   queue->viommu = Pin<Viommu>(viommu);
-  if (int rc = MapQueue(cmd, viommu, extents.front(), queue.get()); rc != 0) return rc;
+  const int rc = viommu->mock != nullptr ? MockInitHwQueue(cmd, viommu, queue.get())
+                                         : MapQueue(cmd, viommu, extents.front(), queue.get());
+  if (rc != 0) return rc;
   cmd.out_hw_queue_id = queue->id;
-  if (int rc = ucmd.user.Respond(); rc != 0) return rc;
+  if (int fault = ucmd.user.Respond(); fault != 0) return fault;
   queue->access_id = access.Install()->id;
   queue.Install();
   return 0;

@@ -3,6 +3,7 @@
 // Linux drivers/iommu/iommufd/hw_pagetable.c over drivers/iommu/arm/arm-smmu-v3.
 #include <cerrno>
 
+#include "lib/emulator/kernel/mock.h"
 #include "lib/emulator/kernel/ops.h"
 #include "lib/iommufd/uapi/smmuv3.h"
 
@@ -61,8 +62,11 @@ int AllocPaging(Ucmd& ucmd, uapi::IommuHwptAlloc& cmd, Ioas* ioas, Unit* unit) {
   if ((cmd.flags & kFaultingParent) == kFaultingParent) return -EOPNOTSUPP;
   NewObject<HwptPaging> hwpt(&ucmd.context);
   if (hwpt.error() != 0) return hwpt.error();
-  // arm_smmu_domain_alloc_paging_flags(): no user data, and NEST_PARENT alone.
-  if (cmd.data_len != 0) return -EOPNOTSUPP;
+  if (unit->mock()) {
+    if (int rc = MockAllocPaging(ucmd, cmd); rc != 0) return rc;
+  } else if (cmd.data_len != 0) {
+    return -EOPNOTSUPP;  // arm_smmu_domain_alloc_paging_flags(): no user data
+  }
   const uint32_t flags = cmd.flags & ~uapi::kHwptAllocFaultIdValid;
   if (int rc = AllocDomain(hwpt.get(), ioas, unit, flags); rc != 0) return rc;
   if (int rc = AddToIoas(hwpt.get()); rc != 0) return rc;
@@ -74,15 +78,39 @@ int AllocNested(Ucmd& ucmd, uapi::IommuHwptAlloc& cmd, Viommu* viommu, const Uni
   if ((cmd.flags & ~kNestedFlags) != 0 || cmd.data_len == 0) return -EOPNOTSUPP;
   NewObject<HwptNested> hwpt(&ucmd.context);
   if (hwpt.error() != 0) return hwpt.error();
-  if ((cmd.flags & uapi::kHwptAllocPasid) != 0) return -EOPNOTSUPP;
-  if (int rc = LoadVste(ucmd, cmd, &hwpt->ste); rc != 0) return rc;
+  if (unit->mock()) {
+    if (int rc = MockAllocNested(ucmd, cmd, hwpt.get()); rc != 0) return rc;
+    hwpt->mock = true;
+  } else {
+    if ((cmd.flags & uapi::kHwptAllocPasid) != 0) return -EOPNOTSUPP;
+    if (int rc = LoadVste(ucmd, cmd, &hwpt->ste); rc != 0) return rc;
+  }
   hwpt->viommu = Pin<Viommu>(viommu);
+  return Finish(ucmd, cmd, &hwpt);
+}
+
+// iommufd_hwpt_nested_alloc(): nested without a vIOMMU, which arm-smmu-v3 has not.
+int AllocNestedOn(Ucmd& ucmd, uapi::IommuHwptAlloc& cmd, HwptPaging* parent, const Unit* unit) {
+  if (!unit->mock() || (cmd.flags & ~kNestedFlags) != 0 || cmd.data_len == 0) return -EOPNOTSUPP;
+  if (!parent->nest_parent || parent->unit != unit) return -EINVAL;
+  NewObject<HwptNested> hwpt(&ucmd.context);
+  if (hwpt.error() != 0) return hwpt.error();
+  if (int rc = MockAllocNested(ucmd, cmd, hwpt.get()); rc != 0) return rc;
+  hwpt->mock = true;
+  hwpt->parent = Pin<HwptPaging>(parent);
   return Finish(ucmd, cmd, &hwpt);
 }
 
 }  // namespace
 
 int AllocDomain(HwptPaging* hwpt, Ioas* ioas, Unit* unit, uint32_t flags) {
+  hwpt->unit = unit;
+  if (unit->mock()) {
+    hwpt->nest_parent = (flags & uapi::kHwptAllocNestParent) != 0;
+    hwpt->dirty_tracking = (flags & uapi::kHwptAllocDirtyTracking) != 0;
+    hwpt->ioas = Pin<Ioas>(ioas);
+    return 0;
+  }
   if ((flags & uapi::kHwptAllocDirtyTracking) != 0) return -EOPNOTSUPP;  // needs HTTU
   const bool parent = (flags & uapi::kHwptAllocNestParent) != 0;
   if (parent && flags != uapi::kHwptAllocNestParent) return -EOPNOTSUPP;
@@ -91,7 +119,6 @@ int AllocDomain(HwptPaging* hwpt, Ioas* ioas, Unit* unit, uint32_t flags) {
     if (vmid == 0) return -ENOSPC;
     hwpt->vmid = vmid;
   }
-  hwpt->unit = unit;
   hwpt->nest_parent = parent;
   hwpt->ioas = Pin<Ioas>(ioas);
   return 0;
@@ -99,7 +126,11 @@ int AllocDomain(HwptPaging* hwpt, Ioas* ioas, Unit* unit, uint32_t flags) {
 
 int AddToIoas(HwptPaging* hwpt) {
   const int bits = hwpt->nest_parent ? hwpt->unit->spec.address_bits : kStage1Bits;
-  const int rc = hwpt->ioas->iopt.AddDomain(hwpt, LastOf(bits));
+  IoPagetable::Geometry geometry = {0, LastOf(bits), kPageSize};
+  if (hwpt->unit->mock()) {
+    geometry = {uapi::kMockApertureStart, uapi::kMockApertureLast, kPageSize / 2};
+  }
+  const int rc = hwpt->ioas->iopt.AddDomain(hwpt, geometry);
   hwpt->in_iopt = rc == 0;
   return rc;
 }
@@ -115,8 +146,10 @@ int HwptAlloc(Ucmd& ucmd) {
   if (Viommu* viommu = ucmd.context.Find<Viommu>(cmd.pt_id)) {
     return AllocNested(ucmd, cmd, viommu, unit);
   }
-  // arm-smmu-v3 has no nesting without a vIOMMU.
-  return ucmd.context.Find<HwptPaging>(cmd.pt_id) != nullptr ? -EOPNOTSUPP : -EINVAL;
+  if (HwptPaging* parent = ucmd.context.Find<HwptPaging>(cmd.pt_id)) {
+    return AllocNestedOn(ucmd, cmd, parent, unit);
+  }
+  return -EINVAL;
 }
 
 // Without HTTU no domain of an SMMUv3 has dirty_ops, which is all that is looked at after the id
@@ -124,7 +157,9 @@ int HwptAlloc(Ucmd& ucmd) {
 int HwptSetDirtyTracking(Ucmd& ucmd) {
   const auto& cmd = ucmd.As<uapi::IommuHwptSetDirtyTracking>();
   if ((cmd.flags & ~uapi::kHwptDirtyTrackingEnable) != 0) return -EOPNOTSUPP;
-  return ucmd.context.Find<HwptPaging>(cmd.hwpt_id) == nullptr ? -ENOENT : -EOPNOTSUPP;
+  const HwptPaging* hwpt = ucmd.context.Find<HwptPaging>(cmd.hwpt_id);
+  if (hwpt == nullptr) return -ENOENT;
+  return hwpt->dirty_tracking ? 0 : -EOPNOTSUPP;
 }
 
 int HwptGetDirtyBitmap(Ucmd& ucmd) {

@@ -2,9 +2,9 @@
 //
 // HWPT_INVALIDATE: Linux drivers/iommu/iommufd/hw_pagetable.c, iommufd_hwpt_invalidate(), over
 // drivers/iommu/arm/arm-smmu-v3/arm-smmu-v3-iommufd.c, arm_vsmmu_cache_invalidate().
-#include <algorithm>
 #include <cerrno>
 
+#include "lib/emulator/kernel/mock.h"
 #include "lib/emulator/kernel/ops.h"
 #include "lib/iommufd/uapi/smmuv3.h"
 
@@ -95,27 +95,6 @@ int Convert(const Viommu& viommu, RawCommand16* command) {
   return 0;
 }
 
-// iommu_copy_struct_from_full_user_array().
-int CopyCommands(const UserCall& user, const uapi::IommuHwptInvalidate& cmd,
-                 std::vector<RawCommand16>* commands) {
-  if (cmd.entry_num == 0 || cmd.data_type != uapi::kViommuInvalidateArmSmmuv3) return -EINVAL;
-  commands->resize(cmd.entry_num);
-  if (cmd.entry_len == sizeof(RawCommand16)) {
-    return user.CopyFromUser(0, commands->data(), commands->size() * sizeof(RawCommand16));
-  }
-  const size_t known = std::min<size_t>(cmd.entry_len, sizeof(RawCommand16));
-  for (size_t i = 0; i < commands->size(); ++i) {
-    const size_t at = i * cmd.entry_len;
-    for (size_t k = known; k < cmd.entry_len; ++k) {
-      std::byte tail;
-      if (int rc = user.CopyFromUser(at + k, &tail, 1); rc != 0) return rc;
-      if (tail != std::byte{0}) return -E2BIG;
-    }
-    if (int rc = user.CopyFromUser(at, &(*commands)[i], known); rc != 0) return rc;
-  }
-  return 0;
-}
-
 // *done is the entry_num that goes back.
 int Invalidate(const UserCall& user, const uapi::IommuHwptInvalidate& cmd, Viommu* viommu,
                uint32_t* done) {
@@ -123,8 +102,13 @@ int Invalidate(const UserCall& user, const uapi::IommuHwptInvalidate& cmd, Viomm
     *done = cmd.entry_num;
     return -ENOMEM;
   }
-  std::vector<RawCommand16> commands;
-  if (int rc = CopyCommands(user, cmd, &commands); rc != 0) return rc;
+  std::vector<RawCommand16> commands(cmd.entry_num);
+  if (int rc =
+          user.CopyFullArray(cmd, uapi::kViommuInvalidateArmSmmuv3,
+                             std::as_writable_bytes(std::span(commands)), sizeof(RawCommand16));
+      rc != 0) {
+    return rc;
+  }
   uint32_t issued = 0;
   for (*done = 0; *done < commands.size();) {
     if (int rc = Convert(*viommu, &commands[*done]); rc != 0) return rc;
@@ -152,10 +136,13 @@ int HwptInvalidate(Ucmd& ucmd) {
     rc = -EINVAL;
   } else if (object == nullptr) {
     rc = -ENOENT;
-  } else if (object->type == ObjectType::kViommu) {
-    rc = Invalidate(ucmd.user, cmd, ucmd.context.Find<Viommu>(cmd.hwpt_id), &done);
+  } else if (Viommu* viommu = ucmd.context.Find<Viommu>(cmd.hwpt_id)) {
+    rc = viommu->mock != nullptr ? MockInvalidateViommu(ucmd.user, cmd, *viommu, &done)
+                                 : Invalidate(ucmd.user, cmd, viommu, &done);
+  } else if (HwptNested* nested = ucmd.context.Find<HwptNested>(cmd.hwpt_id)) {
+    rc = nested->mock ? MockInvalidateNested(ucmd.user, cmd, nested, &done) : -EOPNOTSUPP;
   } else {
-    rc = object->type == ObjectType::kHwptNested ? -EOPNOTSUPP : -EINVAL;
+    rc = -EINVAL;
   }
   cmd.entry_num = done;
   return ucmd.user.Respond() != 0 ? -EFAULT : rc;

@@ -247,8 +247,8 @@ int IoPagetable::CheckAlignment(uint64_t alignment) const {
 }
 
 int IoPagetable::Realign() {
-  const bool pages = !large_pages_ || !domains_.empty() || accesses_ > 0;
-  const uint64_t alignment = pages ? kPageSize : 1;
+  uint64_t alignment = !large_pages_ || accesses_ > 0 ? kPageSize : 1;
+  for (const auto& [domain, granule] : domains_) alignment = std::max(alignment, granule);
   if (alignment > alignment_) {
     if (int rc = CheckAlignment(alignment); rc != 0) return rc;
   }
@@ -256,12 +256,19 @@ int IoPagetable::Realign() {
   return 0;
 }
 
-int IoPagetable::AddDomain(Owner domain, uint64_t aperture_last) {
-  if (alignment_ < kPageSize) {
-    if (int rc = CheckAlignment(kPageSize); rc != 0) return rc;
+int IoPagetable::AddDomain(Owner domain, const Geometry& geometry) {
+  const uint64_t alignment = std::max(alignment_, geometry.granule);
+  if (alignment != alignment_) {
+    if (int rc = CheckAlignment(alignment); rc != 0) return rc;
   }
-  if (aperture_last != kMax) {
-    if (int rc = Reserve(aperture_last + 1, kMax, domain); rc != 0) return rc;
+  if (geometry.first != 0) {
+    if (int rc = Reserve(0, geometry.first - 1, domain); rc != 0) return rc;
+  }
+  if (geometry.last != kMax) {
+    if (int rc = Reserve(geometry.last + 1, kMax, domain); rc != 0) {
+      RemoveReserved(domain);
+      return rc;
+    }
   }
   for (const auto& [start, area] : areas_) {
     const uint64_t first = area.file_offset - area.pages->start;
@@ -270,13 +277,13 @@ int IoPagetable::AddDomain(Owner domain, uint64_t aperture_last) {
       return rc;
     }
   }
-  domains_.push_back(domain);
-  alignment_ = kPageSize;
+  domains_[domain] = geometry.granule;
+  alignment_ = alignment;
   return 0;
 }
 
 void IoPagetable::RemoveDomain(Owner domain) {
-  std::erase(domains_, domain);
+  domains_.erase(domain);
   RemoveReserved(domain);
   Realign();
 }

@@ -64,8 +64,14 @@ class IoPagetable {
   // The holes between reserved ranges, ascending.
   [[nodiscard]] std::vector<uapi::IommuIovaRange> Holes() const;
 
-  // A domain needs page alignment, everything pinnable, and nothing beyond `aperture_last`.
-  int AddDomain(Owner domain, uint64_t aperture_last);
+  // Where a domain can map, and in what steps.
+  struct Geometry {
+    uint64_t first = 0;
+    uint64_t last = 0;
+    uint64_t granule = kPageSize;  // at most a page
+  };
+  // A domain needs everything aligned to its granule, pinnable, and inside its aperture.
+  int AddDomain(Owner domain, const Geometry& geometry);
   void RemoveDomain(Owner domain);
 
   int EnableLargePages();
@@ -111,7 +117,7 @@ class IoPagetable {
   Areas areas_;  // by first IOVA
   std::vector<Reserved> reserved_;
   std::map<uint64_t, uint64_t> allowed_;  // first -> last
-  std::vector<Owner> domains_;
+  std::map<Owner, uint64_t> domains_;     // their granules
   int accesses_ = 0;
   bool large_pages_ = true;
   uint64_t alignment_ = 1;

@@ -149,7 +149,7 @@ int Kernel::Ioctl(int fd, UserCall& user) {
   return ContextIoctl(ucmd);
 }
 
-int64_t Kernel::ReadEvents(int fd, size_t size, std::vector<std::byte>* out) {
+int64_t Kernel::ReadEvents(int fd, size_t size, size_t writable, std::vector<std::byte>* out) {
   absl::MutexLock lock(&mu_);
   ++calls_;
   const File* file = Find(fd);
@@ -163,7 +163,7 @@ int64_t Kernel::ReadEvents(int fd, size_t size, std::vector<std::byte>* out) {
   // that new events need too: readable stays exactly "has records".
   Drain(fd);
   int64_t rc = 0;
-  *out = file->queue->Read(size, &rc);
+  *out = file->queue->Read(size, writable, &rc);
   file->queue->Wake();
   return rc;
 }
@@ -189,7 +189,7 @@ int Kernel::Region(int fd, uint64_t offset, uint64_t length, UniqueFd* region) {
   if (file == nullptr || file->context == nullptr) return -ENODEV;
   const Viommu* viommu = file->context->FindWindow(offset, length);
   if (viommu == nullptr) return -ENXIO;
-  region->Reset(::fcntl(viommu->unit->cmdqv->Page0Fd(viommu->vintf), F_DUPFD_CLOEXEC, 0));
+  region->Reset(::fcntl(viommu->WindowFd(), F_DUPFD_CLOEXEC, 0));
   return region->valid() ? 0 : -errno;
 }
 

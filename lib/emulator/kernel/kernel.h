@@ -65,7 +65,8 @@ class Kernel {
 
   // `fd` is this process' dup of what the caller called on. The results are those of ioctl(2).
   int Ioctl(int fd, UserCall& user);
-  int64_t ReadEvents(int fd, size_t size, std::vector<std::byte>* out);
+  // `writable`: how much of the caller's buffer of `size` bytes can be written.
+  int64_t ReadEvents(int fd, size_t size, size_t writable, std::vector<std::byte>* out);
   int64_t ReadRegion(int fd, uint64_t offset, size_t size, std::vector<std::byte>* out);
   int64_t WriteRegion(int fd, uint64_t offset, std::span<const std::byte> bytes);
   // A dup of the memfd behind a page0 window: 0, or -ENXIO as mmap(2) of the context.

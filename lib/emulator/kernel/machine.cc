@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/emulator/kernel/machine.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -90,6 +91,11 @@ Machine::Machine(const HostSpec& host) {
 Function* Machine::FindByCdev(const std::string& name) {
   const auto found = by_cdev.find(name);
   return found != by_cdev.end() ? found->second : nullptr;
+}
+
+Unit* Machine::FindMock() {
+  const auto mock = std::ranges::find_if(units, [](const auto& unit) { return unit->mock(); });
+  return mock != units.end() ? mock->get() : nullptr;
 }
 
 std::vector<std::byte> ConfigSpace(const DeviceSpec& device) {

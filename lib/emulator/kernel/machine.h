@@ -14,6 +14,7 @@
 
 #include "lib/emulator/hardware/cmdqv.h"
 #include "lib/emulator/host_spec.h"
+#include "lib/iommufd/uapi/iommufd_test.h"
 
 namespace berth::emulator {
 
@@ -33,6 +34,7 @@ struct Unit {
   CommandCounts freed;           // by the vCMDQs of VINTFs that are gone
 
   [[nodiscard]] std::array<uint32_t, 6> Idr() const;
+  [[nodiscard]] bool mock() const { return spec.profile == UnitProfile::kSelftest; }
   // 0: none left.
   uint16_t TakeVmid();
   void FreeVmid(uint16_t vmid) { vmids[vmid] = false; }
@@ -51,6 +53,8 @@ struct Function {
   uint64_t event_vsid = 0;
   std::vector<std::byte> config;  // PCI config space
 
+  std::array<uint32_t, uapi::kMockCacheEntries> mock_cache = {};
+
   // The StreamID: segment and routing id, 20 bits.
   [[nodiscard]] uint32_t sid() const {
     return (spec.address.segment & 0xfU) << 16 | spec.address.routing_id;
@@ -66,6 +70,8 @@ struct GroupOwner {
 struct Machine {
   explicit Machine(const HostSpec& host);
   Function* FindByCdev(const std::string& name);
+  // The unit of profile SELFTEST; null when the host has none.
+  Unit* FindMock();
 
   std::vector<std::unique_ptr<Unit>> units;
   std::vector<std::unique_ptr<Function>> functions;
@@ -74,6 +80,7 @@ struct Machine {
   // vIOMMUs with a VINTF by what the Cmdqv knows them as; a cookie is never used again.
   std::map<uint64_t, Viommu*> by_cookie;
   uint64_t next_cookie = 1;
+  uint32_t next_mock_group = 1U << 31;  // beyond those of devices
 };
 
 // 4 KiB of config space: ids, class, a PCIe capability, the Device Serial Number.

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/emulator/kernel/objects.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 #include <cstring>
 
 #include "lib/emulator/kernel/context.h"
+#include "lib/emulator/kernel/mock.h"
 #include "lib/iommufd/uapi/iommufd.h"
 
 namespace berth::emulator {
@@ -33,6 +35,8 @@ std::string_view ToString(ObjectType type) {
       return "HW_QUEUE";
     case ObjectType::kAccess:
       return "ACCESS";
+    case ObjectType::kSelftest:
+      return "SELFTEST";
   }
   return "UNKNOWN";
 }
@@ -61,7 +65,7 @@ void EventQueue::Report(const void* payload, size_t size) {
   if (was_empty) Wake();
 }
 
-std::vector<std::byte> EventQueue::Read(size_t size, int64_t* rc) {
+std::vector<std::byte> EventQueue::Read(size_t size, size_t writable, int64_t* rc) {
   std::vector<std::byte> out;
   const auto append = [&out](const void* from, size_t bytes) {
     const auto* begin = static_cast<const std::byte*>(from);
@@ -75,11 +79,20 @@ std::vector<std::byte> EventQueue::Read(size_t size, int64_t* rc) {
       if (out.empty()) *rc = -EINVAL;
       break;
     }
+    // What cannot be delivered stays in the queue.
+    if (out.size() + sizeof(header) + record.payload.size() > writable) {
+      if (out.empty()) *rc = -EFAULT;
+      break;
+    }
     append(&header, sizeof(header));
     append(record.payload.data(), record.payload.size());
     records_.pop_front();
   }
   if (records_.empty() && lost_ && size - out.size() >= sizeof(uapi::IommufdVeventHeader)) {
+    if (out.size() + sizeof(uapi::IommufdVeventHeader) > writable) {
+      *rc = out.empty() ? -EFAULT : static_cast<int64_t>(out.size());
+      return out;
+    }
     const uapi::IommufdVeventHeader header = {uapi::kVeventLostEvents, lost_sequence_};
     append(&header, sizeof(header));
     lost_ = false;
@@ -93,6 +106,19 @@ HwptPaging::~HwptPaging() {
   if (vmid != 0) unit->FreeVmid(vmid);
 }
 
+Viommu::Viommu() : Object(kType) {}
+
+int Viommu::RetireWindow() {
+  if (vintf != 0) return unit->cmdqv->RetirePage0(vintf);
+  if (mock == nullptr || !mock->page.valid()) return 0;
+  return ::fcntl(mock->page.get(), F_ADD_SEALS, F_SEAL_WRITE) == 0 ? 0 : -EBUSY;
+}
+
+int Viommu::WindowFd() const {
+  if (vintf != 0) return unit->cmdqv->Page0Fd(vintf);
+  return mock != nullptr ? mock->page.get() : -1;
+}
+
 Viommu::~Viommu() {
   if (mmap_offset != 0) context->FreeWindow(mmap_offset);
   if (vintf != 0) unit->FreeVintf(vintf);
@@ -101,7 +127,7 @@ Viommu::~Viommu() {
 
 DeviceObject::~DeviceObject() {
   GroupOwner& owner = context->machine().groups[function->spec.iommu_group];
-  if (--owner.count == 0) owner.context = nullptr;
+  if (--owner.count == 0) context->machine().groups.erase(function->spec.iommu_group);
 }
 
 Vdevice::~Vdevice() {
@@ -120,6 +146,7 @@ Access::~Access() {
 }
 
 HwQueue::~HwQueue() {
+  if (mock) viommu->mock->OnQueueEnd();
   if (mapped) {
     viommu->unit->cmdqv->UnmapLvcmdq(viommu->vintf, static_cast<int>(index));
     viommu->queues.erase(index);

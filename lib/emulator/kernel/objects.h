@@ -18,6 +18,7 @@
 
 #include "lib/emulator/kernel/io_pagetable.h"
 #include "lib/emulator/kernel/machine.h"
+#include "lib/iommufd/uapi/iommufd_test.h"
 
 namespace berth::emulator {
 
@@ -34,6 +35,7 @@ enum class ObjectType : uint8_t {
   kFault,
   kHwQueue,
   kAccess,
+  kSelftest,
 };
 std::string_view ToString(ObjectType type);
 
@@ -85,8 +87,9 @@ struct EventQueue : Object {
   // Adds a record; over the depth only the sequence moves on, and one LOST_EVENTS header says so
   // (eventq.c, iommufd_viommu_report_event).
   void Report(const void* payload, size_t size);
-  // read(2): as many whole records as fit; *rc is the return value.
-  std::vector<std::byte> Read(size_t size, int64_t* rc);
+  // read(2): as many whole records as fit into `size` bytes, of which the caller can be written
+  // only the first `writable`; *rc is the return value.
+  std::vector<std::byte> Read(size_t size, size_t writable, int64_t* rc);
   [[nodiscard]] bool empty() const { return records_.empty() && !lost_; }
   // Puts one byte into the fd when there is something to read, so that poll(2) tells.
   void Wake();
@@ -123,18 +126,23 @@ struct HwptPaging : Hwpt {
   Pin<Ioas> ioas;
   Unit* unit = nullptr;
   bool nest_parent = false;
+  bool dirty_tracking = false;
   bool automatic = false;  // made by ATTACH of an IOAS; goes with its last device
   bool in_iopt = false;
   uint16_t vmid = 0;  // nesting parents only
 };
 
 struct Viommu;
+struct MockViommu;
 
 struct HwptNested : Hwpt {
   static constexpr ObjectType kType = ObjectType::kHwptNested;
   HwptNested() : Hwpt(kType) {}
   Pin<Viommu> viommu;
+  Pin<HwptPaging> parent;  // the mock alone: nested without a vIOMMU
   std::array<uint64_t, 2> ste = {};
+  bool mock = false;
+  std::array<uint32_t, uapi::kMockIotlbEntries> mock_iotlb = {};
 };
 
 struct Vdevice;
@@ -143,8 +151,13 @@ struct HwQueue;
 
 struct Viommu : Object {
   static constexpr ObjectType kType = ObjectType::kViommu;
-  Viommu() : Object(kType) {}
+  Viommu();
   ~Viommu() override;
+
+  // Takes the window from everyone: 0, or -EBUSY while some process maps it.
+  int RetireWindow();
+  // Of the memory behind the window; -1 without one.
+  [[nodiscard]] int WindowFd() const;
 
   Context* context = nullptr;
   Pin<HwptPaging> parent;
@@ -153,6 +166,8 @@ struct Viommu : Object {
   int vintf = 0;                          // type TEGRA241_CMDQV; 0 = none
   uint64_t cookie = 0;                    // in Machine::by_cookie; 0 = none
   uint64_t mmap_offset = 0;               // 0 = none
+  uint64_t mmap_length = 0;               // bytes
+  std::unique_ptr<MockViommu> mock;       // profile SELFTEST
   std::map<uint64_t, Vdevice*> vdevices;  // by virt_id
   std::map<uint32_t, Veventq*> veventqs;  // by type
   std::map<uint32_t, HwQueue*> queues;    // by index
@@ -212,6 +227,7 @@ struct HwQueue : Object {
   Pin<HwQueue> previous;  // of index - 1
   uint32_t index = 0;
   bool mapped = false;
+  bool mock = false;
 };
 
 }  // namespace berth::emulator

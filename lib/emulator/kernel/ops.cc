@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "lib/emulator/kernel/mock.h"
 #include "lib/iommufd/uapi/ops.h"
 #include "lib/iommufd/uapi/vfio.h"
 
@@ -44,6 +45,10 @@ constexpr Handler kHandlers[] = {
 };
 static_assert(std::size(kHandlers) == std::size(uapi::kIommuOps));
 
+// Where there is CONFIG_IOMMUFD_TEST.
+constexpr uapi::Op kTestOp = {uapi::kIommuTestCmd, "TEST_CMD", sizeof(uapi::IommuTestCmd),
+                              offsetof(uapi::IommuTestCmd, padding)};
+
 // vfio_compat.c answers these three without a container.
 constexpr uapi::Request kVfioGetApiVersion = 0x3b64;
 constexpr uapi::Request kVfioCheckExtension = 0x3b65;
@@ -53,6 +58,10 @@ constexpr uapi::Request kVfioSetIommu = 0x3b66;
 
 int ContextIoctl(Ucmd& ucmd) {
   const uapi::Request request = ucmd.user.request();
+  if (request == uapi::kIommuTestCmd && ucmd.context.machine().FindMock() != nullptr) {
+    const int rc = ucmd.user.LoadStruct(kTestOp);
+    return rc != 0 ? rc : TestCmd(ucmd);
+  }
   const uapi::Op* op = uapi::FindIommuOp(request);
   if (op == nullptr) {
     if (request == kVfioGetApiVersion || request == kVfioCheckExtension) return 0;

@@ -51,6 +51,23 @@ int UserCall::CopyFromUser(size_t offset, void* to, size_t size) const {
   return 0;
 }
 
+int UserCall::CopyFullArray(const uapi::IommuHwptInvalidate& cmd, uint32_t type,
+                            std::span<std::byte> to, size_t entry_size) const {
+  if (cmd.entry_num == 0 || cmd.data_type != type) return -EINVAL;
+  if (cmd.entry_len == entry_size) return CopyFromUser(0, to.data(), to.size());
+  const size_t known = std::min<size_t>(cmd.entry_len, entry_size);
+  for (size_t i = 0; i < cmd.entry_num; ++i) {
+    const size_t at = i * cmd.entry_len;
+    for (size_t k = known; k < cmd.entry_len; ++k) {
+      std::byte tail;
+      if (int rc = CopyFromUser(at + k, &tail, 1); rc != 0) return rc;
+      if (tail != std::byte{0}) return -E2BIG;
+    }
+    if (int rc = CopyFromUser(at, &to[i * entry_size], known); rc != 0) return rc;
+  }
+  return 0;
+}
+
 int UserCall::CopyToUser(const void* from, size_t size, uint64_t zero_to) {
   if (size == 0 && zero_to == 0) return 0;
   if ((in_.flags & kBufferReadOnly) != 0 || size > in_.out_size) return -EFAULT;

@@ -56,6 +56,10 @@ class UserCall {
 
   // copy_from_user() of the buffer: -EFAULT.
   int CopyFromUser(size_t offset, void* to, size_t size) const;
+  // iommu_copy_struct_from_full_user_array(): HWPT_INVALIDATE's entries, of `entry_size` bytes here
+  // and of any length at the caller's, to `to`, which has room for all. -EINVAL, -E2BIG, -EFAULT.
+  int CopyFullArray(const uapi::IommuHwptInvalidate& cmd, uint32_t type, std::span<std::byte> to,
+                    size_t entry_size) const;
   // copy_to_user() to the start of the buffer, and zeroes from there up to `zero_to`: -EFAULT.
   int CopyToUser(const void* from, size_t size, uint64_t zero_to = 0);
 
@@ -76,7 +80,7 @@ class UserCall {
 
  private:
   In in_;
-  alignas(8) std::array<std::byte, 64> struct_ = {};
+  alignas(8) std::array<std::byte, 80> struct_ = {};
   size_t loaded_ = 0;
   bool respond_ = false;
   std::vector<std::byte> out_;

@@ -3,6 +3,7 @@
 // Linux drivers/iommu/iommufd/viommu.c over arm-smmu-v3-iommufd.c and tegra241-cmdqv.c.
 #include <cerrno>
 
+#include "lib/emulator/kernel/mock.h"
 #include "lib/emulator/kernel/ops.h"
 #include "lib/iommufd/mapped_region.h"
 #include "lib/iommufd/uapi/smmuv3.h"
@@ -23,6 +24,7 @@ int InitCmdqv(Ucmd& ucmd, const uapi::IommuViommuAlloc& cmd, Viommu* viommu) {
   viommu->cookie = machine.next_cookie++;
   machine.by_cookie[viommu->cookie] = viommu;
   if (int rc = cmdqv.SetVmid(vintf, viommu->parent->vmid); rc != 0) return rc;
+  viommu->mmap_length = berth::kPage0Size;
   viommu->mmap_offset = ucmd.context.TakeWindow(viommu);
   data.out_vintf_mmap_offset = viommu->mmap_offset;
   data.out_vintf_mmap_length = berth::kPage0Size;
@@ -41,6 +43,13 @@ int InitVsid(Vdevice* vdevice) {
   return 0;
 }
 
+// get_viommu_size() of the drivers.
+bool HasViommuType(const Unit& unit, uint32_t type) {
+  if (unit.mock()) return type == uapi::kViommuTypeSelftest;
+  return type == uapi::kViommuTypeArmSmmuv3 ||
+         (type == uapi::kViommuTypeTegra241Cmdqv && unit.cmdqv != nullptr);
+}
+
 }  // namespace
 
 int ViommuAlloc(Ucmd& ucmd) {
@@ -50,7 +59,7 @@ int ViommuAlloc(Ucmd& ucmd) {
   if (device == nullptr) return -ENOENT;
   Unit* unit = device->function->unit;
   const bool cmdqv = cmd.type == uapi::kViommuTypeTegra241Cmdqv;
-  if (cmd.type != uapi::kViommuTypeArmSmmuv3 && !(cmdqv && unit->cmdqv)) return -EOPNOTSUPP;
+  if (!HasViommuType(*unit, cmd.type)) return -EOPNOTSUPP;
   HwptPaging* parent = ucmd.context.Find<HwptPaging>(cmd.hwpt_id);
   if (parent == nullptr) return -ENOENT;
   if (!parent->nest_parent) return -EINVAL;
@@ -63,6 +72,9 @@ int ViommuAlloc(Ucmd& ucmd) {
   if (parent->unit != unit) return -EINVAL;
   if (cmdqv) {
     if (int rc = InitCmdqv(ucmd, cmd, viommu.get()); rc != 0) return rc;
+  }
+  if (unit->mock()) {
+    if (int rc = MockInitViommu(ucmd, cmd, viommu.get()); rc != 0) return rc;
   }
   cmd.out_viommu_id = viommu->id;
   if (int rc = ucmd.user.Respond(); rc != 0) return rc;

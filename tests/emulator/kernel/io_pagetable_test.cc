@@ -48,7 +48,7 @@ TEST_F(IoPagetableTest, AnAreaIsUnmappedWholeOrNotAtAll) {
 }
 
 TEST_F(IoPagetableTest, UnmapTakesWhatIsBelowAPinnedAreaBeforeItStops) {
-  ASSERT_EQ(iopt_.AddDomain(&domain_, kMax), 0);
+  ASSERT_EQ(iopt_.AddDomain(&domain_, {0, kMax}), 0);
   ASSERT_EQ(Map(kMb, 0, 4096), 0);
   ASSERT_EQ(Map(2 * kMb, 0, 4096), 0);
   std::vector<Extent> extents;
@@ -92,13 +92,13 @@ TEST_F(IoPagetableTest, ReservedRangesMeetNeitherAreasNorAllowedOnes) {
 
 TEST_F(IoPagetableTest, ADomainTakesOnlyWhatCanBePinned) {
   ASSERT_EQ(Map(kMb, 3 * kMb, 2 * kMb), 0) << "beyond the end, but nobody looks yet";
-  EXPECT_EQ(iopt_.AddDomain(&domain_, kMax), -EINVAL);
+  EXPECT_EQ(iopt_.AddDomain(&domain_, {0, kMax}), -EINVAL);
   uint64_t unmapped = 0;
   ASSERT_EQ(iopt_.UnmapAll(&unmapped), 0);
   ASSERT_EQ(Map(17, 0, 100), 0) << "bytes are fine without a domain";
-  EXPECT_EQ(iopt_.AddDomain(&domain_, kMax), -EADDRINUSE);
+  EXPECT_EQ(iopt_.AddDomain(&domain_, {0, kMax}), -EADDRINUSE);
   ASSERT_EQ(iopt_.UnmapAll(&unmapped), 0);
-  EXPECT_EQ(iopt_.AddDomain(&domain_, (uint64_t{1} << 44) - 1), 0);
+  EXPECT_EQ(iopt_.AddDomain(&domain_, {0, (uint64_t{1} << 44) - 1}), 0);
   EXPECT_EQ(iopt_.Holes().back().last, (uint64_t{1} << 44) - 1);
   EXPECT_EQ(Map(17, 0, 4096), -EINVAL);
   EXPECT_EQ(Map(kMb, 3 * kMb, 2 * kMb), -EINVAL);
@@ -116,7 +116,7 @@ TEST_F(IoPagetableTest, LargePagesCannotBeTurnedOffUnderADomainWithAreas) {
   EXPECT_EQ(iopt_.DisableLargePages(), 0);
   EXPECT_EQ(iopt_.alignment(), kPageSize);
   EXPECT_EQ(iopt_.EnableLargePages(), 0);
-  ASSERT_EQ(iopt_.AddDomain(&domain_, kMax), 0);
+  ASSERT_EQ(iopt_.AddDomain(&domain_, {0, kMax}), 0);
   ASSERT_EQ(Map(kMb, 0, 4096), 0);
   EXPECT_EQ(iopt_.DisableLargePages(), -EINVAL);
 }

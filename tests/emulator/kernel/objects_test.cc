@@ -25,14 +25,14 @@ uapi::IommufdVeventHeader HeaderAt(const std::vector<std::byte>& bytes, size_t a
 TEST(EventQueue, GivesWholeRecordsAndNothingWhenEmpty) {
   Queue queue(4);
   int64_t rc = 0;
-  EXPECT_TRUE(queue.Read(100, &rc).empty());
+  EXPECT_TRUE(queue.Read(100, 100, &rc).empty());
   EXPECT_EQ(rc, 0);
   queue.Add(1);
   queue.Add(2);
-  EXPECT_TRUE(queue.Read(15, &rc).empty());
+  EXPECT_TRUE(queue.Read(15, 15, &rc).empty());
   EXPECT_EQ(rc, -EINVAL) << "room for the header but not for the payload";
-  EXPECT_EQ(queue.Read(31, &rc).size(), 16U);
-  const auto second = queue.Read(100, &rc);
+  EXPECT_EQ(queue.Read(31, 31, &rc).size(), 16U);
+  const auto second = queue.Read(100, 100, &rc);
   EXPECT_EQ(rc, 16);
   EXPECT_EQ(HeaderAt(second, 0).sequence, 1U);
 }
@@ -41,7 +41,7 @@ TEST(EventQueue, SaysThatEventsWereLostInOneHeaderAtTheEnd) {
   Queue queue(2);
   for (int i = 0; i < 5; ++i) queue.Add(i);
   int64_t rc = 0;
-  const auto all = queue.Read(100, &rc);
+  const auto all = queue.Read(100, 100, &rc);
   ASSERT_EQ(rc, 2 * 16 + 8);
   EXPECT_EQ(HeaderAt(all, 32).flags, uapi::kVeventLostEvents);
   EXPECT_EQ(HeaderAt(all, 32).sequence, 4U) << "of the last one lost";
@@ -52,9 +52,9 @@ TEST(EventQueue, ANormalEventRemovesTheLostHeader) {
   Queue queue(2);
   for (int i = 0; i < 3; ++i) queue.Add(i);
   int64_t rc = 0;
-  ASSERT_EQ(queue.Read(16, &rc).size(), 16U);
+  ASSERT_EQ(queue.Read(16, 16, &rc).size(), 16U);
   queue.Add(3);
-  const auto rest = queue.Read(100, &rc);
+  const auto rest = queue.Read(100, 100, &rc);
   ASSERT_EQ(rc, 32);
   EXPECT_EQ(HeaderAt(rest, 16).flags, 0U);
   EXPECT_EQ(HeaderAt(rest, 16).sequence, 3U) << "the gap tells of the loss";
