@@ -18,6 +18,7 @@
 #include "lib/daemon/daemon.h"
 #include "lib/daemon/signals.h"
 #include "lib/emulator/control_service.h"
+#include "lib/emulator/faults/fault_service.h"
 #include "lib/emulator/host_file.h"
 #include "lib/emulator/host_tree.h"
 #include "lib/emulator/kernel/ops.h"
@@ -91,14 +92,17 @@ absl::Status Serve(const Flags& flags, HostSpec host) {
   if (flags.idle_exit > 0) options.idle_after = absl::Seconds(flags.idle_exit);
   options.on_idle = [&idle] { idle = true; };
   std::unique_ptr<ControlService> control;
+  std::unique_ptr<FaultService> faults;
   std::unique_ptr<RpcServer> rpc;
   options.before_listening = [&](Kernel& kernel) -> absl::Status {
     BERTH_RETURN_IF_ERROR(WriteHostTree(flags.runtime_dir + "/sys", host));
     control = std::make_unique<ControlService>(&kernel);
+    faults = std::make_unique<FaultService>(&host, &kernel.faults());
     RpcServerOptions rpc_options;
     rpc_options.address = ControlAddress(flags);
     rpc_options.unix_socket_mode = 0600;
-    BERTH_ASSIGN_OR_RETURN(rpc, RpcServer::Start(rpc_options, {control.get()}, nullptr));
+    BERTH_ASSIGN_OR_RETURN(rpc,
+                           RpcServer::Start(rpc_options, {control.get(), faults.get()}, nullptr));
     return absl::OkStatus();
   };
   BERTH_ASSIGN_OR_RETURN(auto server, Server::Start(std::move(options)));

@@ -155,6 +155,12 @@ Server::~Server() {
 }
 
 int Server::WaitTimeout() {
+  if (!delayed_.empty()) {
+    const absl::Duration left = delayed_.begin()->first - absl::Now();
+    const auto wait = std::clamp<int64_t>(absl::ToInt64Milliseconds(left) + 1, 0, 1 << 30);
+    const int64_t most = pinned_ > 0 ? absl::ToInt64Milliseconds(kPinnedPoll) : wait;
+    return static_cast<int>(std::min(wait, most));
+  }
   if (pinned_ > 0) return static_cast<int>(absl::ToInt64Milliseconds(kPinnedPoll));
   if (options_.idle_after == absl::InfiniteDuration()) return -1;
   if (!channels_.empty() || !kernel_->idle()) {
@@ -177,6 +183,7 @@ void Server::Loop() {
   while (true) {
     const int count = ::epoll_wait(epoll_.get(), events, std::size(events), WaitTimeout());
     ReleaseClosed();
+    ExecuteDelayed();
     for (int i = 0; i < count; ++i) {
       const uint64_t key = events[i].data.u64;
       if (key == kStopKey) return;
@@ -221,21 +228,25 @@ void Server::Serve(uint64_t key) {
   const int rc = ReceivePacket(channel->second.get(), buffer_, MSG_DONTWAIT, &packet);
   if (rc == -EAGAIN) return;
   ReleaseClosed();
-  if (rc == 0 && packet.size > 0 && HandlePacket(channel->second.get(), std::move(packet))) return;
+  // A channel carries one call at a time.
+  if (rc == 0 && packet.size > 0 && !IsDelayed(key) &&
+      HandlePacket({key, channel->second.get()}, std::move(packet))) {
+    return;
+  }
   channels_.erase(channel);
 }
 
-bool Server::HandlePacket(int channel, ReceivedPacket packet) {
+bool Server::HandlePacket(Channel channel, ReceivedPacket packet) {
   CallHeader header;
   if (packet.truncated || packet.size < sizeof(header)) return false;
   std::memcpy(&header, buffer_.data(), sizeof(header));
   if (header.magic != kProtocolMagic) return false;
   if (header.version != kProtocolVersion) {
-    SendReply(channel, {.result = -EPROTO});
+    SendReply(channel.fd, {.result = -EPROTO});
     return false;
   }
   // Fds that could not be installed are this process' own shortage.
-  if (packet.fds_truncated) return SendReply(channel, {.result = -EMFILE});
+  if (packet.fds_truncated) return SendReply(channel.fd, {.result = -EMFILE});
   auto rest = std::span<const std::byte>(buffer_).first(packet.size).subspan(sizeof(header));
   if (header.struct_size > kMaxStruct || header.struct_size > rest.size()) return false;
   const auto struct_part = rest.first(header.struct_size);
@@ -255,7 +266,7 @@ bool Server::HandlePacket(int channel, ReceivedPacket packet) {
   return HandleCall(channel, header, struct_part, in_part, std::move(packet.fds));
 }
 
-bool Server::HandleCall(int channel, const CallHeader& header,
+bool Server::HandleCall(Channel channel, const CallHeader& header,
                         std::span<const std::byte> struct_part, std::span<const std::byte> in_part,
                         std::vector<UniqueFd> fds) {
   const bool opens = header.op == CallOp::kOpenContext || header.op == CallOp::kOpenDevice;
@@ -296,12 +307,59 @@ bool Server::HandleCall(int channel, const CallHeader& header,
   target.Reset();
   reply.out_part = out;
   reply.fd = opened.get();
-  return SendReply(channel, reply);
+  return SendReply(channel.fd, reply);
 }
 
-bool Server::HandleIoctl(int channel, const CallHeader& header,
+bool Server::HandleIoctl(Channel channel, const CallHeader& header,
                          std::span<const std::byte> struct_part, std::span<const std::byte> in_part,
                          UniqueFd target, UniqueFd inner) {
+  const FaultPlan::IoctlFault fault = kernel_->faults().MeetIoctl(header.request);
+  if (fault.delay > absl::ZeroDuration()) {
+    delayed_.emplace(absl::Now() + fault.delay,
+                     DelayedIoctl{.channel = channel.key,
+                                  .error = fault.error,
+                                  .header = header,
+                                  .struct_part = {struct_part.begin(), struct_part.end()},
+                                  .in_part = {in_part.begin(), in_part.end()},
+                                  .target = std::move(target),
+                                  .inner = std::move(inner)});
+    return true;
+  }
+  if (fault.error != 0) {
+    target.Reset();
+    return SendReply(channel.fd, {.result = -fault.error});
+  }
+  return ExecuteIoctl(channel.fd, header, struct_part, in_part, std::move(target),
+                      std::move(inner));
+}
+
+bool Server::IsDelayed(uint64_t channel) const {
+  return std::ranges::any_of(
+      delayed_, [channel](const auto& entry) { return entry.second.channel == channel; });
+}
+
+// A caller that has gone meanwhile changes nothing, as a signal does not interrupt these ioctls.
+void Server::ExecuteDelayed() {
+  while (!delayed_.empty() && delayed_.begin()->first <= absl::Now()) {
+    DelayedIoctl call = std::move(delayed_.begin()->second);
+    delayed_.erase(delayed_.begin());
+    const auto channel = channels_.find(call.channel);
+    const int fd = channel != channels_.end() ? channel->second.get() : -1;
+    bool answered = true;
+    if (call.error != 0) {
+      call.target.Reset();
+      answered = SendReply(fd, {.result = -call.error});
+    } else {
+      answered = ExecuteIoctl(fd, call.header, call.struct_part, call.in_part,
+                              std::move(call.target), std::move(call.inner));
+    }
+    if (!answered && channel != channels_.end()) channels_.erase(channel);
+  }
+}
+
+bool Server::ExecuteIoctl(int channel, const CallHeader& header,
+                          std::span<const std::byte> struct_part,
+                          std::span<const std::byte> in_part, UniqueFd target, UniqueFd inner) {
   Reply reply;
   UserCall user({.request = header.request,
                  .flags = header.flags,

@@ -53,6 +53,21 @@ class Server {
   Kernel& kernel() { return *kernel_; }
 
  private:
+  struct Channel {
+    uint64_t key;
+    int fd;
+  };
+  // An ioctl that takes its time, by a fault.
+  struct DelayedIoctl {
+    uint64_t channel;
+    int error;  // what it answers; 0: it is executed
+    CallHeader header;
+    std::vector<std::byte> struct_part;
+    std::vector<std::byte> in_part;
+    UniqueFd target;
+    UniqueFd inner;
+  };
+
   explicit Server(Options options) : options_(std::move(options)) {}
   absl::Status Open();
   void Loop();
@@ -61,11 +76,18 @@ class Server {
   void ReleaseClosed();
   void Serve(uint64_t channel);
   // False: the channel is to be closed.
-  bool HandlePacket(int channel, ReceivedPacket packet);
-  bool HandleCall(int channel, const CallHeader& header, std::span<const std::byte> struct_part,
+  bool HandlePacket(Channel channel, ReceivedPacket packet);
+  bool HandleCall(Channel channel, const CallHeader& header, std::span<const std::byte> struct_part,
                   std::span<const std::byte> in_part, std::vector<UniqueFd> fds);
-  bool HandleIoctl(int channel, const CallHeader& header, std::span<const std::byte> struct_part,
-                   std::span<const std::byte> in_part, UniqueFd target, UniqueFd inner);
+  bool HandleIoctl(Channel channel, const CallHeader& header,
+                   std::span<const std::byte> struct_part, std::span<const std::byte> in_part,
+                   UniqueFd target, UniqueFd inner);
+  bool ExecuteIoctl(int channel, const CallHeader& header, std::span<const std::byte> struct_part,
+                    std::span<const std::byte> in_part, UniqueFd target, UniqueFd inner);
+  // Whether the channel waits for the answer of a delayed call.
+  [[nodiscard]] bool IsDelayed(uint64_t channel) const;
+  // Does the delayed calls that are due.
+  void ExecuteDelayed();
 
   const Options options_;
   UniqueFd lock_;
@@ -77,6 +99,7 @@ class Server {
   std::unique_ptr<Kernel> kernel_;
   std::map<uint64_t, UniqueFd> channels_;
   uint64_t next_channel_ = 0;
+  std::multimap<absl::Time, DelayedIoctl> delayed_;  // by when they are due; one for a channel
   std::vector<std::byte> buffer_;
   int pinned_ = 0;  // contexts that only mappings of page0 keep
   absl::Time idle_since_ = absl::InfiniteFuture();

@@ -156,21 +156,7 @@ TEST_F(EmulatorClientTest, AnEventFdIsReadableExactlyWhileThereAreRecords) {
   Guest guest = MakeGuest("vfio0");
   UniqueFd events;
   AllocVeventq(guest, uapi::kVeventqTypeArmSmmuv3, 8, &events);
-  uapi::IommuVdeviceAlloc vdevice = {};
-  vdevice.viommu_id = guest.viommu;
-  vdevice.dev_id = guest.device;
-  vdevice.virt_id = 0x42;
-  ASSERT_EQ(Call(guest.context, uapi::kIommuVdeviceAlloc, &vdevice), 0);
-  uapi::IommuHwptAlloc hwpt = {};
-  hwpt.dev_id = guest.device;
-  hwpt.pt_id = guest.viommu;
-  hwpt.data_type = uapi::kHwptDataArmSmmuv3;
-  hwpt.data_len = sizeof(uapi::kSteAbort);
-  hwpt.data_uptr = reinterpret_cast<uint64_t>(uapi::kSteAbort);
-  ASSERT_EQ(Call(guest.context, uapi::kIommuHwptAlloc, &hwpt), 0);
-  uapi::VfioDeviceAttachIommufdPt attach = {};
-  attach.pt_id = hwpt.out_hwpt_id;
-  ASSERT_EQ(Call(guest.cdev, uapi::kVfioDeviceAttachIommufdPt, &attach), 0);
+  AttachToAbort(guest, 0x42);
 
   EXPECT_FALSE(IsReadable(events));
   const uapi::IommuVeventArmSmmuv3 event = {{uapi::kEvtFTranslation, 0, 0x1000, 0}};

@@ -17,6 +17,7 @@
 #include "lib/base/mapping.h"
 #include "lib/emulator/emulator_client.h"
 #include "lib/emulator/server.h"
+#include "lib/iommufd/uapi/smmuv3.h"
 #include "lib/iommufd/uapi/vfio.h"
 
 namespace berth::emulator {
@@ -184,6 +185,24 @@ class EmulatorTest : public ::testing::Test {
     EXPECT_EQ(Call(guest.context, uapi::kIommuVeventqAlloc, &cmd), 0);
     fd->Reset(cmd.out_veventq_fd);
     return cmd.out_veventq_id;
+  }
+  // The guest's device as vSID `vsid`, attached to a stream table entry that aborts.
+  void AttachToAbort(const Guest& guest, uint64_t vsid) {
+    uapi::IommuVdeviceAlloc vdevice = {};
+    vdevice.viommu_id = guest.viommu;
+    vdevice.dev_id = guest.device;
+    vdevice.virt_id = vsid;
+    ASSERT_EQ(Call(guest.context, uapi::kIommuVdeviceAlloc, &vdevice), 0);
+    uapi::IommuHwptAlloc hwpt = {};
+    hwpt.dev_id = guest.device;
+    hwpt.pt_id = guest.viommu;
+    hwpt.data_type = uapi::kHwptDataArmSmmuv3;
+    hwpt.data_len = sizeof(uapi::kSteAbort);
+    hwpt.data_uptr = reinterpret_cast<uint64_t>(uapi::kSteAbort);
+    ASSERT_EQ(Call(guest.context, uapi::kIommuHwptAlloc, &hwpt), 0);
+    uapi::VfioDeviceAttachIommufdPt attach = {};
+    attach.pt_id = hwpt.out_hwpt_id;
+    ASSERT_EQ(Call(guest.cdev, uapi::kVfioDeviceAttachIommufdPt, &attach), 0);
   }
   // VINTFs in use on the first unit.
   size_t UsedVintfs() { return server_->kernel().TakeSnapshot().units[0].allocated.size(); }

@@ -32,6 +32,7 @@ void AddVersion(CLI::App& app, Run* run);
 void AddConfig(CLI::App& app, Run* run);
 void AddErrors(CLI::App& app, Run* run);
 void AddCompletion(CLI::App& app, Run* run);
+void AddDebug(CLI::App& app, Run* run);
 
 }  // namespace berth::cli
 

@@ -158,8 +158,12 @@ int Cdev::GetIrqInfo(UserCall& user) {
   return user.Respond();
 }
 
+bool Cdev::gone() const { return context->machine().IsGone(*function); }
+
 int Cdev::Reset() {
   if (function->spec.reset_method.empty()) return -EINVAL;
+  // Linux drivers/pci/pci.c, pci_dev_wait(): not ready after the reset; giving up.
+  if (gone()) return -ENOTTY;
   function->config = ConfigSpace(function->spec);
   return 0;
 }
@@ -195,6 +199,8 @@ int64_t Cdev::Read(uint64_t offset, size_t size, std::vector<std::byte>* out) co
   const auto begin = function->config.begin() + static_cast<ptrdiff_t>(at);
   const size_t count = std::min<size_t>(size, function->config.size() - at);
   out->assign(begin, begin + static_cast<ptrdiff_t>(count));
+  // PCI: nobody answers the read, so all bits are ones.
+  if (gone()) std::ranges::fill(*out, std::byte{0xff});
   return static_cast<int64_t>(count);
 }
 
@@ -203,6 +209,7 @@ int64_t Cdev::Write(uint64_t offset, std::span<const std::byte> bytes) {
   const uint64_t at = offset - kConfigOffset;
   if (at >= function->config.size()) return -EFAULT;
   const size_t count = std::min<size_t>(bytes.size(), function->config.size() - at);
+  if (gone()) return static_cast<int64_t>(count);
   for (size_t i = 0; i < count; ++i) {
     if (at + i == kCommand || at + i == kCommand + 1) function->config[at + i] = bytes[i];
   }

@@ -40,6 +40,8 @@ struct Cdev {
   int GetRegionInfo(UserCall& user) const;
   static int GetIrqInfo(UserCall& user);
   int Reset();
+  // Pulled out; only while bound.
+  [[nodiscard]] bool gone() const;
 
   enum class Attachment : uint8_t { kNone, kPlain, kPasid0 };
   Attachment attachment_ = Attachment::kNone;

@@ -128,6 +128,8 @@ int HwQueueAlloc(Ucmd& ucmd) {
   if (int pinned = PinMemory(cmd, viommu->parent->ioas.get(), &access, &extents); pinned != 0) {
     return pinned;
   }
+  FaultPlan& faults = ucmd.context.machine().faults;
+  if (faults.Meet(FaultKind::kNonContiguous, viommu->unit->spec.id)) return -EFAULT;
   queue->context = &ucmd.context;
   queue->viommu = Pin<Viommu>(viommu);
   const int rc = viommu->mock != nullptr ? MockInitHwQueue(cmd, viommu, queue.get())

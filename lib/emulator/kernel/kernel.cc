@@ -109,7 +109,7 @@ int Kernel::OpenDevice(const std::string& name, UniqueFd* fd) {
   absl::MutexLock lock(&mu_);
   ++calls_;
   Function* function = machine_.FindByCdev(name);
-  if (function == nullptr) return -ENOENT;
+  if (function == nullptr || machine_.IsGone(*function)) return -ENOENT;
   auto file = std::make_unique<File>();
   file->cdev = std::make_unique<Cdev>(function);
   return OpenFile(std::move(file), fd);
@@ -269,6 +269,11 @@ Snapshot Kernel::TakeSnapshot() const {
   return snapshot;
 }
 
+void Kernel::Deliver(const std::string& unit, const void* event, size_t size, EventQueue* queue) {
+  if (machine_.faults.Meet(FaultKind::kLostEvent, unit)) return queue->Lose();
+  queue->Report(event, size);
+}
+
 void Kernel::OnVintfError(const VintfError& error) {
   absl::MutexLock lock(&mu_);
   const auto found = machine_.by_cookie.find(error.cookie);
@@ -277,7 +282,7 @@ void Kernel::OnVintfError(const VintfError& error) {
   const auto queue = queues.find(uapi::kVeventqTypeTegra241Cmdqv);
   if (queue == queues.end()) return;
   const uapi::IommuVeventTegra241Cmdqv event = {{error.lvcmdq_err_map[0], error.lvcmdq_err_map[1]}};
-  queue->second->Report(&event, sizeof(event));
+  Deliver(found->second->unit->spec.id, &event, sizeof(event), queue->second);
 }
 
 bool Kernel::ReportSmmuEvent(const std::string& cdev, const uapi::IommuVeventArmSmmuv3& event) {
@@ -290,7 +295,7 @@ bool Kernel::ReportSmmuEvent(const std::string& cdev, const uapi::IommuVeventArm
   uapi::IommuVeventArmSmmuv3 translated = event;
   translated.evt[0] &= ~uapi::kEvt0Sid.mask();
   translated.evt[0] |= uapi::kEvt0Sid.Put(function->event_vsid);
-  queue->second->Report(&translated, sizeof(translated));
+  Deliver(function->unit->spec.id, &translated, sizeof(translated), queue->second);
   return true;
 }
 

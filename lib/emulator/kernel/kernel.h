@@ -82,6 +82,9 @@ class Kernel {
   [[nodiscard]] bool idle() const;
 
   [[nodiscard]] Snapshot TakeSnapshot() const;
+  // What goes wrong on purpose. Thread-safe by itself. Whoever carries ioctls asks it about each
+  // before Ioctl(), which does not wait.
+  FaultPlan& faults() { return machine_.faults; }
   // Hands an SMMU event record of `cdev`'s function to its vIOMMU, as the event queue's interrupt
   // does (arm_vmaster_report_event): false when nobody is to get it.
   bool ReportSmmuEvent(const std::string& cdev, const uapi::IommuVeventArmSmmuv3& event);
@@ -104,6 +107,8 @@ class Kernel {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ReleaseIfUnpinned(Context* context) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OnVintfError(const VintfError& error) ABSL_LOCKS_EXCLUDED(mu_);
+  void Deliver(const std::string& unit, const void* event, size_t size, EventQueue* queue)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Watch watch_;
   // Outlives the contexts, and its hardware threads call OnVintfError().

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/emulator/faults/fault_plan.h"
 #include "lib/emulator/hardware/cmdqv.h"
 #include "lib/emulator/host_spec.h"
 #include "lib/iommufd/uapi/iommufd_test.h"
@@ -72,6 +73,10 @@ struct Machine {
   Function* FindByCdev(const std::string& name);
   // The unit of profile SELFTEST; null when the host has none.
   Unit* FindMock();
+  // Pulled out: a fault, see FaultKind::kDeviceGone.
+  [[nodiscard]] bool IsGone(const Function& function) const {
+    return faults.IsGone(function.spec.address.ToString());
+  }
 
   std::vector<std::unique_ptr<Unit>> units;
   std::vector<std::unique_ptr<Function>> functions;
@@ -81,6 +86,8 @@ struct Machine {
   std::map<uint64_t, Viommu*> by_cookie;
   uint64_t next_cookie = 1;
   uint32_t next_mock_group = 1U << 31;  // beyond those of devices
+  // What goes wrong on purpose.
+  FaultPlan faults;
 };
 
 // 4 KiB of config space: ids, class, a PCIe capability, the Device Serial Number.

@@ -51,18 +51,25 @@ void EventQueue::Wake() {
 }
 
 void EventQueue::Report(const void* payload, size_t size) {
+  if (records_.size() >= depth) return Lose();
   const bool was_empty = empty();
+  lost_ = false;
+  const auto* bytes = static_cast<const std::byte*>(payload);
+  records_.push_back({NextSequence(), {bytes, bytes + size}});
+  if (was_empty) Wake();
+}
+
+void EventQueue::Lose() {
+  const bool was_empty = empty();
+  lost_ = true;
+  lost_sequence_ = NextSequence();
+  if (was_empty) Wake();
+}
+
+uint32_t EventQueue::NextSequence() {
   const uint32_t sequence = sequence_;
   sequence_ = sequence_ == uapi::kVeventMaxSequence ? 0 : sequence_ + 1;
-  if (records_.size() >= depth) {
-    lost_ = true;
-    lost_sequence_ = sequence;
-  } else {
-    lost_ = false;
-    const auto* bytes = static_cast<const std::byte*>(payload);
-    records_.push_back({sequence, {bytes, bytes + size}});
-  }
-  if (was_empty) Wake();
+  return sequence;
 }
 
 std::vector<std::byte> EventQueue::Read(size_t size, size_t writable, int64_t* rc) {

@@ -90,6 +90,8 @@ struct EventQueue : Object {
   // read(2): as many whole records as fit into `size` bytes, of which the caller can be written
   // only the first `writable`; *rc is the return value.
   std::vector<std::byte> Read(size_t size, size_t writable, int64_t* rc);
+  // The same as if the queue were full.
+  void Lose();
   [[nodiscard]] bool empty() const { return records_.empty() && !lost_; }
   // Puts one byte into the fd when there is something to read, so that poll(2) tells.
   void Wake();
@@ -102,6 +104,8 @@ struct EventQueue : Object {
     uint32_t sequence;
     std::vector<std::byte> payload;
   };
+  uint32_t NextSequence();
+
   std::deque<Record> records_;
   bool lost_ = false;  // a LOST_EVENTS header stands at the end
   uint32_t lost_sequence_ = 0;
