@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/emulator/hardware/smmu/memory.h"
+
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "lib/base/mapping.h"
+
+namespace berth::emulator {
+namespace {
+
+// hugetlbfs has no write(2). A write into a mapping would raise SIGBUS where the file was cut, but
+// the kernel's own copy of one process' memory to itself only fails.
+bool WriteThroughMapping(int fd, uint64_t offset, std::span<const std::byte> bytes) {
+  struct stat info;
+  if (::fstat(fd, &info) != 0 || info.st_blksize <= 0) return false;
+  const auto page = static_cast<uint64_t>(info.st_blksize);  // hugetlbfs: the huge page
+  const uint64_t start = offset / page * page;
+  const uint64_t end = (offset + bytes.size() + page - 1) / page * page;
+  const auto mapping = Mapping::Map(fd, start, end - start, Mapping::Access::kReadWrite);
+  if (!mapping.ok()) return false;
+  const iovec local = {const_cast<std::byte*>(bytes.data()), bytes.size()};
+  const iovec remote = {mapping->data() + (offset - start), bytes.size()};
+  return ::process_vm_writev(::getpid(), &local, 1, &remote, 1, 0) ==
+         static_cast<ssize_t>(bytes.size());
+}
+
+}  // namespace
+
+bool FileMemory::Read(uint64_t offset, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const ssize_t n = ::pread(file.get(), out.data(), out.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    offset += static_cast<uint64_t>(n);
+    out = out.subspan(static_cast<size_t>(n));
+  }
+  return true;
+}
+
+bool FileMemory::Write(uint64_t offset, std::span<const std::byte> bytes) const {
+  // A write beyond the end would grow the file, which no DMA does.
+  struct stat info;
+  if (::fstat(file.get(), &info) != 0 ||
+      offset + bytes.size() > static_cast<uint64_t>(info.st_size)) {
+    return false;
+  }
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EINVAL) return WriteThroughMapping(file.get(), offset, bytes);
+    if (n <= 0) return false;
+    offset += static_cast<uint64_t>(n);
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+  return true;
+}
+
+}  // namespace berth::emulator
