@@ -106,6 +106,7 @@ absl::StatusOr<DeviceSpec> FirstDevice(const pb::EmulatedDevices& proto, const s
                            ParseHex(proto.first_serial(), field + ".first_serial", 1, 16));
   }
   device.unit = proto.unit();
+  if (proto.model() == pb::EmulatedDevices::DMA_TEST) device.model = DeviceModel::kDmaTest;
   device.numa_node = proto.has_numa_node() ? proto.numa_node() : -1;
   device.reset_method = proto.has_reset_method() ? proto.reset_method() : "flr bus";
   return device;

@@ -46,6 +46,11 @@ struct UnitSpec {
   bool ats = true;
 };
 
+enum class DeviceModel : uint8_t {
+  kPlain,    // config space and reset
+  kDmaTest,  // and BAR 0 of a DmaDevice
+};
+
 struct DeviceSpec {
   PciAddress address;
   uint16_t vendor = 0;
@@ -57,6 +62,7 @@ struct DeviceSpec {
   int numa_node = -1;
   std::string reset_method;  // empty: cannot be reset
   std::string vfio_name;     // of its cdev: "vfio3"
+  DeviceModel model = DeviceModel::kPlain;
 };
 
 struct HostSpec {

@@ -61,13 +61,14 @@ class KernelApi {
   virtual ssize_t ReadRegion(int fd, void* buffer, size_t size, uint64_t offset) = 0;
   virtual ssize_t WriteRegion(int fd, const void* buffer, size_t size, uint64_t offset) = 0;
 
-  // What a VMM is to be given so that it can map the region that `context` offers at `offset`,
-  // `length` (bytes; the pair that VIOMMU_ALLOC returned, exactly). The real kernel: a dup of the
-  // context itself, kind kIommufd. Emulated: the memfd of that page0 alone, kind kMemfd, offset 0.
-  // The result does not pin the vIOMMU; a mapping made from it does.
-  // Errors: NOT_FOUND when the context offers no such region (ENXIO of mmap(2)); KERNEL_GONE.
-  virtual absl::StatusOr<MappedRegion> RegionForVmm(int context, uint64_t offset,
-                                                    uint64_t length) = 0;
+  // What a VMM is to be given so that it can map the region that `fd` offers at `offset`, `length`
+  // (bytes). `fd` is a context, and the two are the pair that VIOMMU_ALLOC returned, exactly; or a
+  // bound cdev, and they are those of a region that VFIO_DEVICE_GET_REGION_INFO says can be mapped.
+  // The real kernel: a dup of `fd` itself, kind kIommufd. Emulated: the memfd of that region alone,
+  // kind kMemfd, offset 0. The result does not pin the vIOMMU; a mapping made from it does.
+  // Errors: NOT_FOUND when the context offers no such region (ENXIO of mmap(2)), INVALID_ARGUMENT
+  // when the cdev does not (EINVAL); KERNEL_GONE.
+  virtual absl::StatusOr<MappedRegion> RegionForVmm(int fd, uint64_t offset, uint64_t length) = 0;
 };
 
 }  // namespace berth

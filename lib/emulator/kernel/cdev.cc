@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/emulator/kernel/cdev.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -66,6 +69,9 @@ void Cdev::Unbind() {
   if (device->vdevice != nullptr) context->DestroyToTombstone(device->vdevice->id);
   --device->users;
   context->Remove(std::exchange(device, nullptr));
+  // vfio_pci_core_disable(): no bus master from here on. Who still maps BAR 0 has dead memory.
+  function->config = ConfigSpace(function->spec);
+  if (has_bar()) function->unit->dma->Close(function->sid());
   function->bound = nullptr;
   --std::exchange(context, nullptr)->pins;
 }
@@ -143,8 +149,11 @@ int Cdev::GetRegionInfo(UserCall& user) const {
   // vfio-pci knows no VGA region on a device that is none.
   if (cmd.index == uapi::kVfioPciVgaRegion) return -EINVAL;
   const bool config = cmd.index == uapi::kVfioPciConfigRegion;
-  cmd.flags = config ? uapi::kVfioRegionFlagRead | uapi::kVfioRegionFlagWrite : 0;
+  const bool bar = cmd.index == uapi::kVfioPciBar0Region && has_bar();
+  cmd.flags = config || bar ? uapi::kVfioRegionFlagRead | uapi::kVfioRegionFlagWrite : 0;
+  if (bar) cmd.flags |= uapi::kVfioRegionFlagMmap;
   cmd.size = config ? function->config.size() : 0;
+  if (bar) cmd.size = kDmaBarSize;
   cmd.offset = uint64_t{cmd.index} << kRegionShift;
   return user.Respond();
 }
@@ -165,7 +174,29 @@ int Cdev::Reset() {
   // Linux drivers/pci/pci.c, pci_dev_wait(): not ready after the reset; giving up.
   if (gone()) return -ENOTTY;
   function->config = ConfigSpace(function->spec);
+  if (has_bar()) {
+    function->unit->dma->SetBusMaster(function->sid(), false);
+    function->unit->dma->Reset(function->sid());
+  }
   return 0;
+}
+
+int Cdev::Bar() const {
+  if (device == nullptr || !has_bar()) return -EINVAL;
+  DmaEngine& dma = *function->unit->dma;
+  if (const int rc = dma.Open(function->sid(), function->bus_master()); rc != 0) return rc;
+  return dma.RegistersFd(function->sid());
+}
+
+int Cdev::Region(uint64_t offset, uint64_t length, UniqueFd* region) {
+  if (offset != uint64_t{uapi::kVfioPciBar0Region} << kRegionShift || length == 0 ||
+      length > kDmaBarSize) {
+    return -EINVAL;
+  }
+  const int bar = Bar();
+  if (bar < 0) return bar;
+  region->Reset(::fcntl(bar, F_DUPFD_CLOEXEC, 0));
+  return region->valid() ? 0 : -errno;
 }
 
 int Cdev::Ioctl(UserCall& user, const ContextOf& context_of) {
@@ -191,8 +222,14 @@ int Cdev::Ioctl(UserCall& user, const ContextOf& context_of) {
   }
 }
 
-int64_t Cdev::Read(uint64_t offset, size_t size, std::vector<std::byte>* out) const {
+int64_t Cdev::Read(uint64_t offset, size_t size, std::vector<std::byte>* out) {
   if (device == nullptr || offset >> kRegionShift >= uapi::kVfioPciNumRegions) return -EINVAL;
+  if (offset >> kRegionShift == uapi::kVfioPciBar0Region) {
+    const int bar = Bar();
+    if (bar < 0 || offset >= kDmaBarSize) return -EINVAL;
+    out->resize(std::min<size_t>(size, kDmaBarSize - offset));
+    return ::pread(bar, out->data(), out->size(), static_cast<off_t>(offset));
+  }
   if (offset >> kRegionShift != uapi::kVfioPciConfigRegion) return -EINVAL;
   const uint64_t at = offset - kConfigOffset;
   if (at >= function->config.size()) return -EFAULT;
@@ -205,6 +242,12 @@ int64_t Cdev::Read(uint64_t offset, size_t size, std::vector<std::byte>* out) co
 }
 
 int64_t Cdev::Write(uint64_t offset, std::span<const std::byte> bytes) {
+  if (offset >> kRegionShift == uapi::kVfioPciBar0Region) {
+    const int bar = Bar();
+    if (bar < 0 || offset >= kDmaBarSize) return -EINVAL;
+    const size_t count = std::min<size_t>(bytes.size(), kDmaBarSize - offset);
+    return ::pwrite(bar, bytes.data(), count, static_cast<off_t>(offset));
+  }
   if (device == nullptr || offset >> kRegionShift != uapi::kVfioPciConfigRegion) return -EINVAL;
   const uint64_t at = offset - kConfigOffset;
   if (at >= function->config.size()) return -EFAULT;
@@ -213,6 +256,7 @@ int64_t Cdev::Write(uint64_t offset, std::span<const std::byte> bytes) {
   for (size_t i = 0; i < count; ++i) {
     if (at + i == kCommand || at + i == kCommand + 1) function->config[at + i] = bytes[i];
   }
+  if (has_bar()) function->unit->dma->SetBusMaster(function->sid(), function->bus_master());
   return static_cast<int64_t>(count);
 }
 

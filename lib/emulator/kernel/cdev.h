@@ -23,8 +23,10 @@ struct Cdev {
 
   int Ioctl(UserCall& user, const ContextOf& context_of);
   // pread(2) and pwrite(2): bytes or a negative errno.
-  int64_t Read(uint64_t offset, size_t size, std::vector<std::byte>* out) const;
+  int64_t Read(uint64_t offset, size_t size, std::vector<std::byte>* out);
   int64_t Write(uint64_t offset, std::span<const std::byte> bytes);
+  // mmap(2): the memfd of the region, to be mapped from its start. 0 or -EINVAL.
+  int Region(uint64_t offset, uint64_t length, UniqueFd* region);
   // The last close: detaches and unbinds. The context may have nothing left that pins it then.
   void Unbind();
 
@@ -42,6 +44,9 @@ struct Cdev {
   int Reset();
   // Pulled out; only while bound.
   [[nodiscard]] bool gone() const;
+  // The memfd of BAR 0, with a device behind it from now on; a negative errno. -EINVAL: no BAR.
+  [[nodiscard]] int Bar() const;
+  [[nodiscard]] bool has_bar() const { return function->spec.model == DeviceModel::kDmaTest; }
 
   enum class Attachment : uint8_t { kNone, kPlain, kPasid0 };
   Attachment attachment_ = Attachment::kNone;

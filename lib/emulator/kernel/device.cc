@@ -36,6 +36,38 @@ void RemoveGroupRegions(HwptPaging* paging, const Context::Group& group) {
   for (const DeviceObject* device : group.devices) RemoveRegions(paging, device);
 }
 
+// arm_smmu_make_nested_domain_ste(): an invalid entry aborts, a bypassing one is stage 2 alone, and
+// EATS counts only where stage 1 translates.
+StreamEntry NestedEntry(const HwptNested& nested) {
+  const HwptPaging& parent = *nested.viommu->parent.get();
+  StreamEntry entry;
+  if (uapi::kSte0Valid.Get(nested.ste[0]) == 0) return entry;
+  const uint64_t config = uapi::kSte0Config.Get(nested.ste[0]);
+  if (config == uapi::kSteConfigAbort) return entry;
+  entry.stage2 = parent.ioas->iopt.stage2();
+  entry.config = StreamEntry::Config::kStage2;
+  if (config == uapi::kSteConfigBypass) return entry;
+  entry.config = StreamEntry::Config::kNested;
+  entry.vmid = parent.vmid;
+  entry.guest_ste = nested.ste[0];
+  entry.ats =
+      parent.unit->spec.ats && uapi::kSte1Eats.Get(nested.ste[1]) == uapi::kSteEatsTranslate;
+  return entry;
+}
+
+// arm_smmu_install_ste_for_dev(). Nothing attached: the blocking domain.
+void InstallSte(const Function& function, const Hwpt* hwpt) {
+  StreamEntry entry;
+  if (hwpt != nullptr && hwpt->type == ObjectType::kHwptNested) {
+    entry = NestedEntry(static_cast<const HwptNested&>(*hwpt));
+  } else if (hwpt != nullptr) {
+    entry.config = StreamEntry::Config::kStage2;
+    entry.stage2 = static_cast<const HwptPaging&>(*hwpt).ioas->iopt.stage2();
+    entry.ats = function.unit->spec.ats;
+  }
+  function.unit->smmu->SetStream(function.sid(), std::move(entry));
+}
+
 // The driver's attach_dev(): a domain serves its own SMMU; a vSTE that translates needs the vSID.
 int DriverAttach(Hwpt* hwpt, DeviceObject* device) {
   Function* function = device->function;
@@ -82,6 +114,7 @@ int DoAttach(DeviceObject* device, Hwpt* hwpt) {
   }
   ++hwpt->users;
   group.devices.push_back(device);
+  InstallSte(*device->function, hwpt);
   return 0;
 }
 
@@ -116,6 +149,7 @@ int DoReplace(DeviceObject* device, Hwpt* hwpt) {
   HwptPaging* old_paging = PagingOf(old);
   if (paging->ioas.get() != old_paging->ioas.get()) RemoveGroupRegions(old_paging, group);
   group.hwpt = hwpt;
+  for (const DeviceObject* member : group.devices) InstallSte(*member->function, hwpt);
   hwpt->users += static_cast<int>(group.devices.size());
   old->users -= static_cast<int>(group.devices.size()) - 1;
   PutHwpt(device->context, old);
@@ -127,6 +161,7 @@ Hwpt* LeaveGroup(DeviceObject* device) {
   Context::Group& group = GroupOf(device);
   Hwpt* hwpt = group.hwpt;
   std::erase(group.devices, device);
+  InstallSte(*device->function, nullptr);
   if (group.devices.empty()) {
     group.hwpt = nullptr;
     device->function->event_viommu = nullptr;

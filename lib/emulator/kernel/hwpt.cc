@@ -132,6 +132,7 @@ int AddToIoas(HwptPaging* hwpt) {
   }
   const int rc = hwpt->ioas->iopt.AddDomain(hwpt, geometry);
   hwpt->in_iopt = rc == 0;
+  if (hwpt->in_iopt) hwpt->ioas->hwpts.push_back(hwpt);
   return rc;
 }
 

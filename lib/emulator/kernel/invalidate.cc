@@ -95,6 +95,15 @@ int Convert(const Viommu& viommu, RawCommand16* command) {
   return 0;
 }
 
+// On the SMMU's own command queue.
+void Issue(const RawCommand16& raw, Unit* unit) {
+  Command command;
+  const RawCommand bits = {raw.cmd[0], raw.cmd[1]};
+  if (Decode(bits, ReservedBits::kIgnore, &command) != DecodeResult::kOk) return;
+  unit->smmu->Invalidate(command);
+  ++unit->trapped[static_cast<uint8_t>(command.opcode)];
+}
+
 // *done is the entry_num that goes back.
 int Invalidate(const UserCall& user, const uapi::IommuHwptInvalidate& cmd, Viommu* viommu,
                uint32_t* done) {
@@ -114,9 +123,8 @@ int Invalidate(const UserCall& user, const uapi::IommuHwptInvalidate& cmd, Viomm
     if (int rc = Convert(*viommu, &commands[*done]); rc != 0) return rc;
     ++*done;
     if (*done != commands.size() && *done - issued != kBatch) continue;
-    for (; issued < *done; ++issued) {
-      ++viommu->unit->trapped[commands[issued].cmd[0] & 0xff];
-    }
+    for (; issued < *done; ++issued) Issue(commands[issued], viommu->unit);
+    viommu->unit->smmu->Sync();
   }
   return 0;
 }

@@ -156,6 +156,8 @@ int IoPagetable::Map(const std::vector<Extent>& extents, uint32_t flags, uint64_
   uint64_t at = *iova;
   for (const Extent& extent : extents) {
     areas_[at] = {at + extent.length - 1, extent.pages, extent.file_offset, flags, 0};
+    stage2_->Map(at, at + extent.length - 1, extent.pages, extent.file_offset,
+                 {(flags & uapi::kIoasMapReadable) != 0, (flags & uapi::kIoasMapWriteable) != 0});
     at += extent.length;
   }
   return 0;
@@ -184,6 +186,7 @@ int IoPagetable::UnmapRange(uint64_t start, uint64_t last, uint64_t* unmapped) {
     if (area->second.locks > 0) return -EBUSY;
     if (area->first < start || area->second.last > last) return -ENOENT;
     *unmapped += area->second.last - area->first + 1;
+    stage2_->Unmap(area->first);
     areas_.erase(area);
     rc = 0;
   }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lib/base/unique_fd.h"
+#include "lib/emulator/hardware/smmu/stage2.h"
 #include "lib/iommufd/uapi/iommufd.h"
 
 namespace berth::emulator {
@@ -19,9 +20,8 @@ namespace berth::emulator {
 inline constexpr uint64_t kPageSize = 4096;
 
 // A stretch of a file, kept open by whoever maps it.
-struct Pages {
+struct Pages : FileMemory {
   enum class Kind : uint8_t { kShmem, kHugetlb, kOther };
-  UniqueFd file;
   Kind kind = Kind::kOther;
   uint64_t device = 0;  // st_dev and st_ino: what makes two fds one file
   uint64_t inode = 0;
@@ -89,6 +89,10 @@ class IoPagetable {
 
   [[nodiscard]] size_t area_count() const { return areas_.size(); }
 
+  // The same mappings as the hardware sees them. What is unmapped here is gone there, but caches
+  // may remember it.
+  [[nodiscard]] const std::shared_ptr<Stage2>& stage2() const { return stage2_; }
+
  private:
   struct Area {
     uint64_t last = 0;
@@ -115,6 +119,7 @@ class IoPagetable {
   int CheckAlignment(uint64_t alignment) const;
 
   Areas areas_;  // by first IOVA
+  std::shared_ptr<Stage2> stage2_ = std::make_shared<Stage2>();
   std::vector<Reserved> reserved_;
   std::map<uint64_t, uint64_t> allowed_;  // first -> last
   std::map<Owner, uint64_t> domains_;     // their granules

@@ -146,6 +146,10 @@ int IoasUnmap(Ucmd& ucmd) {
   } else {
     rc = ioas->iopt.Unmap(cmd.iova, cmd.length, &unmapped);
   }
+  // Also after an error: what lay below the offending area is gone.
+  for (const HwptPaging* hwpt : ioas->hwpts) {
+    hwpt->unit->smmu->OnStage2Change(*ioas->iopt.stage2(), hwpt->vmid);
+  }
   if (rc != 0) return rc;
   cmd.length = unmapped;
   return ucmd.user.Respond();

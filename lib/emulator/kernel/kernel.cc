@@ -36,6 +36,23 @@ void FillSendBuffer(int client) {
   }
 }
 
+// arm_smmu_handle_event(): the kinds of events that a guest hears of, and of its own stage only.
+bool IsForGuest(const uapi::IommuVeventArmSmmuv3& event) {
+  switch (uapi::kEvt0Id.Get(event.evt[0])) {
+    case uapi::kEvtCBadSte:
+    case uapi::kEvtFStreamDisabled:
+    case uapi::kEvtCBadSubstreamid:
+    case uapi::kEvtCBadCd:
+    case uapi::kEvtFTranslation:
+    case uapi::kEvtFAddrSize:
+    case uapi::kEvtFAccess:
+    case uapi::kEvtFPermission:
+      return uapi::kEvt1S2.Get(event.evt[1]) == 0;
+    default:
+      return false;
+  }
+}
+
 CmdqvConfig ConfigOf(const UnitSpec& spec) {
   CmdqvConfig config;
   config.vintfs = spec.vintfs;
@@ -48,9 +65,18 @@ CmdqvConfig ConfigOf(const UnitSpec& spec) {
 }  // namespace
 
 Kernel::Kernel(const HostSpec& host, Watch watch) : watch_(std::move(watch)), machine_(host) {
+  for (const auto& function : machine_.functions) {
+    Unit* unit = function->unit;
+    if (function->spec.model != DeviceModel::kDmaTest || unit->dma) continue;
+    DmaEngine::Config config;
+    config.smmu = unit->smmu.get();
+    config.on_notice = [this, unit](const DmaNotice& notice) { OnDmaNotice(unit, notice); };
+    unit->dma = std::make_unique<DmaEngine>(std::move(config));
+  }
   for (const auto& unit : machine_.units) {
     if (unit->spec.profile != UnitProfile::kTegra241Cmdqv) continue;
     CmdqvConfig config = ConfigOf(unit->spec);
+    config.sink = unit->smmu.get();
     config.on_error = [this](const VintfError& error) { OnVintfError(error); };
     unit->cmdqv = std::make_unique<Cmdqv>(std::move(config));
   }
@@ -68,7 +94,10 @@ Kernel::~Kernel() {
     contexts_.clear();
   }
   // Their threads may be waiting for the lock, so they end without it.
-  for (const auto& unit : machine_.units) unit->cmdqv.reset();
+  for (const auto& unit : machine_.units) {
+    unit->cmdqv.reset();
+    unit->dma.reset();
+  }
 }
 
 Kernel::File* Kernel::Find(int fd) const {
@@ -186,6 +215,7 @@ int Kernel::Region(int fd, uint64_t offset, uint64_t length, UniqueFd* region) {
   absl::MutexLock lock(&mu_);
   ++calls_;
   const File* file = Find(fd);
+  if (file != nullptr && file->cdev) return file->cdev->Region(offset, length, region);
   if (file == nullptr || file->context == nullptr) return -ENODEV;
   const Viommu* viommu = file->context->FindWindow(offset, length);
   if (viommu == nullptr) return -ENXIO;
@@ -285,17 +315,28 @@ void Kernel::OnVintfError(const VintfError& error) {
   Deliver(found->second->unit->spec.id, &event, sizeof(event), queue->second);
 }
 
+void Kernel::OnDmaNotice(const Unit* unit, const DmaNotice& notice) {
+  absl::MutexLock lock(&mu_);
+  const Function* function = machine_.FindBySid(unit, notice.sid);
+  if (function == nullptr || function->bound == nullptr) return;
+  if (notice.event) Report(*function, *notice.event);
+}
+
 bool Kernel::ReportSmmuEvent(const std::string& cdev, const uapi::IommuVeventArmSmmuv3& event) {
   absl::MutexLock lock(&mu_);
   const Function* function = machine_.FindByCdev(cdev);
-  if (function == nullptr || function->event_viommu == nullptr) return false;
-  const auto& queues = function->event_viommu->veventqs;
+  return function != nullptr && Report(*function, event);
+}
+
+bool Kernel::Report(const Function& function, const uapi::IommuVeventArmSmmuv3& event) {
+  if (function.event_viommu == nullptr || !IsForGuest(event)) return false;
+  const auto& queues = function.event_viommu->veventqs;
   const auto queue = queues.find(uapi::kVeventqTypeArmSmmuv3);
   if (queue == queues.end()) return false;
   uapi::IommuVeventArmSmmuv3 translated = event;
   translated.evt[0] &= ~uapi::kEvt0Sid.mask();
-  translated.evt[0] |= uapi::kEvt0Sid.Put(function->event_vsid);
-  Deliver(function->unit->spec.id, &translated, sizeof(translated), queue->second);
+  translated.evt[0] |= uapi::kEvt0Sid.Put(function.event_vsid);
+  Deliver(function.unit->spec.id, &translated, sizeof(translated), queue->second);
   return true;
 }
 

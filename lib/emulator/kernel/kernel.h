@@ -69,7 +69,8 @@ class Kernel {
   int64_t ReadEvents(int fd, size_t size, size_t writable, std::vector<std::byte>* out);
   int64_t ReadRegion(int fd, uint64_t offset, size_t size, std::vector<std::byte>* out);
   int64_t WriteRegion(int fd, uint64_t offset, std::span<const std::byte> bytes);
-  // A dup of the memfd behind a page0 window: 0, or -ENXIO as mmap(2) of the context.
+  // A dup of the memfd behind a page0 window, or a cdev's region: 0, or as mmap(2) of the fd,
+  // -ENXIO and -EINVAL.
   int Region(int fd, uint64_t offset, uint64_t length, UniqueFd* region);
 
   // No process has the fd any more.
@@ -86,7 +87,7 @@ class Kernel {
   // before Ioctl(), which does not wait.
   FaultPlan& faults() { return machine_.faults; }
   // Hands an SMMU event record of `cdev`'s function to its vIOMMU, as the event queue's interrupt
-  // does (arm_vmaster_report_event): false when nobody is to get it.
+  // does (arm_smmu_handle_event, arm_vmaster_report_event): false when nobody is to get it.
   bool ReportSmmuEvent(const std::string& cdev, const uapi::IommuVeventArmSmmuv3& event);
 
  private:
@@ -108,6 +109,9 @@ class Kernel {
   void ReleaseIfUnpinned(Context* context) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OnVintfError(const VintfError& error) ABSL_LOCKS_EXCLUDED(mu_);
   void Deliver(const std::string& unit, const void* event, size_t size, EventQueue* queue)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void OnDmaNotice(const Unit* unit, const DmaNotice& notice) ABSL_LOCKS_EXCLUDED(mu_);
+  bool Report(const Function& function, const uapi::IommuVeventArmSmmuv3& event)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Watch watch_;

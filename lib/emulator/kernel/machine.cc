@@ -76,6 +76,7 @@ Machine::Machine(const HostSpec& host) {
   for (const UnitSpec& spec : host.units) {
     units.push_back(std::make_unique<Unit>());
     units.back()->spec = spec;
+    units.back()->smmu = std::make_unique<Smmu>(spec.address_bits);
     by_id[spec.id] = units.back().get();
   }
   for (const DeviceSpec& spec : host.devices) {
@@ -96,6 +97,13 @@ Function* Machine::FindByCdev(const std::string& name) {
 Unit* Machine::FindMock() {
   const auto mock = std::ranges::find_if(units, [](const auto& unit) { return unit->mock(); });
   return mock != units.end() ? mock->get() : nullptr;
+}
+
+Function* Machine::FindBySid(const Unit* unit, uint32_t sid) {
+  for (const auto& function : functions) {
+    if (function->unit == unit && function->sid() == sid) return function.get();
+  }
+  return nullptr;
 }
 
 std::vector<std::byte> ConfigSpace(const DeviceSpec& device) {

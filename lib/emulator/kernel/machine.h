@@ -14,6 +14,8 @@
 
 #include "lib/emulator/faults/fault_plan.h"
 #include "lib/emulator/hardware/cmdqv.h"
+#include "lib/emulator/hardware/dma_engine.h"
+#include "lib/emulator/hardware/smmu/smmu.h"
 #include "lib/emulator/host_spec.h"
 #include "lib/iommufd/uapi/iommufd_test.h"
 
@@ -29,10 +31,12 @@ using CommandCounts = std::map<uint8_t, uint64_t>;
 // One SMMUv3, and its CMDQV when it has one.
 struct Unit {
   UnitSpec spec;
-  std::unique_ptr<Cmdqv> cmdqv;  // null: profile arm-smmuv3
-  std::vector<bool> vmids;       // in use; arm-smmu-v3.c gives out the lowest from 1
-  CommandCounts trapped;         // by HWPT_INVALIDATE
-  CommandCounts freed;           // by the vCMDQs of VINTFs that are gone
+  std::unique_ptr<Smmu> smmu;
+  std::unique_ptr<DmaEngine> dma;  // null: no function behind the unit does DMA
+  std::unique_ptr<Cmdqv> cmdqv;    // null: profile arm-smmuv3
+  std::vector<bool> vmids;         // in use; arm-smmu-v3.c gives out the lowest from 1
+  CommandCounts trapped;           // by HWPT_INVALIDATE
+  CommandCounts freed;             // by the vCMDQs of VINTFs that are gone
 
   [[nodiscard]] std::array<uint32_t, 6> Idr() const;
   [[nodiscard]] bool mock() const { return spec.profile == UnitProfile::kSelftest; }
@@ -60,6 +64,8 @@ struct Function {
   [[nodiscard]] uint32_t sid() const {
     return (spec.address.segment & 0xfU) << 16 | spec.address.routing_id;
   }
+  // COMMAND.Bus Master Enable.
+  [[nodiscard]] bool bus_master() const { return (config[4] & std::byte{4}) != std::byte{0}; }
 };
 
 // DMA ownership of an IOMMU group (drivers/iommu/iommu.c, iommu_device_claim_dma_owner).
@@ -77,6 +83,8 @@ struct Machine {
   [[nodiscard]] bool IsGone(const Function& function) const {
     return faults.IsGone(function.spec.address.ToString());
   }
+  // Null: no such StreamID behind the unit.
+  Function* FindBySid(const Unit* unit, uint32_t sid);
 
   std::vector<std::unique_ptr<Unit>> units;
   std::vector<std::unique_ptr<Function>> functions;

@@ -109,8 +109,14 @@ std::vector<std::byte> EventQueue::Read(size_t size, size_t writable, int64_t* r
 }
 
 HwptPaging::~HwptPaging() {
-  if (in_iopt) ioas->iopt.RemoveDomain(this);
-  if (vmid != 0) unit->FreeVmid(vmid);
+  if (in_iopt) {
+    std::erase(ioas->hwpts, this);
+    ioas->iopt.RemoveDomain(this);
+  }
+  if (vmid != 0) {
+    unit->smmu->InvalidateVmid(vmid);
+    unit->FreeVmid(vmid);
+  }
 }
 
 Viommu::Viommu() : Object(kType) {}

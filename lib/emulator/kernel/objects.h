@@ -73,10 +73,13 @@ class Pin {
   T* object_ = nullptr;
 };
 
+struct HwptPaging;
+
 struct Ioas : Object {
   static constexpr ObjectType kType = ObjectType::kIoas;
   Ioas() : Object(kType) {}
   IoPagetable iopt;
+  std::vector<HwptPaging*> hwpts;  // whose domains have what is mapped here
 };
 
 // FAULT and VEVENTQ: a queue of records behind an fd.

@@ -24,7 +24,7 @@ class Atc {
     uint64_t last = 0;
     std::weak_ptr<const Memory> memory;
     uint64_t offset = 0;  // of `first`
-    Access access;
+    Rights access;
   };
 
   // As Iotlb's: what was asked for before an invalidation is not remembered after it.

@@ -16,7 +16,7 @@ SmmuEvent ConfigurationEvent(uint8_t id, uint32_t sid) {
   return {{uapi::kEvt0Id.Put(id) | uapi::kEvt0Sid.Put(sid), 0, 0, 0}};
 }
 
-SmmuEvent TranslationEvent(const Fault& fault) {
+SmmuEvent TranslationEvent(const FaultRecord& fault) {
   SmmuEvent event = ConfigurationEvent(fault.id, fault.sid);
   event.evt[1] = uapi::kEvt1Rnw.Put(fault.write ? 0 : 1) | uapi::kEvt1S2.Put(fault.stage2 ? 1 : 0) |
                  uapi::kEvt1Class.Put(static_cast<uint64_t>(fault.fault_class));

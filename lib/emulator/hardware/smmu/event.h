@@ -21,7 +21,7 @@ enum class FaultClass : uint8_t {
 
 // One translation that failed. Transactions of a device are unprivileged data accesses without a
 // SubstreamID, so PnU, InD, SSV and SSID are 0; nothing stalls.
-struct Fault {
+struct FaultRecord {
   uint8_t id = 0;  // uapi::kEvt*
   uint32_t sid = 0;
   bool write = false;  // the transaction
@@ -34,7 +34,7 @@ struct Fault {
 // The record of C_BAD_STE, C_BAD_CD: configuration errors name the stream alone.
 SmmuEvent ConfigurationEvent(uint8_t id, uint32_t sid);
 // The record of F_TRANSLATION, F_ADDR_SIZE, F_ACCESS, F_PERMISSION, F_WALK_EABT.
-SmmuEvent TranslationEvent(const Fault& fault);
+SmmuEvent TranslationEvent(const FaultRecord& fault);
 
 // Errors of fetching, which Linux does not forward: names as in IHI 0070.
 inline constexpr uint8_t kEvtFCdFetch = 0x09;

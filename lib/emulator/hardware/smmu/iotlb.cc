@@ -75,4 +75,12 @@ void Iotlb::InvalidateVmid(uint16_t vmid) {
   bank.store->tables.EraseVmid(vmid);
 }
 
+void Iotlb::InvalidateAll() {
+  for (Bank& bank : banks_) {
+    const SpinLockHolder lock(&bank.lock);
+    ++bank.epoch;
+    bank.store.reset();
+  }
+}
+
 }  // namespace berth::emulator

@@ -22,8 +22,8 @@ struct CachedLeaf {
   std::weak_ptr<const Memory> memory;
   uint64_t offset = 0;  // of the entry's first byte
   uint64_t ipa = 0;     // of the entry's first byte
-  Access stage1;
-  Access stage2;
+  Rights stage1;
+  Rights stage2;
 };
 
 // The translations that an SMMU remembers, and the tables on the way to them. Bounded. Thread-safe.
@@ -59,6 +59,7 @@ class Iotlb {
   void InvalidateRange(const TlbRange& range, Scope scope);
   void InvalidateAsid(uint16_t vmid, uint16_t asid);
   void InvalidateVmid(uint16_t vmid);
+  void InvalidateAll();
 
  private:
   // 512 translations, 128 tables.

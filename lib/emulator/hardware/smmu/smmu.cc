@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <vector>
 
 namespace berth::emulator {
 namespace {
@@ -35,25 +34,24 @@ std::shared_ptr<Smmu::Stream> Smmu::FindStream(uint32_t sid) {
   return found != streams_.end() ? found->second : nullptr;
 }
 
-void Smmu::OnStage2Change(const Stage2& stage2, uint16_t vmid) {
-  iotlb_.InvalidateVmid(vmid);
-  std::vector<std::shared_ptr<Stream>> behind;
-  {
-    absl::ReaderMutexLock lock(&mu_);
-    for (const auto& [sid, stream] : streams_) {
-      if (stream->entry.stage2.get() == &stage2) behind.push_back(stream);
-    }
+std::vector<std::shared_ptr<Smmu::Stream>> Smmu::StreamsWhere(
+    const std::function<bool(uint32_t sid, const Stream& stream)>& matches) {
+  std::vector<std::shared_ptr<Stream>> found;
+  absl::ReaderMutexLock lock(&mu_);
+  for (const auto& [sid, stream] : streams_) {
+    if (matches(sid, *stream)) found.push_back(stream);
   }
-  for (const auto& stream : behind) stream->atc.Invalidate(0, kMax);
-  in_flight_.Drain();
+  return found;
 }
 
-void Smmu::InvalidateContext(uint32_t sid) {
-  const std::shared_ptr<Stream> stream = FindStream(sid);
-  if (stream == nullptr) return;
-  absl::MutexLock lock(&stream->mu);
-  ++stream->cd_epoch;
-  stream->cd.reset();
+void Smmu::OnStage2Change(const Stage2& stage2, uint16_t vmid) {
+  iotlb_.InvalidateVmid(vmid);
+  for (const auto& stream : StreamsWhere([&](uint32_t, const Stream& candidate) {
+         return candidate.entry.stage2.get() == &stage2;
+       })) {
+    stream->atc.Invalidate(0, kMax);
+  }
+  in_flight_.Drain();
 }
 
 void Smmu::ClearAtc(uint32_t sid) {
@@ -62,34 +60,70 @@ void Smmu::ClearAtc(uint32_t sid) {
 
 void Smmu::Invalidate(const Command& command) {
   switch (command.opcode) {
-    case Opcode::kTlbiNhVa: {
-      TlbRange range = {.vmid = command.vmid, .asid = command.asid};
-      // Without TG the command is one address with pages of any size; what it decodes to is no
-      // valid range (IHI 0070, 4.4.1: NUM, SCALE and TTL of 0 are reserved with a TG).
-      const bool single = command.granule_log2 == 12 && command.pages == 1 && command.ttl == 0;
-      if (!single) range.granule_log2 = command.granule_log2;
-      range.level = command.ttl;
-      range.first = command.address;
-      range.last = LastOf(command.address, command.pages << command.granule_log2);
-      iotlb_.InvalidateRange(range, command.leaf ? Iotlb::Scope::kLeaves : Iotlb::Scope::kAll);
+    case Opcode::kTlbiNhVa:
+    case Opcode::kTlbiNhVaa:
+      InvalidateAddresses(command);
       return;
-    }
     case Opcode::kTlbiNhAsid:
       iotlb_.InvalidateAsid(command.vmid, command.asid);
       return;
-    case Opcode::kAtcInv: {
-      if (command.has_ssid) return;  // no device here has translations with a PASID
-      const std::shared_ptr<Stream> stream = FindStream(command.sid);
-      if (stream == nullptr) return;
-      const bool everything = command.pages == 0;
-      stream->atc.Invalidate(
-          command.address,
-          everything ? kMax : LastOf(command.address, command.pages << kAtcPageLog2));
+    case Opcode::kTlbiNhAll:
+    case Opcode::kTlbiS12Vmall:
+      iotlb_.InvalidateVmid(command.vmid);
       return;
-    }
-    case Opcode::kCmdSync:
+    case Opcode::kTlbiNsnhAll:
+      iotlb_.InvalidateAll();
+      return;
+    case Opcode::kAtcInv:
+      InvalidateAtc(command);
+      return;
+    case Opcode::kCfgiCd:
+      if (command.ssid != 0) return;  // there is one context
+      [[fallthrough]];
+    case Opcode::kCfgiCdAll:
+    case Opcode::kCfgiSte:
+      if (const auto stream = FindStream(command.sid)) ForgetContext(stream.get());
+      return;
+    case Opcode::kCfgiSteRange:
+      for (const auto& stream : StreamsWhere([&](uint32_t sid, const Stream&) {
+             return uint64_t{sid} >> command.sid_span_log2 ==
+                    uint64_t{command.sid} >> command.sid_span_log2;
+           })) {
+        ForgetContext(stream.get());
+      }
+      return;
+    default:
+      // Second stages alone are not remembered here, nor is anything of EL2; nothing stalls.
       return;
   }
+}
+
+void Smmu::InvalidateAddresses(const Command& command) {
+  TlbRange range = {
+      .vmid = command.vmid, .asid = command.asid, .any_asid = command.opcode == Opcode::kTlbiNhVaa};
+  // Without TG the command is one address with pages of any size; what it decodes to is no valid
+  // range (IHI 0070, 4.4.1: NUM, SCALE and TTL of 0 are reserved with a TG).
+  const bool single = command.granule_log2 == 12 && command.pages == 1 && command.ttl == 0;
+  if (!single) range.granule_log2 = command.granule_log2;
+  range.level = command.ttl;
+  range.first = command.address;
+  range.last = LastOf(command.address, command.pages << command.granule_log2);
+  iotlb_.InvalidateRange(range, command.leaf ? Iotlb::Scope::kLeaves : Iotlb::Scope::kAll);
+}
+
+void Smmu::InvalidateAtc(const Command& command) {
+  if (command.has_ssid) return;  // no device here has translations with a PASID
+  const std::shared_ptr<Stream> stream = FindStream(command.sid);
+  if (stream == nullptr) return;
+  const uint64_t last =
+      command.pages == 0 ? kMax : LastOf(command.address, command.pages << kAtcPageLog2);
+  stream->atc.Invalidate(command.address, last);
+}
+
+void Smmu::ForgetContext(Stream* stream) {
+  absl::MutexLock lock(&stream->mu);
+  ++stream->cd_epoch;
+  stream->cd.reset();
 }
 
 ConsError Smmu::Sync() {

@@ -14,6 +14,7 @@
 #include <span>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -76,15 +77,10 @@ class Smmu : public InvalidationSink {
   void OnStage2Change(const Stage2& stage2, uint16_t vmid);
   // The VMID has ended, and the next one to have it finds nothing.
   void InvalidateVmid(uint16_t vmid) { iotlb_.InvalidateVmid(vmid); }
-  // As Invalidate() for TLBI_NH_VA and, with any_asid, TLBI_NH_VAA.
-  void InvalidateRange(const TlbRange& range, Iotlb::Scope scope) {
-    iotlb_.InvalidateRange(range, scope);
-  }
-  // CFGI_CD, CFGI_CD_ALL of a stream.
-  void InvalidateContext(uint32_t sid);
   // The device forgets its translations, as at a reset.
   void ClearAtc(uint32_t sid);
 
+  // Of a vCMDQ, of the host's own queue, or trapped.
   void Invalidate(const Command& command) override;
   ConsError Sync() override;
 
@@ -108,7 +104,7 @@ class Smmu : public InvalidationSink {
     uint32_t sid = 0;
     uint64_t address = 0;
     bool write = false;
-    [[nodiscard]] Access access() const { return {!write, write}; }
+    [[nodiscard]] Rights access() const { return {!write, write}; }
   };
   // Where the bytes of [first, last] are.
   struct Translation {
@@ -116,7 +112,7 @@ class Smmu : public InvalidationSink {
     uint64_t offset = 0;  // of the request's address
     uint64_t first = 0;
     uint64_t last = 0;
-    Access access;
+    Rights access;
   };
   struct Outcome {
     DmaResult::Status status = DmaResult::Status::kOk;
@@ -126,6 +122,12 @@ class Smmu : public InvalidationSink {
   using Transfer = std::function<bool(const Memory& memory, uint64_t offset, size_t at, size_t n)>;
 
   [[nodiscard]] std::shared_ptr<Stream> FindStream(uint32_t sid) ABSL_LOCKS_EXCLUDED(mu_);
+  std::vector<std::shared_ptr<Stream>> StreamsWhere(
+      const std::function<bool(uint32_t sid, const Stream& stream)>& matches)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  void InvalidateAddresses(const Command& command);
+  void InvalidateAtc(const Command& command);
+  static void ForgetContext(Stream* stream);
   DmaResult Dma(Request request, size_t size, Translating translating, const Transfer& transfer);
   Outcome Translate(Stream& stream, const Request& request);
   Outcome TranslateByAts(Stream& stream, const Request& request);

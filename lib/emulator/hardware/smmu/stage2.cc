@@ -7,7 +7,7 @@
 namespace berth::emulator {
 
 void Stage2::Map(uint64_t first, uint64_t last, std::shared_ptr<const Memory> memory,
-                 uint64_t offset, Access access) {
+                 uint64_t offset, Rights access) {
   absl::MutexLock lock(&mu_);
   stretches_[first] = {last, std::move(memory), offset, access};
 }

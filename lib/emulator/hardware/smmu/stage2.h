@@ -14,10 +14,10 @@
 namespace berth::emulator {
 
 // Who may do what.
-struct Access {
+struct Rights {
   bool read = false;
   bool write = false;
-  [[nodiscard]] bool allows(Access wanted) const {
+  [[nodiscard]] bool allows(Rights wanted) const {
     return (read || !wanted.read) && (write || !wanted.write);
   }
 };
@@ -29,7 +29,7 @@ class Stage2 {
  public:
   // `memory` from `offset` on for [first, last], which meets no other stretch.
   void Map(uint64_t first, uint64_t last, std::shared_ptr<const Memory> memory, uint64_t offset,
-           Access access);
+           Rights access);
   // The stretch that begins at `first`, if there is one.
   void Unmap(uint64_t first);
 
@@ -39,7 +39,7 @@ class Stage2 {
     uint64_t offset = 0;
     uint64_t first = 0;
     uint64_t last = 0;
-    Access access;
+    Rights access;
   };
   [[nodiscard]] std::optional<Target> Find(uint64_t address) const;
 
@@ -48,7 +48,7 @@ class Stage2 {
     uint64_t last = 0;
     std::shared_ptr<const Memory> memory;
     uint64_t offset = 0;
-    Access access;
+    Rights access;
   };
   mutable absl::Mutex mu_;
   std::map<uint64_t, Stretch> stretches_ ABSL_GUARDED_BY(mu_);  // by first address

@@ -101,11 +101,11 @@ Smmu::Outcome Smmu::TranslateByAts(Stream& stream, const Request& request) {
 }
 
 Smmu::Outcome Smmu::TranslateStage2(const StreamEntry& entry, const Request& request) {
-  Fault fault = {.sid = request.sid,
-                 .write = request.write,
-                 .stage2 = true,
-                 .address = request.address,
-                 .ipa = request.address};
+  FaultRecord fault = {.sid = request.sid,
+                       .write = request.write,
+                       .stage2 = true,
+                       .address = request.address,
+                       .ipa = request.address};
   auto target = entry.stage2->Find(request.address);
   if (!target) {
     fault.id = uapi::kEvtFTranslation;
@@ -187,10 +187,10 @@ Smmu::Outcome Smmu::TranslateNested(Stream& stream, const Request& request) {
 Smmu::Outcome Smmu::UseLeaf(const ContextDescriptor& cd, const Iotlb::LeafHit& hit,
                             const Request& request) {
   const CachedLeaf& leaf = hit.leaf;
-  Fault fault = {.id = uapi::kEvtFPermission,
-                 .sid = request.sid,
-                 .write = request.write,
-                 .address = request.address};
+  FaultRecord fault = {.id = uapi::kEvtFPermission,
+                       .sid = request.sid,
+                       .write = request.write,
+                       .address = request.address};
   Outcome outcome;
   if (!leaf.stage1.allows(request.access())) {
     outcome.status = Status::kAborted;

@@ -26,7 +26,7 @@ struct Leaf {
   uint64_t address = 0;   // IPA of the first byte of the block
   uint8_t level = 3;      // of the descriptor
   uint8_t size_log2 = 0;  // bytes of the block
-  Access access;          // of an unprivileged transaction
+  Rights access;          // of an unprivileged transaction
   bool global = false;    // nG is 0
 };
 

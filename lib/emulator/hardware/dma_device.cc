@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/emulator/hardware/dma_device.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <utility>
+
+#include "lib/base/status.h"
+
+namespace berth::emulator {
+namespace {
+
+// Pieces of one look: 64 KiB at most, so that other devices and their owners do not wait long.
+constexpr int kLookBudget = 16;
+
+}  // namespace
+
+std::unique_ptr<DmaDevice> DmaDevice::Create(uint32_t sid, int* error) {
+  std::unique_ptr<DmaDevice> device(new DmaDevice(sid));
+  device->fd_.Reset(::memfd_create("dma-device", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  const int fd = device->fd_.get();
+  if (fd < 0 || ::ftruncate(fd, kDmaBarSize) != 0 ||
+      ::fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
+    *error = -errno;
+    return nullptr;
+  }
+  auto mapping = Mapping::Map(fd, 0, kDmaBarSize, Mapping::Access::kReadWrite);
+  if (!mapping.ok()) {
+    *error = -ErrnoOf(mapping.status());
+    return nullptr;
+  }
+  device->registers_ = *std::move(mapping);
+  device->Reset();
+  *error = 0;
+  return device;
+}
+
+// Drivers write there at any time, so every access is a single atomic one.
+uint64_t DmaDevice::Load(size_t at, size_t bytes) const {
+  std::byte* reg = registers_.data() + at;
+  if (bytes == sizeof(uint32_t)) {
+    return std::atomic_ref(*reinterpret_cast<uint32_t*>(reg)).load(std::memory_order_acquire);
+  }
+  return std::atomic_ref(*reinterpret_cast<uint64_t*>(reg)).load(std::memory_order_acquire);
+}
+
+// Read-only registers are put right where a driver wrote; others are only touched by Reset().
+void DmaDevice::Store(size_t at, uint64_t value, size_t bytes) const {
+  if (Load(at, bytes) == value) return;
+  std::byte* reg = registers_.data() + at;
+  if (bytes == sizeof(uint32_t)) {
+    std::atomic_ref(*reinterpret_cast<uint32_t*>(reg))
+        .store(static_cast<uint32_t>(value), std::memory_order_release);
+  } else {
+    std::atomic_ref(*reinterpret_cast<uint64_t*>(reg)).store(value, std::memory_order_release);
+  }
+}
+
+// DONE last: software reads the others after it.
+void DmaDevice::Publish() const {
+  Store(kDmaId, kDmaIdValue, 4);
+  Store(kDmaCopied, copied_, 8);
+  Store(kDmaFault, fault_, 8);
+  Store(kDmaStatus, static_cast<uint32_t>(status_), 4);
+  Store(kDmaDone, done_, 4);
+}
+
+void DmaDevice::Reset() {
+  status_ = DmaStatus::kIdle;
+  started_ = done_ = control_ = 0;
+  source_ = destination_ = length_ = copied_ = fault_ = 0;
+  Store(kDmaStart, 0, 4);
+  Store(kDmaControl, 0, 4);
+  for (const size_t at : {kDmaSource, kDmaDestination, kDmaLength}) Store(at, 0, 8);
+  Publish();
+}
+
+void DmaDevice::Start(uint32_t number) {
+  started_ = number;
+  control_ = static_cast<uint32_t>(Load(kDmaControl, 4));
+  source_ = Load(kDmaSource, 8);
+  destination_ = Load(kDmaDestination, 8);
+  length_ = Load(kDmaLength, 8);
+  copied_ = fault_ = 0;
+  const bool valid = length_ > 0 && length_ <= kDmaMaxLength;
+  status_ = valid ? DmaStatus::kBusy : DmaStatus::kBadLength;
+}
+
+DmaDevice::Sighting DmaDevice::Look(Smmu* smmu) {
+  Sighting sighting;
+  if (status_ != DmaStatus::kBusy) {
+    const auto number = static_cast<uint32_t>(Load(kDmaStart, 4));
+    if (number == started_) {
+      Publish();
+      return sighting;
+    }
+    Start(number);
+  }
+  sighting.worked = true;
+  for (int i = 0; i < kLookBudget && status_ == DmaStatus::kBusy; ++i) {
+    status_ = CopyPiece(smmu, &sighting.event);
+  }
+  if (status_ != DmaStatus::kBusy) {
+    done_ = started_;
+    sighting.interrupt = (control_ & kDmaControlInterrupt) != 0;
+  }
+  Publish();
+  return sighting;
+}
+
+DmaStatus DmaDevice::CopyPiece(Smmu* smmu, std::optional<SmmuEvent>* event) {
+  if (!bus_master_) return DmaStatus::kNotBusMaster;
+  const auto translating =
+      (control_ & kDmaControlAts) != 0 ? Translating::kByAts : Translating::kBySmmu;
+  const uint64_t from = source_ + copied_;
+  const uint64_t to = destination_ + copied_;
+  const size_t size = std::min<uint64_t>(buffer_.size(), length_ - copied_);
+  DmaResult result = smmu->Read(sid_, from, std::span(buffer_).first(size), translating);
+  if (result.status != DmaResult::Status::kOk) {
+    fault_ = from + result.done;
+    *event = result.event;
+    return result.status == DmaResult::Status::kDenied ? DmaStatus::kReadDenied
+                                                       : DmaStatus::kReadFault;
+  }
+  result = smmu->Write(sid_, to, std::span<const std::byte>(buffer_).first(size), translating);
+  copied_ += result.done;
+  if (result.status != DmaResult::Status::kOk) {
+    fault_ = to + result.done;
+    *event = result.event;
+    return result.status == DmaResult::Status::kDenied ? DmaStatus::kWriteDenied
+                                                       : DmaStatus::kWriteFault;
+  }
+  return copied_ == length_ ? DmaStatus::kOk : DmaStatus::kBusy;
+}
+
+}  // namespace berth::emulator

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BERTH_LIB_EMULATOR_HARDWARE_DMA_ENGINE_H_
+#define BERTH_LIB_EMULATOR_HARDWARE_DMA_ENGINE_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/time/time.h"
+#include "lib/emulator/hardware/dma_device.h"
+#include "lib/emulator/hardware/poller.h"
+#include "lib/emulator/hardware/smmu/smmu.h"
+
+namespace berth::emulator {
+
+// What a DMA device wants told.
+struct DmaNotice {
+  uint32_t sid = 0;
+  bool interrupt = false;          // MSI 0
+  std::optional<SmmuEvent> event;  // recorded by the SMMU for this device
+};
+
+// Runs the DMA test devices behind one SMMU, on one thread. Thread-safe.
+class DmaEngine {
+ public:
+  struct Config {
+    Smmu* smmu = nullptr;  // outlives the engine
+    // How the registers are watched. kManual: only by Poll(), for tests.
+    enum class Polling : uint8_t { kThread, kManual };
+    Polling polling = Polling::kThread;
+    // The longest time between two looks at an idle device.
+    absl::Duration max_idle_wait = absl::Milliseconds(4);
+    // Called on the engine's thread with no lock of the engine held, also just after Close(): may
+    // take the caller's locks.
+    std::function<void(const DmaNotice&)> on_notice;
+  };
+  explicit DmaEngine(Config config);
+  // Ends the thread.
+  ~DmaEngine();
+  DmaEngine(const DmaEngine&) = delete;
+  DmaEngine& operator=(const DmaEngine&) = delete;
+
+  // Powers device `sid` up, unless it is: 0 or a negative errno. At most one for each StreamID.
+  int Open(uint32_t sid, bool bus_master);
+  // When these have returned the device does nothing any more that the call forbids; what it had in
+  // its ATC is gone after Close() and Reset(). No device `sid`: nothing happens.
+  void Close(uint32_t sid);
+  void Reset(uint32_t sid);
+  void SetBusMaster(uint32_t sid, bool enabled);
+
+  // The memfd of its BAR 0, owned by the engine until Close(): -ENOENT.
+  int RegistersFd(uint32_t sid);
+
+  // One look at every device. Returns whether anything was done. Only with Polling::kManual.
+  bool Poll();
+
+ private:
+  using Found = Poller::Found;
+
+  Found Sweep(std::vector<DmaNotice>* notices) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Deliver(std::vector<DmaNotice>* notices);
+  DmaDevice* Find(uint32_t sid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const Config config_;
+  PolledMutex mu_;
+  std::map<uint32_t, std::unique_ptr<DmaDevice>> devices_ ABSL_GUARDED_BY(mu_);
+  std::vector<DmaNotice> swept_;  // the poller's own
+  std::optional<Poller> poller_;  // last: its thread uses the rest
+};
+
+}  // namespace berth::emulator
+
+#endif  // BERTH_LIB_EMULATOR_HARDWARE_DMA_ENGINE_H_
