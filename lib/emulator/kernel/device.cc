@@ -57,6 +57,7 @@ StreamEntry NestedEntry(const HwptNested& nested) {
 
 // arm_smmu_install_ste_for_dev(). Nothing attached: the blocking domain.
 void InstallSte(const Function& function, const Hwpt* hwpt) {
+  if (function.unit->mock()) return;  // translates nothing
   StreamEntry entry;
   if (hwpt != nullptr && hwpt->type == ObjectType::kHwptNested) {
     entry = NestedEntry(static_cast<const HwptNested&>(*hwpt));
