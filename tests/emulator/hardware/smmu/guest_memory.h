@@ -50,6 +50,7 @@ class GuestMemory {
     Store(page, number);
     return page;
   }
+  [[nodiscard]] std::byte* Data(uint64_t address) { return mapping_.data() + (address - base_); }
   void Store(uint64_t address, uint64_t value) {
     At(address).store(value, std::memory_order_release);
   }
@@ -59,7 +60,7 @@ class GuestMemory {
 
  private:
   std::atomic_ref<uint64_t> At(uint64_t address) {
-    return std::atomic_ref(*reinterpret_cast<uint64_t*>(mapping_.data() + (address - base_)));
+    return std::atomic_ref(*reinterpret_cast<uint64_t*>(Data(address)));
   }
 
   const uint64_t base_;

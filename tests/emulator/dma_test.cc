@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// DMA from end to end: a VM made by ioctls, a device driven through its BAR, invalidations through
+// page0 and HWPT_INVALIDATE.
+#include <optional>
+
+#include "lib/base/status.h"
+#include "tests/emulator/dma_fixture.h"
+#include "tests/testing/poll_until.h"
+
+namespace berth::emulator {
+namespace {
+
+using testing::kPteNormal;
+using testing::kPteReadOnly;
+
+constexpr uint64_t kOneGuestsVa = 0x123456789000;
+
+constexpr RawCommand TlbiVa(uint16_t asid, uint64_t low) {
+  return {uint64_t{asid} << 48 | 0x12, low};
+}
+constexpr RawCommand TlbiRange(uint16_t asid, uint64_t num, uint64_t scale, uint64_t low) {
+  return {uint64_t{asid} << 48 | scale << 20 | num << 12 | 0x12, low};
+}
+constexpr RawCommand TlbiAsid(uint16_t asid) { return {uint64_t{asid} << 48 | 0x11, 0}; }
+constexpr RawCommand AtcInv(uint32_t vsid, uint64_t low) {
+  return {uint64_t{vsid} << 32 | 0x40, low};
+}
+constexpr uint64_t kTg4K = 1 << 10;
+constexpr uint64_t Ttl(uint64_t level) { return level << 8; }
+
+TEST_F(DmaTest, ADeviceCopiesThroughAnIoas) {
+  DmaVm vm = MakeVm("vfio0");
+  EXPECT_EQ(vm.dma->id(), kDmaIdValue);
+  ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
+  const uint64_t from = vm.memory->Allocate(uint64_t{1} << 18);
+  const uint64_t to = vm.memory->Allocate(uint64_t{1} << 18);
+  constexpr uint64_t kLength = 200000;  // several looks, ends inside a page
+  for (uint64_t i = 0; i < kLength; i += 8) vm.memory->Store(from + i, i * 3);
+  EXPECT_EQ(vm.dma->Copy(from, to + 8, kLength), DmaStatus::kOk);
+  EXPECT_EQ(vm.dma->copied(), kLength);
+  for (uint64_t i = 0; i < kLength; i += 8) ASSERT_EQ(vm.memory->Load(to + 8 + i), i * 3);
+  EXPECT_EQ(vm.memory->Load(to + 8 + kLength), 0U);
+}
+
+TEST_F(DmaTest, ADetachedDeviceReachesNothing) {
+  DmaVm vm = MakeVm("vfio0");
+  const uint64_t page = vm.memory->AllocatePage(1);
+  EXPECT_EQ(DeviceReads(vm, page), std::nullopt);
+  ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
+  EXPECT_EQ(DeviceReads(vm, page), 1U);
+  uapi::VfioDeviceDetachIommufdPt detach = {};
+  ASSERT_EQ(Call(vm.guest.cdev, uapi::kVfioDeviceDetachIommufdPt, &detach), 0);
+  EXPECT_EQ(DeviceReads(vm, page), std::nullopt);
+  EXPECT_EQ(vm.dma->status(), DmaStatus::kReadFault);
+  EXPECT_EQ(vm.dma->fault(), page);
+}
+
+TEST_F(DmaTest, UnmappedMemoryIsOutOfReachWhenTheCallReturns) {
+  for (const uint32_t control : {0U, kDmaControlAts}) {
+    DmaVm vm = MakeVm("vfio0");
+    ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
+    const uint64_t page = vm.memory->AllocatePage(1);
+    ASSERT_EQ(DeviceReads(vm, page, control), 1U);
+    uapi::IommuIoasUnmap unmap = {};
+    unmap.ioas_id = vm.guest.ioas;
+    unmap.iova = vm.memory->base();
+    unmap.length = vm.memory->size();
+    ASSERT_EQ(Call(vm.guest.context, uapi::kIommuIoasUnmap, &unmap), 0);
+    EXPECT_EQ(DeviceReads(vm, page, control), std::nullopt);
+  }
+}
+
+TEST_F(DmaTest, AMappingForReadingIsNotWritten) {
+  DmaVm vm = MakeVm("vfio0");
+  ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
+  uapi::IommuIoasMapFile cmd = {};
+  cmd.flags = uapi::kIoasMapFixedIova | uapi::kIoasMapReadable;
+  cmd.ioas_id = vm.guest.ioas;
+  cmd.fd = vm.memory->memory()->file.get();
+  cmd.length = 4096;
+  cmd.iova = 0x200000000;
+  ASSERT_EQ(Call(vm.guest.context, uapi::kIommuIoasMapFile, &cmd), 0);
+  vm.memory->AllocatePage(77);
+  EXPECT_EQ(DeviceReads(vm, cmd.iova), 77U);
+  EXPECT_EQ(vm.dma->Copy(cmd.iova, cmd.iova + 8, 8), DmaStatus::kWriteFault);
+  EXPECT_EQ(vm.dma->fault(), cmd.iova + 8);
+}
+
+TEST_F(DmaTest, OnlyABusMasterCopies) {
+  DmaVm vm = MakeVm("vfio0");
+  ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
+  const uint64_t page = vm.memory->AllocatePage(1);
+  ASSERT_EQ(SetCommand(vm, 0), 2);
+  EXPECT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kNotBusMaster);
+  ASSERT_EQ(SetCommand(vm, 4), 2);
+  EXPECT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kOk);
+  EXPECT_EQ(vm.dma->Copy(page, page + 8, 0), DmaStatus::kBadLength);
+  EXPECT_EQ(vm.dma->Copy(page, page + 8, kDmaMaxLength + 1), DmaStatus::kBadLength);
+}
+
+TEST_F(DmaTest, AResetStopsAndClears) {
+  DmaVm vm = MakeVm("vfio0");
+  ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
+  const uint64_t from = vm.memory->Allocate(4 << 20);
+  const uint64_t to = vm.memory->Allocate(4 << 20);
+  vm.dma->Start(from, to, 4 << 20);
+  ASSERT_EQ(client().Ioctl(vm.guest.cdev.get(), uapi::kVfioDeviceReset, nullptr), 0);
+  // Done before the reset, or stopped by it: the registers are clear either way.
+  EXPECT_EQ(vm.dma->status(), DmaStatus::kIdle);
+  EXPECT_EQ(vm.dma->done(), 0U);
+  EXPECT_EQ(vm.dma->Reg64(kDmaSource).load(), 0U);
+  vm.dma->ForgetNumber();
+  ASSERT_EQ(SetCommand(vm, 4), 2);
+  EXPECT_EQ(vm.dma->Copy(from, to, 8), DmaStatus::kOk);
+}
+
+TEST_F(DmaTest, AClosedDeviceIsDeadMemory) {
+  DmaVm vm = MakeVm("vfio0");
+  ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
+  const uint64_t page = vm.memory->AllocatePage(1);
+  const auto old = std::move(vm.dma);
+  vm.guest.cdev = OpenDevice("vfio0");
+  ASSERT_EQ(Bind(vm.guest.cdev, vm.guest.context.get(), &vm.guest.device), 0);
+  ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
+  vm.dma = MapBar(vm);
+  EXPECT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kNotBusMaster) << "as after a reset";
+  ASSERT_EQ(SetCommand(vm, 4), 2);
+  old->Start(page, page + 16, 8);
+  EXPECT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kOk);
+  EXPECT_EQ(old->done(), 0U);
+  EXPECT_EQ(vm.memory->Load(page + 16), 0U);
+}
+
+TEST_F(DmaTest, TheBarIsReadAndWrittenWithoutAMapping) {
+  DmaVm vm = MakeVm("vfio0");
+  uint32_t id = 0;
+  EXPECT_EQ(client().ReadRegion(vm.guest.cdev.get(), &id, sizeof(id), kDmaId), 4);
+  EXPECT_EQ(id, kDmaIdValue);
+  const uint64_t source = 0x1234;
+  EXPECT_EQ(client().WriteRegion(vm.guest.cdev.get(), &source, sizeof(source), kDmaSource), 8);
+  EXPECT_EQ(vm.dma->Reg64(kDmaSource).load(), source);
+  EXPECT_EQ(client().ReadRegion(vm.guest.cdev.get(), &id, sizeof(id), kDmaBarSize), -EINVAL);
+  EXPECT_EQ(client().WriteRegion(vm.guest.cdev.get(), &id, sizeof(id), kDmaBarSize), -EINVAL);
+}
+
+TEST_F(DmaTest, OnlyTheBarOfABoundDeviceIsMapped) {
+  DmaVm vm = MakeVm("vfio0");
+  const int cdev = vm.guest.cdev.get();
+  EXPECT_TRUE(client().RegionForVmm(cdev, 0, kDmaBarSize).ok());
+  EXPECT_EQ(ErrnoOf(client().RegionForVmm(cdev, 0, kDmaBarSize + 1).status()), EINVAL);
+  EXPECT_EQ(ErrnoOf(client().RegionForVmm(cdev, 0, 0).status()), EINVAL);
+  EXPECT_EQ(ErrnoOf(client().RegionForVmm(cdev, uint64_t{1} << 40, 4096).status()), EINVAL);
+  EXPECT_EQ(ErrnoOf(client().RegionForVmm(cdev, kConfigRegion, 4096).status()), EINVAL);
+  const UniqueFd unbound = OpenDevice("vfio1");
+  EXPECT_EQ(ErrnoOf(client().RegionForVmm(unbound.get(), 0, kDmaBarSize).status()), EINVAL);
+}
+
+// ---- Stage 1.
+
+struct Case {
+  std::string name;
+  RawCommand command;
+  bool fresh;
+};
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+std::string NameOf(const ::testing::TestParamInfo<Case>& info) { return info.param.name; }
+
+class DmaInvalidation : public DmaTest, public ::testing::WithParamInterface<Case> {};
+
+// In a vCMDQ, by HWPT_INVALIDATE: which page does the device read after the command?
+TEST_P(DmaInvalidation, ReachesTheSmmuFromPage0) {
+  DmaVm vm = MakeNestedVm("vfio0");
+  vm.tables->Map(kVa, vm.memory->AllocatePage(1));
+  ASSERT_EQ(DeviceReads(vm, kVa), 1U);
+  vm.tables->Map(kVa, vm.memory->AllocatePage(2));
+  ASSERT_EQ(DeviceReads(vm, kVa), 1U);
+  Execute(vm, {GetParam().command});
+  EXPECT_EQ(DeviceReads(vm, kVa), GetParam().fresh ? 2U : 1U);
+}
+TEST_P(DmaInvalidation, ReachesTheSmmuThroughTheKernel) {
+  DmaVm vm = MakeNestedVm("vfio0");
+  vm.tables->Map(kVa, vm.memory->AllocatePage(1));
+  ASSERT_EQ(DeviceReads(vm, kVa), 1U);
+  vm.tables->Map(kVa, vm.memory->AllocatePage(2));
+  ASSERT_EQ(ExecuteTrapped(vm, GetParam().command), 0);
+  EXPECT_EQ(DeviceReads(vm, kVa), GetParam().fresh ? 2U : 1U);
+}
+
+const Case kCases[] = {
+    {"Va", TlbiVa(5, kOneGuestsVa), true},
+    {"VaWrongAsid", TlbiVa(6, kOneGuestsVa), false},
+    {"VaNextPage", TlbiVa(5, kOneGuestsVa + 0x1000), false},
+    {"VaLeaf", TlbiVa(5, kOneGuestsVa | 1), true},
+    {"VaTtl3", TlbiVa(5, kOneGuestsVa | kTg4K | Ttl(3)), true},
+    {"VaTtl2", TlbiVa(5, kOneGuestsVa | kTg4K | Ttl(2)), false},
+    {"Range", TlbiRange(5, 4, 0, (kOneGuestsVa - 0x4000) | kTg4K), true},
+    {"RangeBelow", TlbiRange(5, 3, 0, (kOneGuestsVa - 0x4000) | kTg4K), false},
+    {"RangeScale", TlbiRange(5, 0, 3, (kOneGuestsVa - 0x7000) | kTg4K), true},
+    {"Asid", TlbiAsid(5), true},
+    {"AsidWrongAsid", TlbiAsid(6), false},
+    {"AtcInv", AtcInv(DmaVm::kVsid, kOneGuestsVa), false},
+};
+INSTANTIATE_TEST_SUITE_P(Emulator, DmaInvalidation, ::testing::ValuesIn(kCases), NameOf);
+
+TEST_F(DmaTest, AtsNeedsAnAtcInvOfTheRightVsid) {
+  DmaVm vm = MakeNestedVm("vfio0");
+  vm.tables->Map(kVa, vm.memory->AllocatePage(1));
+  ASSERT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 1U);
+  vm.tables->Map(kVa, vm.memory->AllocatePage(2));
+  Execute(vm, {TlbiAsid(DmaVm::kAsid)});
+  EXPECT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 1U);
+  Execute(vm, {AtcInv(DmaVm::kVsid, kVa + 0x1000)});
+  EXPECT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 1U);
+  Execute(vm, {AtcInv(DmaVm::kVsid, kVa)});
+  EXPECT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 2U);
+}
+
+// The guest's VMID is the VINTF's, whatever it writes, and another guest's is out of its reach.
+TEST_F(DmaTest, AGuestInvalidatesItsOwnTranslationsOnly) {
+  DmaVm one = MakeNestedVm("vfio0");
+  DmaVm other = MakeNestedVm("vfio1");
+  for (DmaVm* vm : {&one, &other}) {
+    vm->tables->Map(kVa, vm->memory->AllocatePage(1));
+    ASSERT_EQ(DeviceReads(*vm, kVa, kDmaControlAts), 1U);
+    ASSERT_EQ(DeviceReads(*vm, kVa), 1U);
+    vm->tables->Map(kVa, vm->memory->AllocatePage(2));
+  }
+  for (uint64_t vmid = 0; vmid < 8; ++vmid) {
+    RawCommand command = TlbiAsid(DmaVm::kAsid);
+    command.dword0 |= vmid << 32;
+    Execute(other, {command});
+  }
+  Execute(other, {AtcInv(DmaVm::kVsid, 52)});
+  EXPECT_EQ(DeviceReads(one, kVa), 1U);
+  EXPECT_EQ(DeviceReads(one, kVa, kDmaControlAts), 1U);
+  EXPECT_EQ(DeviceReads(other, kVa), 2U);
+  EXPECT_EQ(DeviceReads(other, kVa, kDmaControlAts), 2U);
+}
+
+TEST_F(DmaTest, AContextDescriptorIsRememberedUntilCfgiCd) {
+  DmaVm vm = MakeNestedVm("vfio0");
+  testing::Tables other(vm.memory.get());
+  vm.tables->Map(kVa, vm.memory->AllocatePage(1));
+  other.Map(kVa, vm.memory->AllocatePage(2));
+  ASSERT_EQ(DeviceReads(vm, kVa), 1U);
+  testing::WriteContext(vm.memory.get(), vm.cd, {.asid = 9, .low = &other});
+  other.Map(kBufferVa, vm.buffer);
+  EXPECT_EQ(DeviceReads(vm, kVa), 1U);
+  EXPECT_EQ(ExecuteTrapped(vm, {uint64_t{DmaVm::kVsid} << 32 | 0x05, 1}), 0);
+  EXPECT_EQ(DeviceReads(vm, kVa), 2U);
+}
+
+// What the kernel invalidates by itself: the guest's translations, when stage 2 changes.
+TEST_F(DmaTest, StageTwoChangesBehindStageOne) {
+  DmaVm vm = MakeNestedVm("vfio0");
+  testing::GuestMemory more(1 << 20, 0x80000000);
+  uapi::IommuIoasMapFile map = {};
+  map.flags = uapi::kIoasMapFixedIova | uapi::kIoasMapReadable | uapi::kIoasMapWriteable;
+  map.ioas_id = vm.guest.ioas;
+  map.fd = more.memory()->file.get();
+  map.length = 4096;
+  map.iova = more.base();
+  ASSERT_EQ(Call(vm.guest.context, uapi::kIommuIoasMapFile, &map), 0);
+  more.AllocatePage(1);
+  const uint64_t second = more.AllocatePage(2);
+  vm.tables->Map(kVa, more.base());
+  for (const uint32_t control : {0U, kDmaControlAts}) {
+    ASSERT_EQ(DeviceReads(vm, kVa, control), 1U);
+  }
+  uapi::IommuIoasUnmap unmap = {};
+  unmap.ioas_id = vm.guest.ioas;
+  unmap.iova = more.base();
+  unmap.length = 4096;
+  ASSERT_EQ(Call(vm.guest.context, uapi::kIommuIoasUnmap, &unmap), 0);
+  EXPECT_EQ(DeviceReads(vm, kVa), std::nullopt);
+  map.start = second - more.base();
+  map.iova = more.base();
+  ASSERT_EQ(Call(vm.guest.context, uapi::kIommuIoasMapFile, &map), 0);
+  for (const uint32_t control : {0U, kDmaControlAts}) {
+    EXPECT_EQ(DeviceReads(vm, kVa, control), 2U);
+  }
+}
+
+TEST_F(DmaTest, AStreamTableEntryDecides) {
+  DmaVm vm = MakeNestedVm("vfio0");
+  const uint64_t page = vm.memory->AllocatePage(1);
+  vm.tables->Map(kVa, page);
+  ASSERT_EQ(DeviceReads(vm, kVa), 1U);
+  const uint32_t bypass = AllocNested(vm, uapi::kSteBypass[0], uapi::kSteBypass[1]);
+  const uint32_t abort = AllocNested(vm, uapi::kSteAbort[0], uapi::kSteAbort[1]);
+  const uint32_t invalid = AllocNested(vm, 0, 0);
+  ASSERT_EQ(Attach(vm, bypass), 0);
+  EXPECT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kOk);
+  EXPECT_EQ(vm.dma->Copy(page, page + 8, 8, kDmaControlAts), DmaStatus::kReadDenied);
+  for (const uint32_t blocked : {abort, invalid}) {
+    ASSERT_EQ(Attach(vm, blocked), 0);
+    EXPECT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kReadFault);
+  }
+  ASSERT_EQ(Attach(vm, vm.nested), 0);
+  EXPECT_EQ(DeviceReads(vm, kVa), 1U);
+}
+
+// ---- Events.
+
+class DmaEvents : public DmaTest {
+ protected:
+  // The next record; it comes when the device's thread delivers it. nullopt: it is not one.
+  std::optional<uapi::IommuVeventArmSmmuv3> Next(const UniqueFd& events) {
+    struct {
+      uapi::IommufdVeventHeader header;
+      uapi::IommuVeventArmSmmuv3 event;
+    } record;
+    berth::testing::PollUntil([&] { return IsReadable(events); });
+    if (client().ReadEvents(events.get(), &record, sizeof(record)) != sizeof(record)) {
+      return std::nullopt;
+    }
+    return record.event;
+  }
+};
+
+TEST_F(DmaEvents, FaultsReachTheGuestWithItsOwnStreamId) {
+  DmaVm vm = MakeNestedVm("vfio0");
+  UniqueFd events;
+  AllocVeventq(vm.guest, uapi::kVeventqTypeArmSmmuv3, 16, &events);
+  EXPECT_EQ(vm.dma->Copy(kVa + 0x10, kVa, 8), DmaStatus::kReadFault);
+  auto event = Next(events);
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->evt[0], uint64_t{DmaVm::kVsid} << 32 | 0x10);
+  EXPECT_EQ(event->evt[1], uint64_t{1} << 35 | uint64_t{2} << 40) << "a read; class IN";
+  EXPECT_EQ(event->evt[2], kVa + 0x10);
+  EXPECT_EQ(event->evt[3], 0U);
+
+  vm.tables->Map(kVa, vm.memory->AllocatePage(1), 3, kPteNormal | kPteReadOnly);
+  EXPECT_EQ(vm.dma->Copy(kVa, kVa + 8, 8), DmaStatus::kWriteFault);
+  event = Next(events);
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->evt[0], uint64_t{DmaVm::kVsid} << 32 | 0x13);
+  EXPECT_EQ(event->evt[1], uint64_t{2} << 40) << "a write; class IN";
+  EXPECT_EQ(event->evt[2], kVa + 8);
+}
+
+TEST_F(DmaEvents, FaultsOfStageTwoAreTheHostsOwn) {
+  DmaVm vm = MakeNestedVm("vfio0");
+  UniqueFd events;
+  AllocVeventq(vm.guest, uapi::kVeventqTypeArmSmmuv3, 16, &events);
+  vm.tables->Map(kVa, 0x300000000);  // not in the IOAS
+  EXPECT_EQ(vm.dma->Copy(kVa, kVa, 8), DmaStatus::kReadFault);
+  EXPECT_EQ(vm.dma->Copy(kVa + 0x1000, kVa, 8), DmaStatus::kReadFault);
+  const auto event = Next(events);
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->evt[2], kVa + 0x1000) << "the first one was of stage 2";
+}
+
+TEST_F(DmaEvents, AWrongConfigurationNamesTheStream) {
+  DmaVm vm = MakeNestedVm("vfio0");
+  UniqueFd events;
+  AllocVeventq(vm.guest, uapi::kVeventqTypeArmSmmuv3, 16, &events);
+  vm.memory->Store(vm.cd, 0);
+  EXPECT_EQ(vm.dma->Copy(kVa, kVa, 8), DmaStatus::kReadFault);
+  auto event = Next(events);
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->evt[0], uint64_t{DmaVm::kVsid} << 32 | 0x0a);
+  EXPECT_EQ(event->evt[1] | event->evt[2] | event->evt[3], 0U);
+
+  const uint64_t substreams = uapi::kSte0S1CdMax.Put(1);
+  ASSERT_EQ(Attach(vm, AllocNested(vm,
+                                   uapi::kSte0Valid.Put(1) |
+                                       uapi::kSte0Config.Put(uapi::kSteConfigS1Translate) | vm.cd |
+                                       substreams,
+                                   0)),
+            0);
+  EXPECT_EQ(vm.dma->Copy(kVa, kVa, 8), DmaStatus::kReadFault);
+  event = Next(events);
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->evt[0], uint64_t{DmaVm::kVsid} << 32 | 0x04);
+}
+
+}  // namespace
+}  // namespace berth::emulator
