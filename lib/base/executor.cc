@@ -40,7 +40,7 @@ void ThreadPool::Work() {
   }
 }
 
-struct SerialExecutor::State {
+struct SerialExecutor::State : std::enable_shared_from_this<State> {
   ThreadPool* pool = nullptr;
   size_t limit = 0;
   absl::Mutex mu;
@@ -48,6 +48,13 @@ struct SerialExecutor::State {
   bool running ABSL_GUARDED_BY(mu) = false;
 
   bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) { return tasks.empty() && !running; }
+  void Add(std::function<void()> task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+    tasks.push_back(std::move(task));
+    if (running) return;
+    running = true;
+    pool->Add([self = shared_from_this()] { self->RunOne(); });
+  }
+  void RunOne() ABSL_LOCKS_EXCLUDED(mu);
 };
 
 SerialExecutor::SerialExecutor(ThreadPool* pool, size_t limit) : state_(std::make_shared<State>()) {
@@ -65,39 +72,32 @@ void SerialExecutor::Drain() {
 bool SerialExecutor::TryAdd(std::function<void()> task) {
   absl::MutexLock lock(&state_->mu);
   if (state_->tasks.size() >= state_->limit) return false;
-  AddLocked(state_, std::move(task));
+  state_->Add(std::move(task));
   return true;
 }
 
 void SerialExecutor::Add(std::function<void()> task) {
   absl::MutexLock lock(&state_->mu);
-  AddLocked(state_, std::move(task));
+  state_->Add(std::move(task));
 }
 
-void SerialExecutor::AddLocked(const std::shared_ptr<State>& state, std::function<void()> task) {
-  state->tasks.push_back(std::move(task));
-  if (state->running) return;
-  state->running = true;
-  state->pool->Add([state] { RunOne(state); });
-}
-
-void SerialExecutor::RunOne(const std::shared_ptr<State>& state) {
+void SerialExecutor::State::RunOne() {
   std::function<void()> task;
   {
-    absl::MutexLock lock(&state->mu);
-    task = std::move(state->tasks.front());
-    state->tasks.pop_front();
+    absl::MutexLock lock(&mu);
+    task = std::move(tasks.front());
+    tasks.pop_front();
   }
   task();
   // What the task captured is released before anybody can see the executor idle.
   task = nullptr;
-  absl::MutexLock lock(&state->mu);
-  if (state->tasks.empty()) {
-    state->running = false;
+  absl::MutexLock lock(&mu);
+  if (tasks.empty()) {
+    running = false;
     return;
   }
   // One task per turn, so that a busy grant does not keep a thread from the others.
-  state->pool->Add([state] { RunOne(state); });
+  pool->Add([self = shared_from_this()] { self->RunOne(); });
 }
 
 }  // namespace berth

@@ -54,8 +54,6 @@ class SerialExecutor {
  private:
   struct State;
   // With state->mu held.
-  static void AddLocked(const std::shared_ptr<State>& state, std::function<void()> task);
-  static void RunOne(const std::shared_ptr<State>& state);
 
   std::shared_ptr<State> state_;
 };
