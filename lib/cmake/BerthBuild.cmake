@@ -44,10 +44,8 @@ if(BERTH_SANITIZE)
 endif()
 if(BERTH_SANITIZE STREQUAL "thread")
   # protobuf's headers lay classes out differently for ThreadSanitizer, its library was built
-  # without. tests/tsan/README.md says what the added source does.
+  # without.
   add_compile_options(-U__SANITIZE_THREAD__)
-  target_sources(berth_options INTERFACE
-    "$<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:${PROJECT_SOURCE_DIR}/tests/tsan/absl_mutex.cc>")
 endif()
 
 # berth_library(NAME SOURCES a.cc ... DEPS x ...): the static library berth::NAME.

@@ -5,14 +5,11 @@
 // before the library's (the dynamic linker takes the program's first), tell ThreadSanitizer that a
 // lock acquires and an unlock releases, and call the library's. Reads inside the library's calls
 // are ignored: they are Conditions, which any thread that holds the mutex may evaluate.
-#include <dlfcn.h>
 #include <sanitizer/tsan_interface.h>
-
-#include <cstdio>
-#include <cstdlib>
 
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "tests/tsan/real.h"
 
 extern "C" {
 void AnnotateIgnoreReadsBegin(const char* file, int line);
@@ -21,26 +18,21 @@ void AnnotateIgnoreReadsEnd(const char* file, int line);
 
 namespace {
 
-// The library's definition of the symbol `name`, as a function.
+// Calls the library's definition without looking at what it reads.
 template <typename Result, typename... Arguments>
-class Real {
+class Quiet {
  public:
-  explicit Real(const char* name)
-      : function_(reinterpret_cast<Result (*)(Arguments...)>(::dlsym(RTLD_NEXT, name))) {
-    if (function_ != nullptr) return;
-    std::fprintf(stderr, "tests/tsan/absl_mutex.cc: no %s in this version of Abseil\n", name);
-    std::abort();
-  }
+  explicit Quiet(const char* name) : real_(name) {}
   Result operator()(Arguments... arguments) const {
     AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
     struct End {
       ~End() { AnnotateIgnoreReadsEnd(__FILE__, __LINE__); }
     } end;
-    return function_(arguments...);
+    return real_(arguments...);
   }
 
  private:
-  Result (*const function_)(Arguments...);
+  const berth::tsan::Real<Result, Arguments...> real_;
 };
 
 // While it exists the mutex is not held, as far as ThreadSanitizer can know.
@@ -62,7 +54,7 @@ class Released {
 #define BERTH_NOTIFICATION "_ZNK4absl7debian312Notification"
 
 #define BERTH_REAL(name, result, ...) \
-  static const Real<result, __VA_ARGS__> real(name) /* static: looked up once */
+  static const Quiet<result, __VA_ARGS__> real(name) /* static: looked up once */
 
 namespace absl {
 
