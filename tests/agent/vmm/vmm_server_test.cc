@@ -8,6 +8,7 @@
 
 #include "lib/iommufd/uapi/smmuv3.h"
 #include "tests/agent/vmm/vmm_fixture.h"
+#include "tests/testing/poll_until.h"
 
 namespace berth::testing {
 namespace {
@@ -20,6 +21,10 @@ class VmmServerTest : public VmmFixture {
     ASSERT_EQ(vmm_->Hello("a", kToken).reason(), BERTH_VMM_REASON_NONE);
     ram_ = Memfd(kRamSize);
     ASSERT_EQ(vmm_->Map(ram_.get(), kRam, kRamSize).reason(), BERTH_VMM_REASON_NONE);
+    // Shown just after the answer went out.
+    berth::testing::PollUntil([this] {
+      return manager().LocalGrants()[0].memory_bytes() == static_cast<int64_t>(kRamSize);
+    });
     before_ = host_.Snapshot().objects;
   }
   // The session goes on, and nothing has changed.
