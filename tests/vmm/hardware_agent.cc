@@ -12,6 +12,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "lib/base/status.h"
+#include "lib/emulator/kernel/tegra241_cmdqv.h"
 #include "lib/wire/encode.h"
 #include "lib/wire/event_channel.h"
 #include "lib/wire/server.h"
@@ -40,7 +41,9 @@ class HardwareAgent::Impl : public wire::Handler {
   explicit Impl(const std::string& socket_path);
   ~Impl() override;
 
-  emulator::LvcmdqCounters Counters(int lvcmdq) const { return *cmdqv_->Counters(vintf_, lvcmdq); }
+  emulator::LvcmdqCounters Counters(int lvcmdq) const {
+    return *cmdqv_->hardware().Counters(vintf_, lvcmdq);
+  }
   // The trapped commands, in order.
   std::vector<wire::Command> Trapped() const;
   int attachments() const { return attachments_; }
@@ -67,7 +70,7 @@ class HardwareAgent::Impl : public wire::Handler {
   wire::Message MapMemory(const wire::Call& call, const berth_vmm_map_memory& body);
   void ForwardError(const emulator::VintfError& error);
 
-  std::unique_ptr<emulator::Cmdqv> cmdqv_;
+  std::unique_ptr<emulator::Tegra241Cmdqv> cmdqv_;
   int vintf_ = 0;
   std::shared_ptr<const UniqueFd> memory_;
   uint64_t memory_iova_ = 0;
@@ -79,10 +82,9 @@ class HardwareAgent::Impl : public wire::Handler {
 };
 
 HardwareAgent::Impl::Impl(const std::string& socket_path) {
-  emulator::CmdqvConfig config;
-  config.on_error = [this](const emulator::VintfError& error) { ForwardError(error); };
-  cmdqv_ = std::make_unique<emulator::Cmdqv>(config);
-  vintf_ = cmdqv_->AllocVintf(1);
+  cmdqv_ = std::make_unique<emulator::Tegra241Cmdqv>(
+      emulator::CmdqvConfig{}, [this](const emulator::VintfError& error) { ForwardError(error); });
+  vintf_ = cmdqv_->AllocVintf(1, 0);
   absl::StatusOr<UniqueFd> listener = wire::WireServer::Listen(socket_path, 0600);
   EXPECT_TRUE(listener.ok()) << listener.status();
   auto server = wire::WireServer::Start(*std::move(listener), this, {});

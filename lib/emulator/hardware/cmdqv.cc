@@ -2,171 +2,257 @@
 #include "lib/emulator/hardware/cmdqv.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-#include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cstdlib>
+#include <mutex>
 #include <utility>
 
+#include "lib/base/unique_fd.h"
 #include "lib/emulator/hardware/poller.h"
+#include "lib/emulator/hardware/turn_lock.h"
+#include "lib/emulator/hardware/unit_state.h"
 #include "lib/emulator/hardware/vintf.h"
 
 namespace berth::emulator {
 namespace {
 
+// Shared registers outside page0 are looked at in one of so many looks while there is work, and in
+// each when there is none.
+constexpr uint32_t kLooksPerConfig = 16;
+
 bool IsPowerOfTwoUpTo(int value, int limit) {
   return value > 0 && value <= limit && std::has_single_bit(static_cast<unsigned>(value));
 }
 
-uint32_t Log2(int power) {
-  return static_cast<uint32_t>(std::countr_zero(static_cast<unsigned>(power)));
+bool IsValid(const CmdqvConfig& config) {
+  return IsPowerOfTwoUpTo(config.vintfs, kMaxVintfs) &&
+         IsPowerOfTwoUpTo(config.vcmdqs, kMaxVcmdqs) && config.vcmdqs >= config.vintfs &&
+         IsPowerOfTwoUpTo(config.sid_slots, kMaxSidSlots) && config.version >= 0 &&
+         config.version < 16;
 }
 
 }  // namespace
 
-class Cmdqv::Impl {
+class Cmdqv::Impl : public PolledUnit {
  public:
-  explicit Impl(CmdqvConfig config) : config_(std::move(config)), vintfs_(config_.vintfs) {
-    if (config_.polling == CmdqvConfig::Polling::kThread) {
-      poller_.emplace(
-          &mu_, config_.max_idle_wait,
-          [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return Sweep(&swept_); },
-          [this] { Deliver(&swept_); });
-    }
-  }
+  Impl(CmdqvConfig config, RegisterBlock registers);
+  ~Impl() override;
 
   [[nodiscard]] const CmdqvConfig& config() const { return config_; }
+  [[nodiscard]] RegisterView registers() const { return registers_.view(); }
 
-  int AllocVintf(uint64_t cookie);
-  int FreeVintf(int vintf);
+  void Serve(int vintf);
+  int NewPage0(int vintf);
+  [[nodiscard]] int Page0Fd(int vintf);
   int RetirePage0(int vintf);
-  [[nodiscard]] std::vector<int> AllocatedVintfs();
+  void DropPage0(int vintf);
+  void SetLife(Life life);
+  [[nodiscard]] std::vector<int> EnabledVintfs() const;
   bool Poll();
 
-  // Calls `change` on the VINTF, with the model held still, and lets the model look at once.
-  template <typename Change>
-  int Do(int vintf, Change change) {
-    mu_.Lock();
-    Vintf* found = Find(vintf);
-    const int result = found == nullptr ? -ENOENT : change(*found);
-    mu_.UnlockAndWake();
-    return result;
-  }
-  // The same for questions; nullopt when there is no such VINTF.
+  Found LookAround(int worker) override;
+
+  // What `question` says of an enabled VINTF.
   template <typename Question>
   auto Ask(int vintf, Question question) -> decltype(question(std::declval<const Vintf&>())) {
-    mu_.Lock();
-    const Vintf* found = Find(vintf);
-    decltype(question(*found)) answer;
-    if (found != nullptr) answer = question(*found);
-    mu_.Unlock();
-    return answer;
+    if (!Exists(vintf)) return std::nullopt;
+    const TurnLockHolder lock(&places_[vintf]->lock);
+    const Vintf& found = places_[vintf]->vintf;
+    return found.enabled() ? question(found) : std::nullopt;
   }
 
  private:
-  using Found = Poller::Found;
+  // A VINTF with what belongs to it alone.
+  struct Place {
+    Place(UnitState* unit, int index) : vintf(unit, index) {}
+    TurnLock lock;
+    Vintf vintf ABSL_GUARDED_BY(lock);
+    UniqueFd page0 ABSL_GUARDED_BY(lock);
+  };
 
-  Vintf* Find(int vintf) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return vintf > 0 && vintf < std::ssize(vintfs_) ? vintfs_[vintf].get() : nullptr;
-  }
-  Found Sweep(std::vector<VintfError>* errors) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Deliver(std::vector<VintfError>* errors);
+  [[nodiscard]] bool Exists(int vintf) const { return vintf >= 0 && vintf < std::ssize(places_); }
+  [[nodiscard]] bool dead() const { return dead_.load(std::memory_order_relaxed); }
+  bool LookAtConfigs();
+  Found LookAtQueues(int worker);
+  void DeliverInterrupt();
 
   const CmdqvConfig config_;
-  PolledMutex mu_;
-  std::vector<std::unique_ptr<Vintf>> vintfs_ ABSL_GUARDED_BY(mu_);
-  std::vector<VintfError> swept_;  // the poller's own
-  std::optional<Poller> poller_;   // last: its thread uses the rest
+  RegisterBlock registers_;  // its page0s are each guarded by their place's lock
+  UnitState unit_{config_, registers_.view()};
+  std::vector<std::unique_ptr<Place>> places_;
+  std::atomic<bool> dead_ = false;
+  std::atomic<uint32_t> looks_ = 0;
+  std::atomic<bool> idle_ = true;
+  std::mutex delivering_;
+  std::unique_ptr<Poller> own_poller_;
+  Poller* poller_ = nullptr;
 };
 
-int Cmdqv::Impl::AllocVintf(uint64_t cookie) {
-  int result = -ENOSPC;
-  mu_.Lock();
-  for (int i = 1; i < std::ssize(vintfs_); ++i) {
-    if (vintfs_[i] != nullptr) continue;
-    int error = 0;
-    vintfs_[i] = Vintf::Create(config_, i, cookie, &error);
-    result = error == 0 ? i : error;
-    break;
+Cmdqv::Impl::Impl(CmdqvConfig config, RegisterBlock registers)
+    : config_(std::move(config)), registers_(std::move(registers)) {
+  for (int i = 0; i < config_.vintfs; ++i) places_.push_back(std::make_unique<Place>(&unit_, i));
+  registers_.view().Store(config_page::kConfig, kConfigAtReset);
+  unit_.Look();
+  if (config_.polling == CmdqvConfig::Polling::kManual) return;
+  poller_ = config_.poller;
+  if (poller_ == nullptr) {
+    own_poller_ = std::make_unique<Poller>(PollerOptions{});
+    poller_ = own_poller_.get();
   }
-  mu_.UnlockAndWake();
-  return result;
+  poller_->Add(this);
 }
 
-int Cmdqv::Impl::FreeVintf(int vintf) {
-  mu_.Lock();
-  std::unique_ptr<Vintf> freed;
-  if (Find(vintf) != nullptr) freed = std::move(vintfs_[vintf]);
-  mu_.Unlock();
-  return freed == nullptr ? -ENOENT : 0;
+Cmdqv::Impl::~Impl() {
+  if (poller_ != nullptr) poller_->Remove(this);
+}
+
+void Cmdqv::Impl::Serve(int vintf) {
+  if (!Exists(vintf) || dead()) return;
+  if (unit_.Look()) LookAtConfigs();
+  {
+    const TurnLockHolder lock(&places_[vintf]->lock);
+    places_[vintf]->vintf.LookAtConfig();
+    places_[vintf]->vintf.Settle();
+  }
+  if (poller_ != nullptr) poller_->Wake();
+}
+
+int Cmdqv::Impl::NewPage0(int vintf) {
+  if (!Exists(vintf)) return -EINVAL;
+  UniqueFd fd(::memfd_create("vintf-page0", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd.valid() || ::ftruncate(fd.get(), kPage0Size) != 0 ||
+      ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
+    return -errno;
+  }
+  const TurnLockHolder lock(&places_[vintf]->lock);
+  const int rc = registers_.MovePage0(vintf, fd.get());
+  if (rc != 0) return rc;
+  places_[vintf]->page0 = std::move(fd);
+  places_[vintf]->vintf.SetPage0(true);
+  return 0;
+}
+
+int Cmdqv::Impl::Page0Fd(int vintf) {
+  if (!Exists(vintf)) return -EINVAL;
+  const TurnLockHolder lock(&places_[vintf]->lock);
+  return places_[vintf]->page0.valid() ? places_[vintf]->page0.get() : -ENOENT;
 }
 
 // F_SEAL_WRITE is refused while anyone has the file mapped shared and could write to it (Linux
 // mm/memfd.c), which is just the question whether a page0 is still mapped somewhere. It is asked
 // without the lock: the kernel may wait 150 ms for someone's pins of the pages.
 int Cmdqv::Impl::RetirePage0(int vintf) {
-  std::shared_ptr<const UniqueFd> fd;
-  const int found = Do(vintf, [&](Vintf& v) {
-    fd = v.page0_fd();
-    v.DropPage0();
-    return 0;
-  });
-  if (found != 0) return found;
-  if (::fcntl(fd->get(), F_ADD_SEALS, F_SEAL_WRITE) == 0) return 0;
+  const int fd = Page0Fd(vintf);
+  if (fd < 0) return fd;
+  Place& place = *places_[vintf];
+  {
+    const TurnLockHolder lock(&place.lock);
+    place.vintf.SetPage0(false);
+    registers_.ReturnPage0(vintf);
+  }
+  if (::fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) == 0) return 0;
   const int error = errno;
   // EPERM: someone with the fd has sealed the seals, so that the question cannot be asked.
   // The page is out of use in any case, and nobody but that peer can have it mapped.
   if (error == EPERM) return 0;
+  const TurnLockHolder lock(&place.lock);
   // Fails when a peer has forbidden future writes; then its queues stay as they are.
-  (void)Do(vintf, [](Vintf& v) { return v.RestorePage0(); });
+  if (registers_.MovePage0(vintf, fd) == 0) place.vintf.SetPage0(true);
   return -error;
 }
 
-std::vector<int> Cmdqv::Impl::AllocatedVintfs() {
+void Cmdqv::Impl::DropPage0(int vintf) {
+  if (!Exists(vintf)) return;
+  const TurnLockHolder lock(&places_[vintf]->lock);
+  registers_.ReturnPage0(vintf);
+  places_[vintf]->page0.Reset();
+  places_[vintf]->vintf.SetPage0(true);
+}
+
+void Cmdqv::Impl::SetLife(Life life) {
+  dead_ = life == Life::kDead;
+  // Nobody is still at it afterwards.
+  for (const auto& place : places_) const TurnLockHolder lock(&place->lock);
+}
+
+std::vector<int> Cmdqv::Impl::EnabledVintfs() const {
   std::vector<int> result;
-  mu_.Lock();
-  for (int i = 1; i < std::ssize(vintfs_); ++i) {
-    if (vintfs_[i] != nullptr) result.push_back(i);
+  for (uint64_t left = unit_.active(); left != 0; left &= left - 1) {
+    result.push_back(std::countr_zero(left));
   }
-  mu_.Unlock();
   return result;
 }
 
 bool Cmdqv::Impl::Poll() {
-  if (poller_.has_value()) std::abort();
-  std::vector<VintfError> errors;
-  mu_.Lock();
-  const Found found = Sweep(&errors);
-  mu_.Unlock();
-  Deliver(&errors);
-  return found >= Found::kWork;
+  if (poller_ != nullptr) std::abort();
+  return LookAround(0) >= Found::kWork;
 }
 
-Poller::Found Cmdqv::Impl::Sweep(std::vector<VintfError>* errors) {
-  Found found = Found::kNobody;
-  for (const std::unique_ptr<Vintf>& vintf : vintfs_) {
-    if (vintf == nullptr) continue;
-    found = std::max(found, vintf->Look(errors) ? Found::kWork : Found::kNothing);
-    mu_.GiveWay();  // `vintf` may be another one from here on, the table stays where it is
+PolledUnit::Found Cmdqv::Impl::LookAround(int worker) {
+  const Found nothing = registers_.shared() ? Found::kNothing : Found::kNobody;
+  if (dead()) return nothing;
+  bool changed = false;
+  if (registers_.shared() &&
+      (idle_.load(std::memory_order_relaxed) ||
+       looks_.fetch_add(1, std::memory_order_relaxed) % kLooksPerConfig == 0)) {
+    unit_.Look();
+    changed = LookAtConfigs();
   }
-  return errors->empty() ? found : Found::kEvents;
+  Found found = unit_.active() == 0 ? nothing : LookAtQueues(worker);
+  if (changed) found = std::max(found, Found::kWork);
+  idle_.store(found < Found::kWork, std::memory_order_relaxed);
+  if (unit_.interrupt_pending()) DeliverInterrupt();
+  return found;
 }
 
-void Cmdqv::Impl::Deliver(std::vector<VintfError>* errors) {
-  for (const VintfError& error : *errors) {
-    if (config_.on_error) config_.on_error(error);
+bool Cmdqv::Impl::LookAtConfigs() {
+  bool changed = false;
+  for (const auto& place : places_) {
+    const TurnLockHolder lock(&place->lock);
+    changed |= place->vintf.LookAtConfig();
   }
-  errors->clear();
+  return changed;
+}
+
+// Each worker begins elsewhere, so that they meet seldom; who is met is passed by.
+PolledUnit::Found Cmdqv::Impl::LookAtQueues(int worker) {
+  constexpr int kStep = 29;  // prime to 64, so that neighbours are far apart
+  const int start = worker * kStep % 64;
+  int busy = 0;
+  for (uint64_t left = std::rotr(unit_.active(), start); left != 0; left &= left - 1) {
+    Place& place = *places_[(std::countr_zero(left) + start) % 64];
+    if (!place.lock.TryLock()) {
+      ++busy;
+      continue;
+    }
+    if (!dead() && place.vintf.Look()) ++busy;
+    place.lock.Unlock();
+  }
+  return busy == 0 ? Found::kNothing : busy == 1 ? Found::kWork : Found::kMuchWork;
+}
+
+void Cmdqv::Impl::DeliverInterrupt() {
+  const std::unique_lock lock(delivering_, std::try_to_lock);
+  // One at a time; what is pending then is delivered at a later look.
+  if (!lock.owns_lock() || !unit_.TakeInterrupt()) return;
+  if (config_.on_interrupt) config_.on_interrupt();
 }
 
 Cmdqv::Cmdqv(CmdqvConfig config) {
-  const bool valid = IsPowerOfTwoUpTo(config.vintfs, 64) && config.vintfs > 1 &&
-                     IsPowerOfTwoUpTo(config.vcmdqs, 128) && config.vcmdqs >= config.vintfs &&
-                     IsPowerOfTwoUpTo(config.sid_slots, 16) && config.version >= 0 &&
-                     config.version < 16;
-  if (!valid) std::abort();
-  impl_ = std::make_unique<Impl>(std::move(config));
+  if (!IsValid(config)) std::abort();
+  auto registers = RegisterBlock::Create(config.vintfs);
+  if (!registers.ok()) std::abort();
+  impl_ = std::make_unique<Impl>(std::move(config), *std::move(registers));
+}
+
+Cmdqv::Cmdqv(CmdqvConfig config, RegisterBlock registers) {
+  if (!IsValid(config)) std::abort();
+  impl_ = std::make_unique<Impl>(std::move(config), std::move(registers));
 }
 
 Cmdqv::~Cmdqv() = default;
@@ -175,46 +261,21 @@ const CmdqvConfig& Cmdqv::config() const { return impl_->config(); }
 
 int Cmdqv::lvcmdqs_per_vintf() const { return config().vcmdqs / config().vintfs; }
 
-uint32_t Cmdqv::param() const {
-  const CmdqvConfig& c = config();
-  return static_cast<uint32_t>(c.version) | Log2(c.vcmdqs) << 4 | Log2(c.vintfs) << 8 |
-         Log2(c.sid_slots) << 12;
-}
+uint32_t Cmdqv::param() const { return ParamOf(config()); }
 
-int Cmdqv::AllocVintf(uint64_t cookie) { return impl_->AllocVintf(cookie); }
+RegisterView Cmdqv::registers() const { return impl_->registers(); }
 
-int Cmdqv::FreeVintf(int vintf) { return impl_->FreeVintf(vintf); }
+void Cmdqv::Serve(int vintf) { impl_->Serve(vintf); }
 
-int Cmdqv::SetVmid(int vintf, uint16_t vmid) {
-  return impl_->Do(vintf, [&](Vintf& v) {
-    v.executor().SetVmid(vmid);
-    return 0;
-  });
-}
+int Cmdqv::NewPage0(int vintf) { return impl_->NewPage0(vintf); }
 
-int Cmdqv::Page0Fd(int vintf) const {
-  return impl_->Ask(vintf, [](const Vintf& v) { return std::optional(v.page0_fd()->get()); })
-      .value_or(-ENOENT);
-}
+int Cmdqv::Page0Fd(int vintf) const { return impl_->Page0Fd(vintf); }
 
 int Cmdqv::RetirePage0(int vintf) { return impl_->RetirePage0(vintf); }
 
-int Cmdqv::AddSid(int vintf, uint32_t vsid, uint32_t psid) {
-  return impl_->Do(vintf, [&](Vintf& v) { return v.executor().AddSid(vsid, psid); });
-}
+void Cmdqv::DropPage0(int vintf) { impl_->DropPage0(vintf); }
 
-int Cmdqv::RemoveSid(int vintf, int slot) {
-  return impl_->Do(vintf, [&](Vintf& v) { return v.executor().RemoveSid(slot); });
-}
-
-int Cmdqv::MapLvcmdq(int vintf, int lvcmdq, QueueMemory memory, uint32_t log2size) {
-  return impl_->Do(vintf,
-                   [&](Vintf& v) { return v.MapLvcmdq(lvcmdq, std::move(memory), log2size); });
-}
-
-int Cmdqv::UnmapLvcmdq(int vintf, int lvcmdq) {
-  return impl_->Do(vintf, [&](Vintf& v) { return v.UnmapLvcmdq(lvcmdq); });
-}
+void Cmdqv::SetLife(Life life) { impl_->SetLife(life); }
 
 std::optional<VintfSnapshot> Cmdqv::Snapshot(int vintf) const {
   return impl_->Ask(vintf, [](const Vintf& v) { return std::optional(v.Snapshot()); });
@@ -228,7 +289,7 @@ std::optional<LvcmdqCounters> Cmdqv::Counters(int vintf, int lvcmdq) const {
   });
 }
 
-std::vector<int> Cmdqv::AllocatedVintfs() const { return impl_->AllocatedVintfs(); }
+std::vector<int> Cmdqv::EnabledVintfs() const { return impl_->EnabledVintfs(); }
 
 bool Cmdqv::Poll() { return impl_->Poll(); }
 

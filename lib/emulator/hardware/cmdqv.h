@@ -2,8 +2,8 @@
 //
 // One emulated Tegra241 CMDQV: the command queue virtualisation block in front of one SMMUv3, as
 // its Linux driver sees it (drivers/iommu/arm/arm-smmu-v3/tegra241-cmdqv.c; no public register
-// specification exists). The methods stand for what that driver writes to the configuration page;
-// page0 of each VINTF is shared memory that a guest drives by itself.
+// specification exists). All of it is registers in shared memory (registers.h): the driver writes
+// the configuration page, a guest page0 of its VINTF.
 #ifndef BERTH_LIB_EMULATOR_HARDWARE_CMDQV_H_
 #define BERTH_LIB_EMULATOR_HARDWARE_CMDQV_H_
 
@@ -15,29 +15,21 @@
 #include <optional>
 #include <vector>
 
-#include "absl/time/time.h"
-#include "lib/base/unique_fd.h"
 #include "lib/emulator/hardware/command.h"
-#include "lib/emulator/hardware/queue_memory.h"
+#include "lib/emulator/hardware/register_block.h"
+#include "lib/emulator/hardware/registers.h"
 
 namespace berth::emulator {
 
 class InvalidationSink;
+class PhysicalMemory;
+class Poller;
 
 // Bytes of page0: the registers of one VINTF's logical vCMDQs, 0x80 bytes each.
-inline constexpr size_t kPage0Size = 0x10000;
+inline constexpr size_t kPage0Size = kRegisterPageSize;
 
 // 128 bits, one for each LVCMDQ: the VINTF's LVCMDQ_ERR_MAP as two words.
 using LvcmdqErrorMap = std::array<uint64_t, 2>;
-
-// A new error on a queue of `vintf`.
-struct VintfError {
-  int vintf = 0;
-  // What AllocVintf() was given: tells this owner of the index from the next.
-  uint64_t cookie = 0;
-  // All queues of the VINTF that were in error at that moment, the new one included.
-  LvcmdqErrorMap lvcmdq_err_map = {};
-};
 
 // What to do with a PROD that is more than a whole ring ahead of CONS.
 enum class ProdOverrun : uint8_t {
@@ -45,8 +37,12 @@ enum class ProdOverrun : uint8_t {
   kIgnore,   // nothing is executed until PROD makes sense again
 };
 
+// Whether software can set HYP_OWN of a VINTF. Where it cannot, Linux takes itself for a guest and
+// sends only what a guest may.
+enum class HypOwn : uint8_t { kWritable, kWiredToZero };
+
 struct CmdqvConfig {
-  // PARAM. VINTF 0 is the host's, so `vintfs` - 1 can be allocated. Powers of two, vintfs <= 64,
+  // PARAM. Powers of two, vintfs <= 64,
   // vintfs <= vcmdqs <= 128, sid_slots <= 16.
   int vintfs = 64;
   int vcmdqs = 128;
@@ -60,25 +56,29 @@ struct CmdqvConfig {
   ReservedBits reserved_bits = ReservedBits::kRefuse;
   ProdOverrun prod_overrun = ProdOverrun::kIllegal;
 
+  HypOwn hyp_own = HypOwn::kWritable;
+
   // What executed commands act on; outlives the Cmdqv. Called with locks of the model held, so it
   // must not call back. Null: commands are only counted.
   InvalidationSink* sink = nullptr;
 
+  // Where BASE of a queue leads to; outlives the Cmdqv. Null: nowhere, every fetch aborts.
+  PhysicalMemory* memory = nullptr;
+
   // How the registers are watched. kManual: only by Poll(), for tests.
   enum class Polling : uint8_t { kThread, kManual };
   Polling polling = Polling::kThread;
-  // The longest time between two looks at an idle queue.
-  absl::Duration max_idle_wait = absl::Milliseconds(4);
+  // kThread: whose threads do it; outlives the Cmdqv. Null: one thread of its own.
+  Poller* poller = nullptr;
 
-  // Called once for each new error (the interrupt is edge-triggered; a bit that is set already does
-  // not hide a new error), on the model's thread with no lock of the model held: it may take the
-  // caller's locks and call any method here but the destructor. All polling of the unit waits for
-  // it, so it should only queue the event. As an interrupt may, a call can come just after
-  // FreeVintf() or UnmapLvcmdq() returned: compare the cookie. May be empty.
-  std::function<void(const VintfError&)> on_error;
+  // The interrupt: edge-triggered, once for one or more new errors of VINTFs that INT_MASK does not
+  // mask (a bit that is set already does not hide a new error). Called on a hardware thread with no
+  // lock of the model held: it may take the caller's locks and call any method here but the
+  // destructor. That thread polls nothing meanwhile. May be empty.
+  std::function<void()> on_interrupt;
 };
 
-// Of one LVCMDQ, since AllocVintf(). Only executed commands count.
+// Of one LVCMDQ, since its VINTF was enabled. Only executed commands count.
 struct LvcmdqCounters {
   uint64_t tlbi_nh_asid = 0;
   uint64_t tlbi_nh_va = 0;
@@ -99,7 +99,7 @@ struct LvcmdqCounters {
 
 // One LVCMDQ at one moment.
 struct LvcmdqSnapshot {
-  bool mapped = false;
+  bool mapped = false;   // CMDQ_ALLOC has a vCMDQ for it
   bool enabled = false;  // STATUS.CMDQ_EN_OK
   uint32_t log2size = 0;
   uint32_t cons = 0;  // the register: index, wrap bit, ERR
@@ -116,22 +116,24 @@ struct SidSlot {
 };
 
 struct VintfSnapshot {
-  uint64_t cookie = 0;
   uint16_t vmid = 0;
+  bool hyp_own = false;
   LvcmdqErrorMap lvcmdq_err_map = {};
   std::vector<SidSlot> sid_slots;
   std::vector<LvcmdqSnapshot> lvcmdqs;
 };
 
-// Thread-safe. Methods that return int return 0 or what they say, or a negative errno: -ENOENT for
-// a VINTF that is not allocated, -EINVAL for an index, size or value outside its range. A method
-// waits at most for the model to finish what it is executing (some thousand commands).
-// When a method that takes something away has returned, the model does not touch it any more.
+// Thread-safe. Methods that return int return 0 or what they say, or a negative errno: -EINVAL for
+// a VINTF that does not exist.
 class Cmdqv {
  public:
-  // A config outside the ranges above is a programming error.
+  // A config outside the ranges above is a programming error, as is a machine without memory for
+  // the registers. They are private to this process but for what NewPage0() makes; what a driver
+  // writes outside page0 is seen by Serve().
   explicit Cmdqv(CmdqvConfig config);
-  // Ends the thread. Frees what is allocated.
+  // On registers that the caller has; where they are shared all of them are polled.
+  Cmdqv(CmdqvConfig config, RegisterBlock registers);
+  // Ends the polling.
   ~Cmdqv();
   Cmdqv(const Cmdqv&) = delete;
   Cmdqv& operator=(const Cmdqv&) = delete;
@@ -142,47 +144,42 @@ class Cmdqv {
   // The PARAM register: version and the three log2 counts.
   [[nodiscard]] uint32_t param() const;
 
-  // Takes the lowest free index from 1 on, with a new zeroed page0, VMID 0, no SID slots, no mapped
-  // queues, enabled with HYP_OWN=0. `cookie` comes back in VintfError.
-  // Errors: -ENOSPC; -ENOMEM, -EMFILE, -ENFILE when no page0 can be made.
-  int AllocVintf(uint64_t cookie);
-  // Ends the VINTF, mapped queues (descending) and SID slots included, and drops page0. A peer that
-  // still maps it is left with dead memory: each allocation has a page0 of its own.
-  int FreeVintf(int vintf);
-  int SetVmid(int vintf, uint16_t vmid);
+  // All registers (registers.h), for a driver in this process.
+  [[nodiscard]] RegisterView registers() const;
+  // Looks at the configuration page for `vintf` and at CONFIG of its queues, in the calling thread:
+  // when it returns, what was written there before has had its effect (but for commands, which
+  // hardware threads execute, and for interrupts) and what was taken away is not touched any more.
+  // A driver that cannot call this polls STATUS instead.
+  void Serve(int vintf);
 
-  // The memfd of page0: kPage0Size bytes, sealed against changes of size, same fd for each call,
-  // owned by the model until FreeVintf(). -ENOENT.
-  int Page0Fd(int vintf) const;
+  // Puts page0 of `vintf` onto a new zeroed memfd: kPage0Size bytes, sealed against changes of
+  // size. For a VINTF that is not enabled. Errors: -ENOMEM, -EMFILE, -ENFILE.
+  int NewPage0(int vintf);
+  // That memfd, owned by the model until DropPage0(). -ENOENT.
+  [[nodiscard]] int Page0Fd(int vintf) const;
   // (No other method for this VINTF at the same time.) Tries to take page0 from everyone: drops the
   // model's mapping and seals the memfd against writing. 0: done, nobody has it mapped nor ever
-  // will; mapped queues have stopped; FreeVintf() is what remains. Idempotent. -EBUSY: some process
-  // maps it shared from a writable fd; nothing has changed, all queues go on. (A peer that used
-  // F_ADD_SEALS on the memfd itself spoils only its own page: with F_SEAL_SEAL its mappings are not
-  // found, 0; with F_SEAL_FUTURE_WRITE its queues do not go on after -EBUSY.)
+  // will; its queues have stopped; DropPage0() is what remains. Idempotent. -EBUSY: some process
+  // maps it shared from a writable fd; nothing has changed, all queues go on. -ENOENT. (A peer that
+  // used F_ADD_SEALS on the memfd itself spoils only its own page: with F_SEAL_SEAL its mappings
+  // are not found, 0; with F_SEAL_FUTURE_WRITE its queues do not go on after -EBUSY.)
   int RetirePage0(int vintf);
+  // Back to registers that only the driver reaches. A peer that still maps the memfd is left with
+  // dead memory.
+  void DropPage0(int vintf);
 
-  // SID_REPLACE and SID_MATCH of the lowest free slot. Both ids have 20 bits. Returns the slot.
-  // Errors: -ENOSPC; -EEXIST when the vSID has a slot.
-  int AddSid(int vintf, uint32_t vsid, uint32_t psid);
-  int RemoveSid(int vintf, int slot);
+  // A dead CMDQV: registers stay as they are, whatever is written, until it is alive again.
+  enum class Life : uint8_t { kAlive, kDead };
+  void SetLife(Life life);
 
-  // Maps LVCMDQ `lvcmdq` (from 0): CMDQ_ALLOC.ALLOCATED=1, the driver's reset (CONFIG=0, PROD=0,
-  // CONS=0, GERRORN=GERROR), BASE. Enabling it is left to the guest. 1 <= log2size <= 19 and
-  // memory.size() >= 16 << log2size.
-  // Errors: -EEXIST; -EIO when the one below is not mapped (queues are mapped upward).
-  int MapLvcmdq(int vintf, int lvcmdq, QueueMemory memory, uint32_t log2size);
-  // The same reset, then ALLOCATED=0; drops the memory. Errors: -ENXIO when not mapped; -EIO when
-  // the one above is still mapped.
-  int UnmapLvcmdq(int vintf, int lvcmdq);
-
+  // nullopt unless enabled.
   [[nodiscard]] std::optional<VintfSnapshot> Snapshot(int vintf) const;
   [[nodiscard]] std::optional<LvcmdqCounters> Counters(int vintf, int lvcmdq) const;
-  // Allocated indices, ascending.
-  [[nodiscard]] std::vector<int> AllocatedVintfs() const;
+  // Enabled ones, ascending.
+  [[nodiscard]] std::vector<int> EnabledVintfs() const;
 
-  // One look at every queue, and on_error for what is found. Returns whether anything was done.
-  // Only with Polling::kManual.
+  // One look at every register that is watched, and the interrupt for what is found. Returns
+  // whether anything was done. Only with Polling::kManual.
   bool Poll();
 
  private:

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/emulator/hardware/executor.h"
 
-#include <cerrno>
-
 #include "lib/emulator/hardware/invalidation.h"
 
 namespace berth::emulator {
 namespace {
-
-constexpr uint32_t kMaxSid = (1u << 20) - 1;  // SID_MATCH and SID_REPLACE hold 20 bits
 
 ConsError ToConsError(Refusal refusal) {
   return refusal == Refusal::kIllegal ? ConsError::kIllegal : ConsError::kIllegalAccess;
@@ -16,36 +12,29 @@ ConsError ToConsError(Refusal refusal) {
 
 }  // namespace
 
-int CommandExecutor::AddSid(uint32_t vsid, uint32_t psid) {
-  if (vsid > kMaxSid || psid > kMaxSid) return -EINVAL;
-  if (FindSid(vsid) != nullptr) return -EEXIST;
-  for (int i = 0; i < config_.sid_slots; ++i) {
-    if (slots_[i].enabled) continue;
-    slots_[i] = {.vsid = vsid, .psid = psid, .enabled = true};
-    return i;
-  }
-  return -ENOSPC;
-}
-
-int CommandExecutor::RemoveSid(int slot) {
-  if (slot < 0 || slot >= config_.sid_slots || !slots_[slot].enabled) return -EINVAL;
-  slots_[slot] = {};
-  return 0;
-}
-
 std::vector<SidSlot> CommandExecutor::SidSlots() const {
   std::vector<SidSlot> result;
   for (int i = 0; i < config_.sid_slots; ++i) {
-    if (slots_[i].enabled) result.push_back({i, slots_[i].vsid, slots_[i].psid});
+    const uint32_t match = vintf_.Load(vintf_config::SidMatch(i));
+    if ((match & kSidMatchEnable) == 0) continue;
+    result.push_back(
+        {i, match >> kSidMatchShift & kMaxSid, vintf_.Load(vintf_config::SidReplace(i)) & kMaxSid});
   }
   return result;
 }
 
-const CommandExecutor::Slot* CommandExecutor::FindSid(uint32_t vsid) const {
-  for (const Slot& slot : slots_) {
-    if (slot.enabled && slot.vsid == vsid) return &slot;
+// SID_REPLACE is written before SID_MATCH and cleared after it, so a slot that matches before and
+// after its SID_REPLACE was read has given the right one.
+std::optional<uint32_t> CommandExecutor::FindPsid(uint32_t vsid) const {
+  if (vsid > kMaxSid) return std::nullopt;
+  const uint32_t wanted = vsid << kSidMatchShift | kSidMatchEnable;
+  constexpr uint32_t kBits = kMaxSid << kSidMatchShift | kSidMatchEnable;
+  for (int i = 0; i < config_.sid_slots; ++i) {
+    if ((vintf_.Load(vintf_config::SidMatch(i)) & kBits) != wanted) continue;
+    const uint32_t psid = vintf_.Load(vintf_config::SidReplace(i)) & kMaxSid;
+    if ((vintf_.Load(vintf_config::SidMatch(i)) & kBits) == wanted) return psid;
   }
-  return nullptr;
+  return std::nullopt;
 }
 
 ConsError CommandExecutor::Translate(Command* command) const {
@@ -54,9 +43,9 @@ ConsError CommandExecutor::Translate(Command* command) const {
     command->vmid = vmid_;
     return ConsError::kNone;
   }
-  const Slot* slot = FindSid(command->sid);
-  if (slot == nullptr) return ToConsError(config_.unmatched_vsid);
-  command->sid = slot->psid;
+  const std::optional<uint32_t> psid = FindPsid(command->sid);
+  if (!psid) return ToConsError(config_.unmatched_vsid);
+  command->sid = *psid;
   return ConsError::kNone;
 }
 

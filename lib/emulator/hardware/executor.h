@@ -2,7 +2,6 @@
 #ifndef BERTH_LIB_EMULATOR_HARDWARE_EXECUTOR_H_
 #define BERTH_LIB_EMULATOR_HARDWARE_EXECUTOR_H_
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -18,16 +17,16 @@ namespace berth::emulator {
 // Not thread-safe.
 class CommandExecutor {
  public:
-  explicit CommandExecutor(const CmdqvConfig& config) : config_(config) {}
+  // `vintf` are the registers of the VINTF in the configuration page: SIDs are looked up there.
+  CommandExecutor(const CmdqvConfig& config, RegisterView vintf) : config_(config), vintf_(vintf) {}
 
   // HYP_OWN: any command is executed, and under the names that it was written with.
   void SetHypOwn(bool hyp_own) { hyp_own_ = hyp_own; }
   void SetVmid(uint16_t vmid) { vmid_ = vmid; }
   [[nodiscard]] uint16_t vmid() const { return vmid_; }
+  [[nodiscard]] bool hyp_own() const { return hyp_own_; }
 
-  // See Cmdqv. -EINVAL, -EEXIST, -ENOSPC.
-  int AddSid(uint32_t vsid, uint32_t psid);
-  int RemoveSid(int slot);
+  // Enabled SID slots, ascending.
   [[nodiscard]] std::vector<SidSlot> SidSlots() const;
 
   // Executes `raw`: kNone, the command as executed in `*command`, and counted; else `*command` is
@@ -36,21 +35,14 @@ class CommandExecutor {
   ConsError Execute(const RawCommand& raw, LvcmdqCounters* counters, Command* command) const;
 
  private:
-  struct Slot {
-    uint32_t vsid = 0;
-    uint32_t psid = 0;
-    bool enabled = false;
-  };
-  static constexpr int kMaxSlots = 16;
-
   // Puts this VINTF's names into a guest's command.
   ConsError Translate(Command* command) const;
-  [[nodiscard]] const Slot* FindSid(uint32_t vsid) const;
+  [[nodiscard]] std::optional<uint32_t> FindPsid(uint32_t vsid) const;
 
   const CmdqvConfig& config_;
+  const RegisterView vintf_;
   bool hyp_own_ = false;
   uint16_t vmid_ = 0;
-  std::array<Slot, kMaxSlots> slots_ = {};
 };
 
 }  // namespace berth::emulator

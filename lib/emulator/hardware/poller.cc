@@ -10,8 +10,17 @@
 namespace berth::emulator {
 namespace {
 
+using SteadyClock = std::chrono::steady_clock;
+
 constexpr absl::Duration kSpin = absl::Microseconds(50);
 constexpr absl::Duration kYield = absl::Milliseconds(1);
+// A step of spinning or yielding counts for at most so much idleness.
+constexpr absl::Duration kMostOfAStep = absl::Microseconds(10);
+// A yield that took longer has let somebody else compute.
+constexpr absl::Duration kLongYield = absl::Microseconds(200);
+constexpr absl::Duration kCrowdedAfterLongYield = absl::Milliseconds(100);
+// A helper that found nothing so often goes back to sleep: after some tenths of a millisecond.
+constexpr int kHelperPatience = 500;
 
 void Pause() {
 #if defined(__x86_64__)
@@ -23,77 +32,131 @@ void Pause() {
 
 }  // namespace
 
-void PolledMutex::Lock() {
-  requests_.fetch_add(1);
-  mu_.lock();
-  entries_.fetch_add(1);
-  entries_.notify_all();
-}
-
-void PolledMutex::UnlockAndWake() {
-  woken_ = true;
-  wake_.notify_one();
-  mu_.unlock();
-}
-
-void PolledMutex::LetOthersIn() {
-  const uint32_t requested = requests_.load();
-  mu_.unlock();
-  uint32_t entered = entries_.load();
-  while (static_cast<int32_t>(requested - entered) > 0) {
-    entries_.wait(entered);
-    entered = entries_.load();
+IdleStep IdlePace::Next() const {
+  if (idle_for_ < kSpin) return {IdleStep::Kind::kPause, {}};
+  if (idle_for_ < kYield && crowded_for_ <= absl::ZeroDuration()) {
+    return {IdleStep::Kind::kYield, {}};
   }
-  mu_.lock();
+  return {IdleStep::Kind::kWait, std::min(idle_for_ / 2, max_wait_)};
 }
 
-IdleStep NextIdleStep(absl::Duration idle_for, absl::Duration max_wait) {
-  if (idle_for < kSpin) return {IdleStep::Kind::kPause, {}};
-  if (idle_for < kYield) return {IdleStep::Kind::kYield, {}};
-  return {IdleStep::Kind::kWait, std::min(idle_for / 2, max_wait)};
+void IdlePace::Rested(const IdleStep& step, absl::Duration took) {
+  crowded_for_ = std::max(crowded_for_ - took, absl::ZeroDuration());
+  if (step.kind == IdleStep::Kind::kWait) {
+    idle_for_ += std::min(took, step.wait);
+    return;
+  }
+  idle_for_ += std::min(took, kMostOfAStep);
+  if (step.kind == IdleStep::Kind::kYield && took > kLongYield) {
+    crowded_for_ = kCrowdedAfterLongYield;
+  }
 }
 
-Poller::Poller(PolledMutex* mutex, absl::Duration max_wait, std::function<Found()> sweep,
-               std::function<void()> deliver)
-    : mutex_(mutex),
-      max_wait_(max_wait),
-      sweep_(std::move(sweep)),
-      deliver_(std::move(deliver)),
-      thread_([this] { Run(); }) {}
+Poller::Poller(PollerOptions options) : options_(options) {
+  for (int i = 0; i < options_.threads; ++i) workers_.push_back(std::make_unique<Worker>());
+  for (int i = 0; i < options_.threads; ++i) {
+    workers_[i]->thread = std::thread([this, i] { Run(i); });
+  }
+}
 
 Poller::~Poller() {
-  mutex_->Lock();
-  stopping_ = true;
-  mutex_->UnlockAndWake();
-  thread_.join();
+  {
+    const std::lock_guard lock(sleep_);
+    stopping_ = true;
+    woken_ = true;
+  }
+  wake_.notify_all();
+  help_.notify_all();
+  for (const auto& worker : workers_) worker->thread.join();
+}
+
+void Poller::Add(PolledUnit* unit) {
+  for (const auto& worker : workers_) {
+    const TurnLockHolder lock(&worker->lock);
+    worker->units.push_back(unit);
+  }
+  Wake();
+}
+
+void Poller::Remove(PolledUnit* unit) {
+  for (const auto& worker : workers_) {
+    const TurnLockHolder lock(&worker->lock);
+    std::erase(worker->units, unit);
+  }
+}
+
+void Poller::Wake() {
+  {
+    const std::lock_guard lock(sleep_);
+    woken_ = true;
+  }
+  wake_.notify_one();
+}
+
+void Poller::Run(int index) {
+  if (index == 0) {
+    Lead();
+  } else {
+    while (AwaitMuchWork()) Help(index);
+  }
 }
 
 // steady_clock and not berth::Clock: this is the pace of the machine, not a time that anyone sees.
-void Poller::Run() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  using SteadyClock = std::chrono::steady_clock;
+void Poller::Lead() {
+  IdlePace pace(options_.max_wait);
+  IdleStep step;
   bool idle = false;
-  SteadyClock::time_point idle_since;
-  mutex_->mu_.lock();
+  SteadyClock::time_point since;
   while (!stopping_.load(std::memory_order_relaxed)) {
-    const Found found = sweep_();
-    if (found == Found::kEvents) {
-      mutex_->mu_.unlock();
-      deliver_();
-      mutex_->mu_.lock();
-    }
+    const Found found = LookAtAll(0);
+    if (found == Found::kMuchWork) WakeHelper();
     if (found >= Found::kWork) {
+      pace.FoundWork();
       idle = false;
       continue;
     }
     const SteadyClock::time_point now = SteadyClock::now();
-    if (!std::exchange(idle, true)) idle_since = now;
-    if (Rest(found, absl::FromChrono(now - idle_since))) idle = false;
+    if (std::exchange(idle, true)) pace.Rested(step, absl::FromChrono(now - since));
+    since = now;
+    step = pace.Next();
+    if (Rest(found, step)) {
+      pace.FoundWork();
+      idle = false;
+    }
   }
-  mutex_->mu_.unlock();
 }
 
-bool Poller::Rest(Found found, absl::Duration idle_for) {
-  const IdleStep step = NextIdleStep(idle_for, max_wait_);
+void Poller::Help(int index) {
+  for (int idle = 0; idle < kHelperPatience && !stopping_.load(std::memory_order_relaxed);) {
+    const Found found = LookAtAll(index);
+    if (found == Found::kMuchWork) WakeHelper();
+    if (found >= Found::kWork) {
+      idle = 0;
+    } else {
+      ++idle;
+      Pause();
+    }
+  }
+}
+
+Poller::Found Poller::LookAtAll(int index) {
+  Worker& worker = *workers_[index];
+  if (!worker.lock.TryLock()) {
+    ::sched_yield();
+    return Found::kWork;  // not looked at, so look again
+  }
+  Found found = Found::kNobody;
+  for (PolledUnit* unit : worker.units) {
+    const Found here = unit->LookAround(index);
+    // Work in two units is much.
+    found =
+        found >= Found::kWork && here >= Found::kWork ? Found::kMuchWork : std::max(found, here);
+  }
+  worker.lock.Unlock();
+  return found;
+}
+
+bool Poller::Rest(Found found, const IdleStep& step) {
   if (found != Found::kNobody && step.kind == IdleStep::Kind::kPause) {
     Pause();
     return false;
@@ -102,15 +165,30 @@ bool Poller::Rest(Found found, absl::Duration idle_for) {
     ::sched_yield();
     return false;
   }
-  std::unique_lock<std::mutex> lock(mutex_->mu_, std::adopt_lock);
-  const auto woken = [this] { return mutex_->woken_; };
+  std::unique_lock lock(sleep_);
+  const auto woken = [this] { return woken_; };
   if (found == Found::kNobody) {
-    mutex_->wake_.wait(lock, woken);
+    wake_.wait(lock, woken);
   } else {
-    mutex_->wake_.wait_for(lock, absl::ToChronoMicroseconds(step.wait), woken);
+    wake_.wait_for(lock, absl::ToChronoMicroseconds(step.wait), woken);
   }
-  (void)lock.release();
-  return std::exchange(mutex_->woken_, false);
+  return std::exchange(woken_, false);
+}
+
+void Poller::WakeHelper() {
+  if (helpers_asleep_.load(std::memory_order_relaxed) == 0) return;
+  const std::lock_guard lock(sleep_);
+  help_wanted_ = true;
+  help_.notify_one();
+}
+
+bool Poller::AwaitMuchWork() {
+  std::unique_lock lock(sleep_);
+  ++helpers_asleep_;
+  help_.wait(lock, [this] { return help_wanted_ || stopping_; });
+  --helpers_asleep_;
+  help_wanted_ = false;
+  return !stopping_;
 }
 
 }  // namespace berth::emulator

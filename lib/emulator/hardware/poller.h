@@ -4,81 +4,110 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <cstdint>
-#include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
+#include "lib/emulator/hardware/turn_lock.h"
 
 namespace berth::emulator {
 
-// A mutex for state that one thread holds nearly all the time. Thread-safe.
-class ABSL_LOCKABLE PolledMutex {
+// What a Poller polls.
+class PolledUnit {
  public:
-  // For everyone but the poller.
-  void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION();
-  void Unlock() ABSL_UNLOCK_FUNCTION() { mu_.unlock(); }
-  // Unlock(), and the poller looks at once.
-  void UnlockAndWake() ABSL_UNLOCK_FUNCTION();
-  // For the holder: lets all who wait by now have the mutex first, so that none of them starves.
-  // Cheap when nobody waits.
-  void GiveWay() ABSL_EXCLUSIVE_LOCKS_REQUIRED(this) {
-    if (requests_.load() != entries_.load()) LetOthersIn();
-  }
-
- private:
-  friend class Poller;
-  void LetOthersIn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(this);
-
-  // Of std, because ThreadSanitizer does not see into an Abseil that was built without it.
-  std::mutex mu_;
-  std::condition_variable wake_;
-  bool woken_ = false;
-  std::atomic<uint32_t> requests_ = 0;
-  std::atomic<uint32_t> entries_ = 0;
+  enum class Found {
+    kNobody,   // nothing to watch at all
+    kNothing,  // nothing has changed
+    kWork,
+    kMuchWork,  // in several places: another thread would find something to do, too
+  };
+  virtual ~PolledUnit() = default;
+  // Looks at everything once, hardware thread number `worker` (from 0) beginning at a place of its
+  // own. Thread-safe.
+  virtual Found LookAround(int worker) = 0;
 };
 
-// What to do after having found nothing for a time.
+// What to do after having found nothing.
 struct IdleStep {
   enum class Kind { kPause, kYield, kWait };
   Kind kind = Kind::kPause;
   absl::Duration wait;  // with kWait
 };
 
-// Spin, then let others run, then wait: half as long again as it has been idle, up to `max_wait`.
-IdleStep NextIdleStep(absl::Duration idle_for, absl::Duration max_wait);
+// How long a hardware thread has been idle, and what to do about it: spin, then let others run,
+// then wait, half as long again as it has been idle, up to a limit. Time in which others had the
+// core does not make it idle. Where others want the core it does not yield, which would give away a
+// whole time slice, but waits for short: a sleeper is woken before those who compute.
+class IdlePace {
+ public:
+  explicit IdlePace(absl::Duration max_wait) : max_wait_(max_wait) {}
 
-// Runs a sweep over and over on a thread of its own: without a break while there is work, seldom
-// when there is none. The destructor ends the thread.
+  void FoundWork() { idle_for_ = absl::ZeroDuration(); }
+  [[nodiscard]] IdleStep Next() const;
+  // `step` took `took`.
+  void Rested(const IdleStep& step, absl::Duration took);
+
+ private:
+  const absl::Duration max_wait_;
+  absl::Duration idle_for_;
+  absl::Duration crowded_for_;  // what is left of the time in which not to yield
+};
+
+struct PollerOptions {
+  // Hardware threads: one looks after everything, the others help while there is much to do.
+  int threads = 1;
+  // The longest time between two looks at something idle.
+  absl::Duration max_wait = absl::Milliseconds(4);
+};
+
+// The hardware threads that poll the units of a machine: without a break while there is work,
+// seldom when there is none, and not at all when there is nobody. Thread-safe. The destructor ends
+// the threads; no unit may be left.
 class Poller {
  public:
-  enum class Found {
-    kNobody,   // nothing to watch at all: wait until woken
-    kNothing,  // nothing has changed
-    kWork,
-    kEvents,  // as kWork, and there is something to deliver
-  };
-  // `sweep` is called with `mutex` held and must GiveWay() from time to time, `deliver` is called
-  // without it. All must outlive the poller.
-  Poller(PolledMutex* mutex, absl::Duration max_wait, std::function<Found()> sweep,
-         std::function<void()> deliver);
+  explicit Poller(PollerOptions options);
   ~Poller();
   Poller(const Poller&) = delete;
   Poller& operator=(const Poller&) = delete;
 
- private:
-  void Run();
-  // Returns whether someone woke the poller.
-  bool Rest(Found found, absl::Duration idle_for) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Add(PolledUnit* unit);
+  // Nobody looks at it when this returns. Not from LookAround().
+  void Remove(PolledUnit* unit);
+  // Has everything looked at now, and as if there had been work.
+  void Wake();
 
-  PolledMutex* const mutex_;
-  const absl::Duration max_wait_;
-  const std::function<Found()> sweep_;
-  const std::function<void()> deliver_;
+ private:
+  using Found = PolledUnit::Found;
+
+  struct Worker {
+    TurnLock lock;
+    std::vector<PolledUnit*> units ABSL_GUARDED_BY(lock);
+    std::thread thread;
+  };
+
+  void Run(int index);
+  void Lead();           // worker 0
+  void Help(int index);  // the others, until there is little to do
+  Found LookAtAll(int index);
+  // Returns whether it was woken.
+  bool Rest(Found found, const IdleStep& step);
+  void WakeHelper();
+  // False: ends.
+  bool AwaitMuchWork();
+
+  const PollerOptions options_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  // Of std, because ThreadSanitizer does not see into an Abseil that was built without it.
+  std::mutex sleep_;
+  std::condition_variable wake_;
+  std::condition_variable help_;
+  bool woken_ ABSL_GUARDED_BY(sleep_) = false;
+  bool help_wanted_ ABSL_GUARDED_BY(sleep_) = false;
+  std::atomic<int> helpers_asleep_ = 0;
   std::atomic<bool> stopping_ = false;
-  std::thread thread_;
 };
 
 }  // namespace berth::emulator

@@ -8,56 +8,107 @@
 namespace berth::emulator {
 namespace {
 
-// Commands of one look: about 0.1 ms, so that neither other queues nor Cmdqv's methods wait long.
-constexpr uint32_t kLookBudget = 4096;
+// Commands of one look: some tens of microseconds, so that neither other queues nor whoever waits
+// for the VINTF wait long.
+constexpr uint32_t kLookBudget = 1024;
 constexpr size_t kChunk = 64;
 
 }  // namespace
 
-void Lvcmdq::Map(QueueMemory memory, uint32_t log2size) {
-  memory_ = std::move(memory);
-  log2size_ = log2size;
-  index_mask_ = (2u << log2size) - 1;
-  mapped_ = true;
-  Reset();
+void Lvcmdq::Start() {
+  Stop();
+  error_ = ConsError::kNone;
+  gerror_ = registers_.Load(Register::kGerrorn);
+  executed_any_ = false;
+  counters_ = {};
+  Reassert(registers_);
 }
 
-void Lvcmdq::Unmap() {
-  Reset();
-  mapped_ = false;
-  memory_ = {};
-  log2size_ = index_mask_ = 0;
-}
-
-// tegra241_vcmdq_hw_deinit() in Linux.
-void Lvcmdq::Reset() {
+void Lvcmdq::Stop() {
   enable_seen_ = enabled_ = false;
   error_ = ConsError::kNone;
-  cons_ = prod_seen_ = 0;
-  if (!registers_.valid()) return;
-  registers_.Store(Register::kConfig, 0);
-  registers_.Store(Register::kStatus, 0);
-  registers_.Store(Register::kProd, 0);
-  registers_.Store(Register::kCons, 0);
-  registers_.Store(Register::kGerror, gerror_);
-  registers_.Store(Register::kGerrorn, gerror_);
+  memory_ = {};
+  log2size_ = index_mask_ = 0;
+  registers_.Reassert(Register::kStatus, 0);
+}
+
+void Lvcmdq::Attach(LvcmdqRegisters direct) {
+  direct_ = direct;
+  direct_used_ = false;
+  for (size_t i = 0; i < kWritable.size(); ++i) {
+    common_[i] = registers_.Load(kWritable[i]);
+    direct_.Store(kWritable[i], common_[i]);
+  }
+  Reassert(direct_);
+}
+
+void Lvcmdq::Detach() {
+  Stop();
+  Reassert(direct_);
+  direct_ = {};
+  direct_used_ = false;
+}
+
+void Lvcmdq::Reassert(const LvcmdqRegisters& registers) const {
+  if (enabled_) registers.Reassert(Register::kCons, cons_register());
+  registers.Reassert(Register::kGerror, gerror_);
+  registers.Reassert(Register::kStatus, enabled_ ? kStatusEnabled : 0);
+}
+
+// Who wrote is found by comparing with what both had. A register that changed in both pages between
+// two looks keeps the value of the direct one.
+void Lvcmdq::FollowDirect() {
+  if (!attached()) return;
+  for (size_t i = 0; i < kWritable.size(); ++i) {
+    const Register reg = kWritable[i];
+    if (reg == Register::kCons && enabled_) {
+      common_[i] = cons_register();
+      continue;
+    }
+    const uint32_t logical = registers_.Load(reg);
+    const uint32_t direct = direct_.Load(reg);
+    if (direct != common_[i]) {
+      direct_used_ = true;
+      if (registers_.Exchange(reg, logical, direct)) common_[i] = direct;
+    } else if (logical != common_[i] && direct_.Exchange(reg, direct, logical)) {
+      common_[i] = logical;
+    }
+  }
+  Reassert(direct_);
+}
+
+void Lvcmdq::Enable(std::optional<RingMemory> ring) {
+  enable_seen_ = true;
+  if (!ring) {
+    ++counters_.init_errors;
+    RaiseGerror(kGerrorInitError);
+    return;
+  }
+  memory_ = std::move(ring->memory);
+  log2size_ = ring->log2size;
+  index_mask_ = (2u << log2size_) - 1;
+  enabled_ = true;
+  cons_ = prod_seen_ = registers_.Load(Register::kCons) & index_mask_;
+  Reassert(registers_);
+}
+
+bool Lvcmdq::FollowDisable() {
+  if (!enable_seen_ || (registers_.Load(Register::kConfig) & kConfigEnable) != 0) return false;
+  enable_seen_ = enabled_ = false;
+  memory_ = {};
+  registers_.Reassert(Register::kStatus, 0);
+  return true;
 }
 
 Lvcmdq::Sighting Lvcmdq::Look(const CommandExecutor& executor) {
   Sighting sighting;
-  if (!registers_.valid()) return sighting;
-  const bool enable = (registers_.Load(Register::kConfig) & kConfigEnable) != 0;
-  if (enable != enable_seen_) {
-    FollowEnable(enable);
-    sighting.worked = true;
-  }
+  if (direct_used_) FollowDirect();
+  sighting.worked = FollowDisable();
   if (in_error() && ((registers_.Load(Register::kGerrorn) ^ gerror_) & kGerrorCmdqError) == 0) {
     error_ = ConsError::kNone;
-    sighting.worked = true;
+    sighting.worked = sighting.acknowledged = true;
   }
-  if (enabled_) registers_.Reassert(Register::kCons, cons_register());
-  registers_.Reassert(Register::kGerror, gerror_);
-  registers_.Reassert(Register::kStatus, enabled_ ? kStatusEnabled : 0);
+  Reassert(registers_);
   if (!enabled_ || in_error()) return sighting;
 
   const uint32_t prod = registers_.Load(Register::kProd) & index_mask_;
@@ -72,23 +123,11 @@ Lvcmdq::Sighting Lvcmdq::Look(const CommandExecutor& executor) {
   }
   const ConsError error = distance > size ? ConsError::kIllegal : Consume(prod, executor);
   if (error != ConsError::kNone) {
-    Stop(error);
+    Fail(error);
     sighting.new_error = true;
   }
+  if (direct_used_) Reassert(direct_);
   return sighting;
-}
-
-void Lvcmdq::FollowEnable(bool enable) {
-  enable_seen_ = enable;
-  if (!enable) {
-    enabled_ = false;
-  } else if (mapped_) {
-    enabled_ = true;
-    cons_ = prod_seen_ = registers_.Load(Register::kCons) & index_mask_;
-  } else {
-    ++counters_.init_errors;
-    RaiseGerror(kGerrorInitError);
-  }
 }
 
 // The bits toggle, and a bit that differs from GERRORN is active. Software that wrote something
@@ -130,7 +169,7 @@ ConsError Lvcmdq::ConsumeChunk(size_t count, const CommandExecutor& executor) {
   return fetched == count ? ConsError::kNone : ConsError::kFetchAbort;
 }
 
-void Lvcmdq::Stop(ConsError error) {
+void Lvcmdq::Fail(ConsError error) {
   error_ = error;
   ++(error == ConsError::kFetchAbort   ? counters_.fetch_errors
      : error == ConsError::kAtcTimeout ? counters_.atc_timeouts
@@ -142,13 +181,13 @@ void Lvcmdq::Stop(ConsError error) {
 
 LvcmdqSnapshot Lvcmdq::Snapshot() const {
   LvcmdqSnapshot snapshot;
-  snapshot.mapped = mapped_;
-  snapshot.enabled = enabled_ && registers_.valid();
+  snapshot.mapped = attached();
+  snapshot.enabled = enabled_;
   snapshot.log2size = log2size_;
   snapshot.cons = cons_register();
   snapshot.gerror = gerror_;
   snapshot.counters = counters_;
-  if (registers_.valid()) snapshot.prod = registers_.Load(Register::kProd);
+  snapshot.prod = registers_.Load(Register::kProd);
   if (executed_any_) snapshot.last = last_;
   return snapshot;
 }

@@ -2,7 +2,9 @@
 #ifndef BERTH_LIB_EMULATOR_HARDWARE_QUEUE_H_
 #define BERTH_LIB_EMULATOR_HARDWARE_QUEUE_H_
 
+#include <array>
 #include <cstdint>
+#include <optional>
 
 #include "lib/emulator/hardware/cmdqv.h"
 #include "lib/emulator/hardware/executor.h"
@@ -11,27 +13,50 @@
 
 namespace berth::emulator {
 
+// What BASE of a queue says.
+struct RingMemory {
+  QueueMemory memory;
+  uint32_t log2size = 0;
+};
+
 // One logical vCMDQ: watches its registers and consumes its ring. What software may not write is
 // kept in private copies and put back when it was. Not thread-safe.
 class Lvcmdq {
  public:
   // What one look at the registers came to.
   struct Sighting {
-    bool worked = false;     // something had changed; look again soon
-    bool new_error = false;  // GERROR.CMDQ_ERR became active
+    bool worked = false;        // something had changed; look again soon
+    bool new_error = false;     // GERROR.CMDQ_ERR became active
+    bool acknowledged = false;  // it is no longer
   };
 
-  explicit Lvcmdq(const CmdqvConfig& config) : config_(config) {}
+  Lvcmdq(const CmdqvConfig& config, LvcmdqRegisters registers)
+      : config_(config), registers_(registers) {}
 
-  // Where page0 is mapped from now on; an invalid view stops the queue until there is one again.
-  void SetRegisters(LvcmdqRegisters registers) { registers_ = registers; }
+  // Its VINTF was enabled: the registers stay, errors and counts of before are gone.
+  void Start();
+  // Its VINTF was disabled, or has no vCMDQ for it any more. The memory is not touched any more.
+  void Stop();
 
-  // The driver's part of the life of a queue; needs registers, but for Unmap().
-  void Map(QueueMemory memory, uint32_t log2size);
-  void Unmap();
-  [[nodiscard]] bool mapped() const { return mapped_; }
+  // The registers of its vCMDQ, which are these once more (as long as it is attached, what is
+  // written there appears here, and the other way). What stands here at that moment wins.
+  void Attach(LvcmdqRegisters direct);
+  void Detach();
+  [[nodiscard]] bool attached() const { return direct_.valid(); }
 
-  // Executes at most some thousand commands.
+  // CONFIG.CMDQ_EN was set since the last look: Enable() has to follow before the next Look().
+  [[nodiscard]] bool WantsEnable() const {
+    return !enable_seen_ && (registers_.Load(Register::kConfig) & kConfigEnable) != 0;
+  }
+  // nullopt: there is no vCMDQ or no valid BASE, which is GERROR.CMDQ_INIT_ERR.
+  void Enable(std::optional<RingMemory> ring);
+  // Follows CONFIG.CMDQ_EN when it was cleared. Returns whether it was.
+  bool FollowDisable();
+
+  // Carries writes from one page to the other. Cheap, but not done at each Look() before there was
+  // such a write.
+  void FollowDirect();
+  // Executes at most some hundred commands.
   Sighting Look(const CommandExecutor& executor);
 
   // CONS.ERR is set and the error is not acknowledged: the queue's bit in LVCMDQ_ERR_MAP.
@@ -40,8 +65,12 @@ class Lvcmdq {
   [[nodiscard]] LvcmdqSnapshot Snapshot() const;
 
  private:
-  void Reset();
-  void FollowEnable(bool enable);
+  // What software may write: PROD, CONFIG, GERRORN, and CONS of a disabled queue.
+  static constexpr std::array kWritable = {Register::kProd, Register::kConfig, Register::kGerrorn,
+                                           Register::kCons};
+
+  // Puts back what software may not write.
+  void Reassert(const LvcmdqRegisters& registers) const;
   void RaiseGerror(uint32_t bit);
   [[nodiscard]] uint32_t cons_register() const {
     return cons_ | static_cast<uint32_t>(error_) << kConsErrorShift;
@@ -50,12 +79,14 @@ class Lvcmdq {
   // Executes up to `prod`. Returns why it stopped before.
   ConsError Consume(uint32_t prod, const CommandExecutor& executor);
   ConsError ConsumeChunk(size_t count, const CommandExecutor& executor);
-  void Stop(ConsError error);
+  void Fail(ConsError error);
 
   const CmdqvConfig& config_;
   LvcmdqRegisters registers_;
+  LvcmdqRegisters direct_;
+  std::array<uint32_t, kWritable.size()> common_ = {};  // what both pages last had
+  bool direct_used_ = false;
   QueueMemory memory_;
-  bool mapped_ = false;
   bool enable_seen_ = false;  // CONFIG.CMDQ_EN at the last look
   bool enabled_ = false;      // STATUS.CMDQ_EN_OK
   bool executed_any_ = false;

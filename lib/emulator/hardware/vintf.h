@@ -3,54 +3,68 @@
 #define BERTH_LIB_EMULATOR_HARDWARE_VINTF_H_
 
 #include <cstdint>
-#include <memory>
+#include <optional>
 #include <vector>
 
-#include "lib/base/mapping.h"
-#include "lib/base/unique_fd.h"
 #include "lib/emulator/hardware/cmdqv.h"
 #include "lib/emulator/hardware/executor.h"
 #include "lib/emulator/hardware/queue.h"
+#include "lib/emulator/hardware/unit_state.h"
 
 namespace berth::emulator {
 
-// One allocated VINTF: its page0, its identity (VMID, SID slots) and its queues. The methods are
-// those of Cmdqv, which describes them. Not thread-safe.
+// One VINTF: follows its part of the configuration page, and looks after its queues. Not
+// thread-safe.
 class Vintf {
  public:
-  // Sets `*error` to a negative errno and returns null when no page0 can be made. `config` must
-  // outlive the VINTF.
-  static std::unique_ptr<Vintf> Create(const CmdqvConfig& config, int index, uint64_t cookie,
-                                       int* error);
+  // `unit` outlives it.
+  Vintf(UnitState* unit, int index);
 
-  [[nodiscard]] const std::shared_ptr<const UniqueFd>& page0_fd() const { return fd_; }
-  // The model's own mapping of page0: without it the queues stand still. RestorePage0() is 0 or a
-  // negative errno.
-  void DropPage0();
-  int RestorePage0();
+  // Looks at everything of it outside page0: CONFIG, which vCMDQs are its queues, the pages of the
+  // vCMDQs. Returns whether anything had changed.
+  bool LookAtConfig();
+  // Looks at CONFIG of its queues, but executes nothing.
+  void Settle();
+  // Looks at its queues.
+  bool Look();
 
-  [[nodiscard]] CommandExecutor& executor() { return executor_; }
-  int MapLvcmdq(int lvcmdq, QueueMemory memory, uint32_t log2size);
-  int UnmapLvcmdq(int lvcmdq);
+  // Whether page0 is mapped: without it the queues stand still. As SetPage0(false) begins.
+  void SetPage0(bool there) { page0_there_ = there; }
 
-  // Looks at every queue, mapped or not (enabling an unmapped one is an error of its own). Appends
-  // to `errors` for each new error. Returns whether anything was done.
-  bool Look(std::vector<VintfError>* errors);
-
+  [[nodiscard]] bool enabled() const { return enabled_; }
   [[nodiscard]] VintfSnapshot Snapshot() const;
   // Null when there is no such LVCMDQ.
   [[nodiscard]] const Lvcmdq* lvcmdq(int index) const;
 
  private:
-  Vintf(const CmdqvConfig& config, int index, uint64_t cookie);
-  [[nodiscard]] LvcmdqErrorMap ErrorMap() const;
+  struct Slot {
+    Lvcmdq queue;
+    int vcmdq = -1;  // what CMDQ_ALLOC maps it to
+    // page1 as both pages last had it.
+    std::array<uint32_t, 4> page1 = {};
+  };
 
+  void Enable(uint32_t config);
+  void Disable();
+  void AddSlots(int count);
+  // Follows CMDQ_ALLOC.
+  bool ReadAllocations();
+  void Attach(int lvcmdq, int vcmdq);
+  void Detach(Slot* slot);
+  void FollowPage1(int lvcmdq);
+  [[nodiscard]] std::optional<RingMemory> OpenRing(int lvcmdq);
+  void EnableQueues();
+  [[nodiscard]] RegisterView Page1(int lvcmdq) const;
+  [[nodiscard]] LvcmdqErrorMap ErrorMap() const;
+  void PublishErrors();
+
+  UnitState* const unit_;
   const int index_;
-  const uint64_t cookie_;
-  std::shared_ptr<const UniqueFd> fd_;
-  Mapping page0_;
+  const RegisterView registers_;  // in the configuration page
   CommandExecutor executor_;
-  std::vector<Lvcmdq> lvcmdqs_;
+  std::vector<Slot> slots_;
+  bool enabled_ = false;
+  bool page0_there_ = true;
 };
 
 }  // namespace berth::emulator

@@ -77,8 +77,9 @@ Kernel::Kernel(const HostSpec& host, Watch watch) : watch_(std::move(watch)), ma
     if (unit->spec.profile != UnitProfile::kTegra241Cmdqv) continue;
     CmdqvConfig config = ConfigOf(unit->spec);
     config.sink = unit->smmu.get();
-    config.on_error = [this](const VintfError& error) { OnVintfError(error); };
-    unit->cmdqv = std::make_unique<Cmdqv>(std::move(config));
+    config.poller = &machine_.poller;
+    unit->cmdqv = std::make_unique<Tegra241Cmdqv>(
+        std::move(config), [this](const VintfError& error) { OnVintfError(error); });
   }
 }
 

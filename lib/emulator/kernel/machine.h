@@ -15,8 +15,10 @@
 #include "lib/emulator/faults/fault_plan.h"
 #include "lib/emulator/hardware/cmdqv.h"
 #include "lib/emulator/hardware/dma_engine.h"
+#include "lib/emulator/hardware/poller.h"
 #include "lib/emulator/hardware/smmu/smmu.h"
 #include "lib/emulator/host_spec.h"
+#include "lib/emulator/kernel/tegra241_cmdqv.h"
 #include "lib/iommufd/uapi/iommufd_test.h"
 
 namespace berth::emulator {
@@ -32,11 +34,11 @@ using CommandCounts = std::map<uint8_t, uint64_t>;
 struct Unit {
   UnitSpec spec;
   std::unique_ptr<Smmu> smmu;
-  std::unique_ptr<DmaEngine> dma;  // null: no function behind the unit does DMA
-  std::unique_ptr<Cmdqv> cmdqv;    // null: profile arm-smmuv3
-  std::vector<bool> vmids;         // in use; arm-smmu-v3.c gives out the lowest from 1
-  CommandCounts trapped;           // by HWPT_INVALIDATE
-  CommandCounts freed;             // by the vCMDQs of VINTFs that are gone
+  std::unique_ptr<DmaEngine> dma;        // null: no function behind the unit does DMA
+  std::unique_ptr<Tegra241Cmdqv> cmdqv;  // null: profile arm-smmuv3
+  std::vector<bool> vmids;               // in use; arm-smmu-v3.c gives out the lowest from 1
+  CommandCounts trapped;                 // by HWPT_INVALIDATE
+  CommandCounts freed;                   // by the vCMDQs of VINTFs that are gone
 
   [[nodiscard]] std::array<uint32_t, 6> Idr() const;
   [[nodiscard]] bool mock() const { return spec.profile == UnitProfile::kSelftest; }
@@ -86,6 +88,8 @@ struct Machine {
   // Null: no such StreamID behind the unit.
   Function* FindBySid(const Unit* unit, uint32_t sid);
 
+  // One hardware thread for all units.
+  Poller poller{PollerOptions{}};
   std::vector<std::unique_ptr<Unit>> units;
   std::vector<std::unique_ptr<Function>> functions;
   std::map<std::string, Function*> by_cdev;

@@ -16,14 +16,12 @@ int InitCmdqv(Ucmd& ucmd, const uapi::IommuViommuAlloc& cmd, Viommu* viommu) {
   uapi::IommuViommuTegra241Cmdqv data = {};
   if (cmd.data_len != sizeof(data)) return -EINVAL;
   if (int rc = ucmd.user.CopyFromUser(0, &data, sizeof(data)); rc != 0) return rc;
-  Cmdqv& cmdqv = *viommu->unit->cmdqv;
   Machine& machine = ucmd.context.machine();
-  const int vintf = cmdqv.AllocVintf(machine.next_cookie);
+  const int vintf = viommu->unit->cmdqv->AllocVintf(machine.next_cookie, viommu->parent->vmid);
   if (vintf < 0) return vintf;
   viommu->vintf = vintf;
   viommu->cookie = machine.next_cookie++;
   machine.by_cookie[viommu->cookie] = viommu;
-  if (int rc = cmdqv.SetVmid(vintf, viommu->parent->vmid); rc != 0) return rc;
   viommu->mmap_length = berth::kPage0Size;
   viommu->mmap_offset = ucmd.context.TakeWindow(viommu);
   data.out_vintf_mmap_offset = viommu->mmap_offset;

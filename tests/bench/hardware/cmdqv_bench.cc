@@ -41,7 +41,7 @@ class Unit {
  public:
   Unit(int vintfs, uint32_t log2size) {
     for (int i = 0; i < vintfs; ++i) {
-      const int vintf = cmdqv_.AllocVintf(i);
+      const int vintf = cmdqv_.AllocVintf(i, 0);
       pages_.push_back(MapPage0(cmdqv_, vintf));
       for (int q = 0; q < cmdqv_.lvcmdqs_per_vintf(); ++q) {
         Ring ring(log2size);
@@ -55,7 +55,7 @@ class Unit {
   [[nodiscard]] size_t queues() const { return queues_.size(); }
 
  private:
-  Cmdqv cmdqv_{CmdqvConfig{}};
+  Tegra241Cmdqv cmdqv_{CmdqvConfig{}, {}};
   std::vector<Mapping> pages_;
   std::vector<GuestQueue> queues_;
 };

@@ -3,7 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include <cerrno>
+#include <array>
+#include <cstddef>
 
 #include "tests/emulator/hardware/fake_sink.h"
 #include "tests/emulator/hardware/guest.h"
@@ -22,7 +23,15 @@ class ExecutorTest : public ::testing::Test {
   ConsError Execute(const RawCommand& raw) { return executor_.Execute(raw, &counters_, &command_); }
 
   CmdqvConfig config_;
-  CommandExecutor executor_{config_};
+  // As the driver writes it.
+  void SetSid(int slot, uint32_t vsid, uint32_t psid) {
+    vintf_.Store(vintf_config::SidReplace(slot), psid);
+    vintf_.Store(vintf_config::SidMatch(slot), vsid << kSidMatchShift | kSidMatchEnable);
+  }
+
+  alignas(4) std::array<std::byte, kVintfStride> registers_ = {};
+  const RegisterView vintf_{registers_.data()};
+  CommandExecutor executor_{config_, vintf_};
   LvcmdqCounters counters_;
   Command command_;
   testing::FakeSink sink_;
@@ -38,7 +47,7 @@ TEST_F(ExecutorTest, TheVintfsVmidReplacesTheGuests) {
 }
 
 TEST_F(ExecutorTest, AMatchedVsidBecomesThePsid) {
-  ASSERT_EQ(executor_.AddSid(0x100, 0x4321), 0);
+  SetSid(0, 0x100, 0x4321);
   ASSERT_EQ(Execute(AtcInv(0x100)), ConsError::kNone);
   EXPECT_EQ(command_.sid, 0x4321u);
 }
@@ -52,7 +61,7 @@ TEST_F(ExecutorTest, AnUnmatchedVsidIsRefusedAsConfigured) {
 TEST_F(ExecutorTest, WhatIsExecutedReachesTheCachesUnderPhysicalNames) {
   config_.sink = &sink_;
   executor_.SetVmid(42);
-  ASSERT_EQ(executor_.AddSid(0x100, 0x4321), 0);
+  SetSid(0, 0x100, 0x4321);
   for (const RawCommand& raw : {kTlbiVa, kTlbiAsid, AtcInv(0x100), kSync}) {
     ASSERT_EQ(Execute(raw), ConsError::kNone);
   }
@@ -98,7 +107,7 @@ TEST_F(ExecutorTest, AQueueOfTheHypervisorTakesEveryCommandAsItIsWritten) {
 }
 
 TEST_F(ExecutorTest, OnlyWhatIsExecutedCounts) {
-  executor_.AddSid(0x100, 1);
+  SetSid(0, 0x100, 1);
   for (const RawCommand& raw : {kTlbiVa, kTlbiVa, kTlbiVa, kTlbiAsid, AtcInv(0x100), AtcInv(0x100),
                                 AtcInv(0x200), kCfgiSte, kSync}) {
     Execute(raw);
@@ -108,22 +117,18 @@ TEST_F(ExecutorTest, OnlyWhatIsExecutedCounts) {
   EXPECT_EQ(counters_.commands(), 7u);
 }
 
-TEST_F(ExecutorTest, SidSlotsAreTakenFromTheLowestAndRunOut) {
-  for (uint32_t i = 0; i < 16; ++i) EXPECT_EQ(executor_.AddSid(0x100 + i, i), static_cast<int>(i));
-  EXPECT_EQ(executor_.AddSid(0x900, 1), -ENOSPC);
-  EXPECT_EQ(executor_.RemoveSid(3), 0);
-  EXPECT_EQ(executor_.RemoveSid(3), -EINVAL);
-  EXPECT_EQ(executor_.AddSid(0x900, 1), 3);
-  EXPECT_EQ(executor_.SidSlots().size(), 16u);
-}
-
-TEST_F(ExecutorTest, SidsHaveTwentyBitsAndOneSlotEach) {
-  EXPECT_EQ(executor_.AddSid(1 << 20, 1), -EINVAL);
-  EXPECT_EQ(executor_.AddSid(1, 1 << 20), -EINVAL);
-  EXPECT_EQ(executor_.AddSid((1 << 20) - 1, (1 << 20) - 1), 0);
-  EXPECT_EQ(executor_.AddSid((1 << 20) - 1, 5), -EEXIST);
-  EXPECT_EQ(executor_.RemoveSid(-1), -EINVAL);
-  EXPECT_EQ(executor_.RemoveSid(16), -EINVAL);
+TEST_F(ExecutorTest, SidsAreLookedUpInTheRegistersAsTheyStand) {
+  SetSid(15, 0xfffff, 0xabcde);
+  ASSERT_EQ(Execute(AtcInv(0xfffff)), ConsError::kNone);
+  EXPECT_EQ(command_.sid, 0xabcdeu);
+  EXPECT_EQ(Execute(AtcInv(0x1fffff)), ConsError::kIllegal) << "21 bits";
+  ASSERT_EQ(executor_.SidSlots().size(), 1u);
+  EXPECT_EQ(executor_.SidSlots()[0].slot, 15);
+  vintf_.Store(vintf_config::SidMatch(15), 0xfffff << kSidMatchShift);
+  EXPECT_EQ(Execute(AtcInv(0xfffff)), ConsError::kIllegal) << "not enabled";
+  config_.sid_slots = 8;
+  SetSid(15, 0xfffff, 0xabcde);
+  EXPECT_EQ(Execute(AtcInv(0xfffff)), ConsError::kIllegal) << "there is no such slot";
 }
 
 }  // namespace

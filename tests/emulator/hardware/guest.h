@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "lib/base/mapping.h"
-#include "lib/emulator/hardware/cmdqv.h"
 #include "lib/emulator/hardware/registers.h"
+#include "lib/emulator/kernel/tegra241_cmdqv.h"
 
 namespace berth::emulator::testing {
 
@@ -141,7 +141,7 @@ class GuestQueue {
 };
 
 // What a VMM does with the fd of page0.
-inline Mapping MapPage0(const Cmdqv& cmdqv, int vintf) {
+inline Mapping MapPage0(const Tegra241Cmdqv& cmdqv, int vintf) {
   auto mapping = Mapping::Map(cmdqv.Page0Fd(vintf), 0, kPage0Size, Mapping::Access::kReadWrite);
   if (!mapping.ok()) std::abort();
   return *std::move(mapping);

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "tests/emulator/hardware/fake_sink.h"
@@ -26,18 +27,25 @@ using testing::Ring;
 class QueueTest : public ::testing::Test {
  protected:
   QueueTest() {
-    queue_.SetRegisters({page0_.data(), 0});
-    queue_.Map(guest_.ring().memory(), 3);
+    queue_.Start();
+    queue_.Attach(LvcmdqRegisters(direct_.data(), 0));
+    ring_ = RingMemory{guest_.ring().memory(), 3};
   }
 
-  void Look() { errors_ += queue_.Look(executor_).new_error ? 1 : 0; }
+  void Look() {
+    if (queue_.WantsEnable()) queue_.Enable(ring_);
+    errors_ += queue_.Look(executor_).new_error ? 1 : 0;
+  }
   uint32_t Read(Register reg) { return guest_.registers().Load(reg); }
   void Write(Register reg, uint32_t value) { guest_.registers().Store(reg, value); }
 
   alignas(16) std::array<std::byte, kLvcmdqStride> page0_ = {};
+  alignas(16) std::array<std::byte, kLvcmdqStride> direct_ = {};
+  alignas(16) std::array<std::byte, kVintfStride> vintf_ = {};
   CmdqvConfig config_;
-  CommandExecutor executor_{config_};
-  Lvcmdq queue_{config_};
+  CommandExecutor executor_{config_, RegisterView(vintf_.data())};
+  Lvcmdq queue_{config_, LvcmdqRegisters(page0_.data(), 0)};
+  std::optional<RingMemory> ring_;
   int errors_ = 0;
   GuestQueue guest_{page0_.data(), 0, Ring(3), [this] { Look(); }};
 };
@@ -215,8 +223,7 @@ TEST_F(QueueTest, AnErrorOutlivesDisablingUntilAcknowledged) {
 TEST_F(QueueTest, MemoryThatGoesAwayIsAnAbortAndIsReadAgainWhenAcknowledged) {
   auto fd = std::make_shared<UniqueFd>(::memfd_create("ring", MFD_CLOEXEC));
   for (int i = 0; i < 4; ++i) ASSERT_EQ(::write(fd->get(), &kSync, sizeof(kSync)), 16);
-  queue_.Unmap();
-  queue_.Map(QueueMemory::FromFile(fd, 0, 8 * sizeof(RawCommand)), 3);
+  ring_ = RingMemory{QueueMemory::FromFile(fd, 0, 8 * sizeof(RawCommand)), 3};
   ASSERT_TRUE(guest_.Enable());
   Write(Register::kProd, 6);
   Look();
@@ -249,8 +256,8 @@ TEST_F(QueueTest, ADeviceThatDoesNotAnswerStopsTheQueueAtTheCmdSyncWhichIsTriedA
             (LvcmdqCounters{.tlbi_nh_va = 2, .cmd_sync = 2, .atc_timeouts = 1, .doorbells = 1}));
 }
 
-TEST_F(QueueTest, EnablingAnUnmappedQueueIsAnInitError) {
-  queue_.Unmap();
+TEST_F(QueueTest, EnablingAQueueWithoutValidBaseIsAnInitError) {
+  ring_.reset();
   Write(Register::kConfig, kConfigEnable);
   Look();
   Look();
@@ -260,32 +267,75 @@ TEST_F(QueueTest, EnablingAnUnmappedQueueIsAnInitError) {
   EXPECT_EQ(errors_, 0) << "not an error of a command: no bit, no event";
 }
 
-TEST_F(QueueTest, MappingResetsTheRegistersAndAcknowledgesOldErrors) {
+TEST_F(QueueTest, TheDriversResetAcknowledgesAndTheQueueStartsAnew) {
   ASSERT_TRUE(guest_.Enable());
   guest_.Submit({kSync, kCfgiSte});
   ASSERT_TRUE(guest_.AwaitError());
-  queue_.Unmap();
-  queue_.Map(guest_.ring().memory(), 3);
+  Write(Register::kConfig, 0);
+  Look();
+  ASSERT_EQ(Read(Register::kStatus), 0u);
+  Write(Register::kProd, 0);
+  Write(Register::kCons, 0);
+  Look();
+  EXPECT_EQ(Read(Register::kCons), 0u) << "software's while disabled, error or not";
+  guest_.Acknowledge();
+  Look();
   EXPECT_FALSE(queue_.in_error());
   EXPECT_FALSE(guest_.error_active());
-  for (Register reg : {Register::kCons, Register::kProd, Register::kConfig, Register::kStatus}) {
-    EXPECT_EQ(Read(reg), 0u);
-  }
   ASSERT_TRUE(guest_.Enable());
   guest_.Submit({kSync});
   ASSERT_TRUE(guest_.AwaitIdle());
   EXPECT_EQ(queue_.counters().cmd_sync, 2u) << "counted over the life of the VINTF";
 }
 
-TEST_F(QueueTest, WithoutRegistersNothingHappensAndWithThemItGoesOn) {
+TEST_F(QueueTest, ItsVintfsEndStopsItAndTheNextStartForgetsErrorsAndCounts) {
   ASSERT_TRUE(guest_.Enable());
-  guest_.Submit({kTlbiVa, kSync});
-  queue_.SetRegisters({});
+  guest_.Submit({kSync, kCfgiSte});
+  ASSERT_TRUE(guest_.AwaitError());
+  queue_.Detach();
+  EXPECT_EQ(Read(Register::kStatus), 0u);
+  EXPECT_FALSE(queue_.in_error());
+  EXPECT_FALSE(queue_.attached());
+  queue_.Start();
+  EXPECT_FALSE(guest_.error_active());
+  EXPECT_EQ(queue_.counters(), LvcmdqCounters{});
+}
+
+TEST_F(QueueTest, TheVcmdqsOwnRegistersAreTheSame) {
+  const LvcmdqRegisters direct(direct_.data(), 0);
+  guest_.Put(kTlbiVa);
+  guest_.Put(kSync);
+  direct.Store(Register::kConfig, kConfigEnable);
+  queue_.FollowDirect();
   Look();
-  EXPECT_EQ(queue_.counters().commands(), 0u);
-  queue_.SetRegisters({page0_.data(), 0});
+  EXPECT_EQ(direct.Load(Register::kStatus), kStatusEnabled);
+  EXPECT_EQ(Read(Register::kConfig), kConfigEnable);
+  direct.Store(Register::kProd, guest_.prod());
   Look();
-  EXPECT_EQ(guest_.cons(), 2u);
+  EXPECT_EQ(direct.Load(Register::kCons), 2u);
+  EXPECT_EQ(Read(Register::kCons), 2u);
+  EXPECT_EQ(Read(Register::kProd), 2u);
+  guest_.Submit({kCfgiSte});  // through the logical page now
+  Look();
+  queue_.FollowDirect();
+  EXPECT_EQ(direct.Load(Register::kProd), 3u);
+  EXPECT_EQ(direct.Load(Register::kCons), 2u | 1u << kConsErrorShift);
+  EXPECT_EQ(direct.Load(Register::kGerror), kGerrorCmdqError);
+  guest_.ring().Write(2, kSync);
+  direct.Store(Register::kGerrorn, kGerrorCmdqError);
+  Look();
+  EXPECT_EQ(Read(Register::kCons), 3u);
+  EXPECT_EQ(direct.Load(Register::kCons), 3u);
+}
+
+TEST_F(QueueTest, WhatStandsInTheVintfsPageWinsWhenAVcmdqIsMapped) {
+  const LvcmdqRegisters direct(direct_.data(), 0);
+  queue_.Detach();
+  direct.Store(Register::kProd, 77);  // of the owner before
+  Write(Register::kProd, 3);
+  queue_.Attach(direct);
+  EXPECT_EQ(Read(Register::kProd), 3u);
+  EXPECT_EQ(direct.Load(Register::kProd), 3u);
 }
 
 }  // namespace

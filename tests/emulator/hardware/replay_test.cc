@@ -60,7 +60,7 @@ std::vector<T> ReadFile(const std::string& path) {
 class ReplayTest : public PolledUnitTest, public ::testing::WithParamInterface<Stream> {
  public:
   ReplayTest() {
-    EXPECT_EQ(cmdqv_->AllocVintf(1), 1);
+    EXPECT_EQ(cmdqv_->AllocVintf(1, 0), 1);
     page0_ = MapPage0(*cmdqv_, 1);
     const std::string& vsids = GetParam().fields.at("vsids");
     for (const std::string& vsid : SplitLine(vsids == "-" ? "" : vsids, ',')) {

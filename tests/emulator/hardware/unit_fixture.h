@@ -13,18 +13,24 @@
 
 namespace berth::emulator::testing {
 
-// A unit of the Grace's size whose time passes only where a guest waits, and what it reported.
+// A unit of the Grace's size with its driver, whose time passes only where a guest waits, and what
+// it reported.
 class UnitTest : public ::testing::Test {
  protected:
   explicit UnitTest(CmdqvConfig::Polling polling = CmdqvConfig::Polling::kManual)
       : polling_(polling) {
     CmdqvConfig config;
     config.polling = polling;
-    config.on_error = [this](const VintfError& error) {
+    Make(std::move(config));
+  }
+  // Another unit in place of this one.
+  void Make(CmdqvConfig config) {
+    cmdqv_.reset();
+    errors_.clear();
+    cmdqv_ = std::make_unique<Tegra241Cmdqv>(std::move(config), [this](const VintfError& error) {
       const std::lock_guard lock(mu_);
       errors_.push_back(error);
-    };
-    cmdqv_ = std::make_unique<Cmdqv>(std::move(config));
+    });
   }
 
   // A guest with queue `lvcmdq` of `vintf`, mapped and not enabled.
@@ -38,7 +44,7 @@ class UnitTest : public ::testing::Test {
   }
   void PassTime() {
     if (polling_ == CmdqvConfig::Polling::kManual) {
-      cmdqv_->Poll();
+      cmdqv_->hardware().Poll();
     } else {
       ::sched_yield();
     }
@@ -51,7 +57,7 @@ class UnitTest : public ::testing::Test {
   const CmdqvConfig::Polling polling_;
   std::mutex mu_;
   std::vector<VintfError> errors_;
-  std::unique_ptr<Cmdqv> cmdqv_;
+  std::unique_ptr<Tegra241Cmdqv> cmdqv_;
 };
 
 class PolledUnitTest : public UnitTest {

@@ -20,7 +20,7 @@ using Page0Test = UnitTest;
 using PolledPage0Test = PolledUnitTest;
 
 TEST_F(Page0Test, HasAFixedSizeAndStartsAtZero) {
-  const int fd = cmdqv_->Page0Fd(cmdqv_->AllocVintf(1));
+  const int fd = cmdqv_->Page0Fd(cmdqv_->AllocVintf(1, 0));
   EXPECT_EQ(::ftruncate(fd, 0), -1);
   EXPECT_EQ(errno, EPERM);
   EXPECT_EQ(::ftruncate(fd, 2 * kPage0Size), -1);
@@ -30,10 +30,10 @@ TEST_F(Page0Test, HasAFixedSizeAndStartsAtZero) {
 }
 
 TEST_F(Page0Test, EachAllocationHasItsOwn) {
-  ASSERT_EQ(cmdqv_->AllocVintf(1), 1);
+  ASSERT_EQ(cmdqv_->AllocVintf(1, 0), 1);
   const Mapping old = MapPage0(*cmdqv_, 1);
   ASSERT_EQ(cmdqv_->FreeVintf(1), 0);
-  ASSERT_EQ(cmdqv_->AllocVintf(2), 1);
+  ASSERT_EQ(cmdqv_->AllocVintf(2, 0), 1);
   const Mapping page0 = MapPage0(*cmdqv_, 1);
   GuestQueue guest = MapQueue(1, 0, page0);
   ASSERT_TRUE(guest.Enable());
@@ -44,7 +44,7 @@ TEST_F(Page0Test, EachAllocationHasItsOwn) {
 }
 
 TEST_F(Page0Test, RetiringIsRefusedWhileItIsMappedAndQueuesGoOn) {
-  ASSERT_EQ(cmdqv_->AllocVintf(1), 1);
+  ASSERT_EQ(cmdqv_->AllocVintf(1, 0), 1);
   Mapping page0 = MapPage0(*cmdqv_, 1);
   GuestQueue guest = MapQueue(1, 0, page0);
   ASSERT_TRUE(guest.Enable());
@@ -63,16 +63,16 @@ TEST_F(Page0Test, RetiringIsRefusedWhileItIsMappedAndQueuesGoOn) {
 }
 
 TEST_F(Page0Test, APeerThatSealsTheSealsHurtsNobody) {
-  ASSERT_EQ(cmdqv_->AllocVintf(1), 1);
+  ASSERT_EQ(cmdqv_->AllocVintf(1, 0), 1);
   const Mapping page0 = MapPage0(*cmdqv_, 1);
   ASSERT_EQ(::fcntl(cmdqv_->Page0Fd(1), F_ADD_SEALS, F_SEAL_SEAL), 0);
   EXPECT_EQ(cmdqv_->RetirePage0(1), 0);
   EXPECT_EQ(cmdqv_->FreeVintf(1), 0);
-  EXPECT_EQ(cmdqv_->AllocVintf(2), 1);
+  EXPECT_EQ(cmdqv_->AllocVintf(2, 0), 1);
 }
 
 TEST_F(Page0Test, APeerThatForbidsFutureWritesLosesOnlyItsOwnQueues) {
-  ASSERT_EQ(cmdqv_->AllocVintf(1), 1);
+  ASSERT_EQ(cmdqv_->AllocVintf(1, 0), 1);
   Mapping page0 = MapPage0(*cmdqv_, 1);
   GuestQueue guest = MapQueue(1, 0, page0);
   ASSERT_TRUE(guest.Enable());
@@ -100,7 +100,7 @@ pid_t ForkGuest(Mapping* page0, GuestQueue* guest, const int release[2]) {
 }
 
 TEST_F(PolledPage0Test, AnotherProcessDrivesItAndPinsItUntilItEnds) {
-  ASSERT_EQ(cmdqv_->AllocVintf(1), 1);
+  ASSERT_EQ(cmdqv_->AllocVintf(1, 0), 1);
   Mapping page0 = MapPage0(*cmdqv_, 1);
   // The ring is memory of both processes, too.
   UniqueFd fd(::memfd_create("guest-memory", MFD_CLOEXEC));

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lib/emulator/hardware/cmdqv.h"
+#include "lib/emulator/kernel/tegra241_cmdqv.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <cerrno>
-#include <latch>
 #include <thread>
 #include <vector>
 
@@ -18,27 +17,21 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-class CmdqvTest : public UnitTest {};
-class PolledCmdqvTest : public PolledUnitTest {};
+class Tegra241Test : public UnitTest {};
+class PolledTegra241Test : public PolledUnitTest {};
 
-TEST_F(CmdqvTest, ParamTellsItsSize) {
-  EXPECT_EQ(cmdqv_->param(), 0x4671u) << "16 SIDs, 64 VINTFs, 128 vCMDQs, version 1";
-  EXPECT_EQ(cmdqv_->lvcmdqs_per_vintf(), 2);
-}
-
-TEST_F(CmdqvTest, VintfsAreTakenFromTheLowestAndRunOut) {
-  for (int i = 1; i < 64; ++i) ASSERT_EQ(cmdqv_->AllocVintf(i), i);
-  EXPECT_EQ(cmdqv_->AllocVintf(0), -ENOSPC);
+TEST_F(Tegra241Test, VintfsAreTakenFromTheLowestAndRunOut) {
+  for (int i = 1; i < 64; ++i) ASSERT_EQ(cmdqv_->AllocVintf(i, 0), i);
+  EXPECT_EQ(cmdqv_->AllocVintf(0, 0), -ENOSPC);
   EXPECT_EQ(cmdqv_->FreeVintf(40), 0);
   EXPECT_EQ(cmdqv_->FreeVintf(7), 0);
-  EXPECT_EQ(cmdqv_->AllocVintf(0), 7);
+  EXPECT_EQ(cmdqv_->AllocVintf(0, 0), 7);
   EXPECT_EQ(cmdqv_->AllocatedVintfs().size(), 62u);
 }
 
-TEST_F(CmdqvTest, WhatIsNotAllocatedIsNotThere) {
+TEST_F(Tegra241Test, WhatIsNotAllocatedIsNotThere) {
   for (int vintf : {-1, 0, 1, 64}) {
     EXPECT_EQ(cmdqv_->FreeVintf(vintf), -ENOENT);
-    EXPECT_EQ(cmdqv_->SetVmid(vintf, 1), -ENOENT);
     EXPECT_EQ(cmdqv_->Page0Fd(vintf), -ENOENT);
     EXPECT_EQ(cmdqv_->RetirePage0(vintf), -ENOENT);
     EXPECT_EQ(cmdqv_->AddSid(vintf, 1, 1), -ENOENT);
@@ -50,8 +43,8 @@ TEST_F(CmdqvTest, WhatIsNotAllocatedIsNotThere) {
   }
 }
 
-TEST_F(CmdqvTest, QueuesAreMappedUpwardAndUnmappedDownward) {
-  ASSERT_EQ(cmdqv_->AllocVintf(1), 1);
+TEST_F(Tegra241Test, QueuesAreMappedUpwardAndUnmappedDownward) {
+  ASSERT_EQ(cmdqv_->AllocVintf(1, 0), 1);
   const Ring ring(6);
   EXPECT_EQ(cmdqv_->MapLvcmdq(1, 1, ring.memory(), 6), -EIO);
   EXPECT_EQ(cmdqv_->MapLvcmdq(1, 0, ring.memory(), 6), 0);
@@ -63,21 +56,20 @@ TEST_F(CmdqvTest, QueuesAreMappedUpwardAndUnmappedDownward) {
   EXPECT_EQ(cmdqv_->UnmapLvcmdq(1, 0), 0);
 }
 
-TEST_F(CmdqvTest, AQueueThatDoesNotFitIsRefused) {
-  ASSERT_EQ(cmdqv_->AllocVintf(1), 1);
+TEST_F(Tegra241Test, AQueueThatDoesNotFitIsRefused) {
+  ASSERT_EQ(cmdqv_->AllocVintf(1, 0), 1);
   const Ring ring(6);
   EXPECT_EQ(cmdqv_->MapLvcmdq(1, -1, ring.memory(), 6), -EINVAL);
   EXPECT_EQ(cmdqv_->MapLvcmdq(1, 2, ring.memory(), 6), -EINVAL);
   EXPECT_EQ(cmdqv_->MapLvcmdq(1, 0, ring.memory(), 0), -EINVAL);
   EXPECT_EQ(cmdqv_->MapLvcmdq(1, 0, ring.memory(), 20), -EINVAL);
   EXPECT_EQ(cmdqv_->MapLvcmdq(1, 0, ring.memory(), 7), -EINVAL) << "more than the memory";
-  EXPECT_EQ(cmdqv_->MapLvcmdq(1, 0, ring.memory(), 1), 0);
+  EXPECT_EQ(cmdqv_->MapLvcmdq(1, 0, ring.memory(), 5), -EINVAL) << "less than the memory";
 }
 
-TEST_F(CmdqvTest, TwoVintfsExecuteTheSameCommandUnderTheirOwnNames) {
+TEST_F(Tegra241Test, TwoVintfsExecuteTheSameCommandUnderTheirOwnNames) {
   for (int vintf : {1, 2}) {
-    ASSERT_EQ(cmdqv_->AllocVintf(vintf), vintf);
-    ASSERT_EQ(cmdqv_->SetVmid(vintf, static_cast<uint16_t>(70 + vintf)), 0);
+    ASSERT_EQ(cmdqv_->AllocVintf(vintf, static_cast<uint16_t>(70 + vintf)), vintf);
     ASSERT_EQ(cmdqv_->AddSid(vintf, 0x100, 0x1000u + vintf), 0);
     const Mapping page0 = MapPage0(*cmdqv_, vintf);
     GuestQueue guest = MapQueue(vintf, 0, page0);
@@ -91,8 +83,8 @@ TEST_F(CmdqvTest, TwoVintfsExecuteTheSameCommandUnderTheirOwnNames) {
   }
 }
 
-TEST_F(CmdqvTest, AnErrorIsReportedOnceWithItsMapAndTouchesNoOtherQueue) {
-  ASSERT_EQ(cmdqv_->AllocVintf(77), 1);
+TEST_F(Tegra241Test, AnErrorIsReportedOnceWithItsMapAndTouchesNoOtherQueue) {
+  ASSERT_EQ(cmdqv_->AllocVintf(77, 0), 1);
   const Mapping page0 = MapPage0(*cmdqv_, 1);
   GuestQueue good = MapQueue(1, 0, page0);
   GuestQueue bad = MapQueue(1, 1, page0);
@@ -118,29 +110,26 @@ TEST_F(CmdqvTest, AnErrorIsReportedOnceWithItsMapAndTouchesNoOtherQueue) {
   EXPECT_EQ(errors().size(), 2u);
 }
 
-TEST_F(CmdqvTest, TheErrorMapReachesTheLastQueue) {
+TEST_F(Tegra241Test, TheErrorMapReachesTheLastQueue) {
   CmdqvConfig config;
   config.vintfs = 2;
   config.polling = CmdqvConfig::Polling::kManual;
-  std::vector<VintfError> seen;
-  config.on_error = [&](const VintfError& error) { seen.push_back(error); };
-  cmdqv_ = std::make_unique<Cmdqv>(config);
-  ASSERT_EQ(cmdqv_->AllocVintf(1), 1);
+  Make(config);
+  ASSERT_EQ(cmdqv_->AllocVintf(1, 0), 1);
   const Mapping page0 = MapPage0(*cmdqv_, 1);
   std::vector<GuestQueue> guests;
   for (int q = 0; q < 64; ++q) guests.push_back(MapQueue(1, q, page0, 2));
   for (GuestQueue& guest : guests) ASSERT_TRUE(guest.Enable());
   guests[63].Submit({kCfgiSte});
   ASSERT_TRUE(guests[63].AwaitError());
-  ASSERT_EQ(seen.size(), 1u);
-  EXPECT_THAT(seen[0].lvcmdq_err_map, ElementsAre(uint64_t{1} << 63, 0));
+  ASSERT_EQ(errors().size(), 1u);
+  EXPECT_THAT(errors()[0].lvcmdq_err_map, ElementsAre(uint64_t{1} << 63, 0));
 }
 
-TEST_F(CmdqvTest, FreeingTakesEverythingAndTheNextOwnerStartsClean) {
-  ASSERT_EQ(cmdqv_->AllocVintf(1), 1);
+TEST_F(Tegra241Test, FreeingTakesEverythingAndTheNextOwnerStartsClean) {
+  ASSERT_EQ(cmdqv_->AllocVintf(1, 0), 1);
   {
     const Mapping page0 = MapPage0(*cmdqv_, 1);
-    ASSERT_EQ(cmdqv_->SetVmid(1, 5), 0);
     ASSERT_EQ(cmdqv_->AddSid(1, 1, 1), 0);
     GuestQueue guest = MapQueue(1, 0, page0);
     ASSERT_TRUE(guest.Enable());
@@ -149,9 +138,8 @@ TEST_F(CmdqvTest, FreeingTakesEverythingAndTheNextOwnerStartsClean) {
   }
   ASSERT_EQ(cmdqv_->FreeVintf(1), 0);
   EXPECT_THAT(cmdqv_->AllocatedVintfs(), IsEmpty());
-  ASSERT_EQ(cmdqv_->AllocVintf(2), 1);
+  ASSERT_EQ(cmdqv_->AllocVintf(2, 0), 1);
   const VintfSnapshot snapshot = *cmdqv_->Snapshot(1);
-  EXPECT_EQ(snapshot.cookie, 2u);
   EXPECT_EQ(snapshot.vmid, 0);
   EXPECT_THAT(snapshot.sid_slots, IsEmpty());
   EXPECT_THAT(snapshot.lvcmdq_err_map, ElementsAre(0, 0));
@@ -159,11 +147,11 @@ TEST_F(CmdqvTest, FreeingTakesEverythingAndTheNextOwnerStartsClean) {
   EXPECT_EQ(snapshot.lvcmdqs[0].counters, LvcmdqCounters{});
 }
 
-TEST_F(PolledCmdqvTest, AllQueuesOfAUnitWorkAtOnce) {
+TEST_F(PolledTegra241Test, AllQueuesOfAUnitWorkAtOnce) {
   std::vector<Mapping> pages;
   std::vector<GuestQueue> guests;
   for (int vintf = 1; vintf < 64; ++vintf) {
-    ASSERT_EQ(cmdqv_->AllocVintf(vintf), vintf);
+    ASSERT_EQ(cmdqv_->AllocVintf(vintf, 0), vintf);
     pages.push_back(MapPage0(*cmdqv_, vintf));
     for (int q : {0, 1}) guests.push_back(MapQueue(vintf, q, pages.back()));
   }
@@ -185,25 +173,6 @@ TEST_F(PolledCmdqvTest, AllQueuesOfAUnitWorkAtOnce) {
   }
 }
 
-TEST_F(PolledCmdqvTest, TheCallbackMayCallTheModel) {
-  std::latch called(1);
-  CmdqvConfig config;
-  Cmdqv* model = nullptr;
-  config.on_error = [&](const VintfError& error) {
-    EXPECT_TRUE(model->Snapshot(error.vintf).has_value());
-    EXPECT_EQ(model->SetVmid(error.vintf, 3), 0);
-    called.count_down();
-  };
-  cmdqv_ = std::make_unique<Cmdqv>(config);
-  model = cmdqv_.get();
-  ASSERT_EQ(cmdqv_->AllocVintf(1), 1);
-  const Mapping page0 = MapPage0(*cmdqv_, 1);
-  GuestQueue guest = MapQueue(1, 0, page0);
-  ASSERT_TRUE(guest.Enable());
-  guest.Submit({kCfgiSte});
-  called.wait();
-}
-
 // A guest that does not care: writes commands, good and bad, any PROD, any register.
 void Hammer(GuestQueue& guest, const std::atomic<bool>& stop) {
   uint32_t x = 1;
@@ -217,9 +186,9 @@ void Hammer(GuestQueue& guest, const std::atomic<bool>& stop) {
   }
 }
 
-TEST_F(PolledCmdqvTest, AGuestThatHammersItsQueueDisturbsNoOtherNorItsOwnEnd) {
-  ASSERT_EQ(cmdqv_->AllocVintf(1), 1);
-  ASSERT_EQ(cmdqv_->AllocVintf(2), 2);
+TEST_F(PolledTegra241Test, AGuestThatHammersItsQueueDisturbsNoOtherNorItsOwnEnd) {
+  ASSERT_EQ(cmdqv_->AllocVintf(1, 0), 1);
+  ASSERT_EQ(cmdqv_->AllocVintf(2, 0), 2);
   const Mapping wild_page0 = MapPage0(*cmdqv_, 1);
   const Mapping calm_page0 = MapPage0(*cmdqv_, 2);
   Ring ring(6);
