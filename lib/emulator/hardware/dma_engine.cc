@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/emulator/hardware/dma_engine.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
@@ -10,13 +12,13 @@ namespace berth::emulator {
 
 DmaEngine::DmaEngine(Config config) : config_(std::move(config)) {
   if (config_.polling == Config::Polling::kManual) return;
-  poller_.emplace(
-      &mu_, config_.max_idle_wait,
-      [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return Sweep(&swept_); },
-      [this] { Deliver(&swept_); });
+  poller_.emplace(PollerOptions{.threads = 1, .max_wait = config_.max_idle_wait});
+  poller_->Add(this);
 }
 
-DmaEngine::~DmaEngine() = default;
+DmaEngine::~DmaEngine() {
+  if (poller_) poller_->Remove(this);
+}
 
 DmaDevice* DmaEngine::Find(uint32_t sid) {
   const auto found = devices_.find(sid);
@@ -33,7 +35,8 @@ int DmaEngine::Open(uint32_t sid, bool bus_master) {
       devices_[sid] = std::move(device);
     }
   }
-  mu_.UnlockAndWake();
+  mu_.Unlock();
+  if (poller_) poller_->Wake();
   return error;
 }
 
@@ -74,35 +77,37 @@ int DmaEngine::RegistersFd(uint32_t sid) {
 
 bool DmaEngine::Poll() {
   if (poller_.has_value()) std::abort();
-  std::vector<DmaNotice> notices;
-  mu_.Lock();
-  const Found found = Sweep(&notices);
-  mu_.Unlock();
-  Deliver(&notices);
-  return found >= Found::kWork;
+  return LookAround(0) >= Found::kWork;
 }
 
-DmaEngine::Found DmaEngine::Sweep(std::vector<DmaNotice>* notices) {
+PolledUnit::Found DmaEngine::LookAround(int /*worker*/) {
+  std::vector<DmaNotice> notices;
+  const Found found = LookAtAll(&notices);
+  for (const DmaNotice& notice : notices) {
+    if (config_.on_notice) config_.on_notice(notice);
+  }
+  return found;
+}
+
+PolledUnit::Found DmaEngine::LookAtAll(std::vector<DmaNotice>* notices) {
   Found found = Found::kNobody;
-  // Devices may come and go whenever others are let in.
-  for (auto device = devices_.begin(); device != devices_.end();) {
+  // Devices may come and go between two of them.
+  for (uint64_t next = 0;;) {
+    while (!mu_.TryLock()) ::sched_yield();
+    const auto device = devices_.lower_bound(static_cast<uint32_t>(next));
+    if (device == devices_.end()) {
+      mu_.Unlock();
+      return found;
+    }
     const uint32_t sid = device->first;
-    DmaDevice::Sighting sighting = device->second->Look(config_.smmu);
+    const DmaDevice::Sighting sighting = device->second->Look(config_.smmu);
+    mu_.Unlock();
     found = std::max(found, sighting.worked ? Found::kWork : Found::kNothing);
     if (sighting.interrupt || sighting.event) {
       notices->push_back({sid, sighting.interrupt, sighting.event});
     }
-    mu_.GiveWay();
-    device = devices_.upper_bound(sid);
+    next = uint64_t{sid} + 1;  // a StreamID has 20 bits
   }
-  return notices->empty() ? found : Found::kEvents;
-}
-
-void DmaEngine::Deliver(std::vector<DmaNotice>* notices) {
-  for (const DmaNotice& notice : *notices) {
-    if (config_.on_notice) config_.on_notice(notice);
-  }
-  notices->clear();
 }
 
 }  // namespace berth::emulator

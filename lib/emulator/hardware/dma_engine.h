@@ -14,6 +14,7 @@
 #include "lib/emulator/hardware/dma_device.h"
 #include "lib/emulator/hardware/poller.h"
 #include "lib/emulator/hardware/smmu/smmu.h"
+#include "lib/emulator/hardware/turn_lock.h"
 
 namespace berth::emulator {
 
@@ -25,7 +26,7 @@ struct DmaNotice {
 };
 
 // Runs the DMA test devices behind one SMMU, on one thread. Thread-safe.
-class DmaEngine {
+class DmaEngine : private PolledUnit {
  public:
   struct Config {
     Smmu* smmu = nullptr;  // outlives the engine
@@ -40,7 +41,7 @@ class DmaEngine {
   };
   explicit DmaEngine(Config config);
   // Ends the thread.
-  ~DmaEngine();
+  ~DmaEngine() override;
   DmaEngine(const DmaEngine&) = delete;
   DmaEngine& operator=(const DmaEngine&) = delete;
 
@@ -59,17 +60,14 @@ class DmaEngine {
   bool Poll();
 
  private:
-  using Found = Poller::Found;
-
-  Found Sweep(std::vector<DmaNotice>* notices) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Deliver(std::vector<DmaNotice>* notices);
+  Found LookAround(int worker) override;
+  Found LookAtAll(std::vector<DmaNotice>* notices) ABSL_LOCKS_EXCLUDED(mu_);
   DmaDevice* Find(uint32_t sid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Config config_;
-  PolledMutex mu_;
+  TurnLock mu_;
   std::map<uint32_t, std::unique_ptr<DmaDevice>> devices_ ABSL_GUARDED_BY(mu_);
-  std::vector<DmaNotice> swept_;  // the poller's own
-  std::optional<Poller> poller_;  // last: its thread uses the rest
+  std::optional<Poller> poller_;
 };
 
 }  // namespace berth::emulator
