@@ -144,6 +144,12 @@ void Argument::LoadInnerFd(unsigned long request) {  // NOLINT(google-runtime-in
   int fd = -1;
   if (request == uapi::kVfioDeviceBindIommufd) {
     fd = Field<int32_t>(offsetof(uapi::VfioDeviceBindIommufd, iommufd));
+  } else if (request == uapi::kVfioDeviceSetIrqs) {
+    // No index of the emulator's devices has more than one interrupt.
+    const auto flags_field = Field<uint32_t>(offsetof(uapi::VfioIrqSet, flags));
+    if ((flags_field & uapi::kVfioIrqSetDataEventfd) == 0) return;
+    fd = Field<int32_t>(sizeof(uapi::VfioIrqSet));
+    if (struct_bytes.size() < sizeof(uapi::VfioIrqSet) + sizeof(fd)) return;
   } else if (request == uapi::kIommuIoasMapFile) {
     fd = Field<int32_t>(offsetof(uapi::IommuIoasMapFile, fd));
   } else {

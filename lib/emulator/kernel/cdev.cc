@@ -72,6 +72,7 @@ void Cdev::Unbind() {
   // vfio_pci_core_disable(): no bus master from here on. Who still maps BAR 0 has dead memory.
   function->config = ConfigSpace(function->spec);
   if (has_bar()) function->unit->dma->Close(function->sid());
+  function->irqs.Clear();
   function->bound = nullptr;
   --std::exchange(context, nullptr)->pins;
 }
@@ -158,15 +159,6 @@ int Cdev::GetRegionInfo(UserCall& user) const {
   return user.Respond();
 }
 
-int Cdev::GetIrqInfo(UserCall& user) {
-  if (int rc = user.LoadPrefix(sizeof(uapi::VfioIrqInfo)); rc != 0) return rc;
-  auto& cmd = user.As<uapi::VfioIrqInfo>();
-  if (cmd.argsz < sizeof(cmd) || cmd.index >= uapi::kVfioPciNumIrqs) return -EINVAL;
-  cmd.flags = uapi::kVfioIrqInfoEventfd;
-  cmd.count = 0;
-  return user.Respond();
-}
-
 bool Cdev::gone() const { return context->machine().IsGone(*function); }
 
 int Cdev::Reset() {
@@ -212,11 +204,11 @@ int Cdev::Ioctl(UserCall& user, const ContextOf& context_of) {
     case uapi::kVfioDeviceGetRegionInfo:
       return GetRegionInfo(user);
     case uapi::kVfioDeviceGetIrqInfo:
-      return GetIrqInfo(user);
+      return function->irqs.GetInfo(user);
     case uapi::kVfioDeviceReset:
       return Reset();
     case uapi::kVfioDeviceSetIrqs:
-      return -EOPNOTSUPP;
+      return function->irqs.Set(user);
     default:
       return -ENOTTY;
   }

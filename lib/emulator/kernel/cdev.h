@@ -40,7 +40,6 @@ struct Cdev {
   int Detach(UserCall& user);
   int GetInfo(UserCall& user) const;
   int GetRegionInfo(UserCall& user) const;
-  static int GetIrqInfo(UserCall& user);
   int Reset();
   // Pulled out; only while bound.
   [[nodiscard]] bool gone() const;

@@ -60,6 +60,7 @@ Object* Context::FindAny(uint32_t id) const {
 void Context::Remove(Object* object) {
   // The destructor may look other objects up, so the slot lets go of this one first.
   const uint32_t id = object->id;
+  if (vfio_ioas == id) vfio_ioas = 0;
   const std::unique_ptr<Object> owned = std::move(slots_[id - 1].object);
   Release(id);
 }

@@ -74,6 +74,7 @@ class Context {
   bool fd_open = true;      // the identity socket
   int pins = 0;             // bound cdevs and open event fds
   bool account_mm = false;  // OPTION RLIMIT_MODE
+  uint32_t vfio_ioas = 0;   // VFIO_IOAS; 0 = none
 
  private:
   enum class State : uint8_t { kFree, kReserved, kLive, kTombstone };

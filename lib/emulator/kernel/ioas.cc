@@ -160,6 +160,28 @@ int IoasChangeProcess(Ucmd& ucmd) {
   return ucmd.As<uapi::IommuIoasChangeProcess>().reserved != 0 ? -EOPNOTSUPP : 0;
 }
 
+// vfio_compat.c, iommufd_vfio_ioas().
+int VfioIoas(Ucmd& ucmd) {
+  auto& cmd = ucmd.As<uapi::IommuVfioIoas>();
+  if (cmd.reserved != 0) return -EOPNOTSUPP;
+  Context& context = ucmd.context;
+  switch (cmd.op) {
+    case uapi::kVfioIoasGet:
+      if (context.vfio_ioas == 0) return -ENODEV;
+      cmd.ioas_id = context.vfio_ioas;
+      return ucmd.user.Respond();
+    case uapi::kVfioIoasSet:
+      if (context.Find<Ioas>(cmd.ioas_id) == nullptr) return -ENOENT;
+      context.vfio_ioas = cmd.ioas_id;
+      return 0;
+    case uapi::kVfioIoasClear:
+      context.vfio_ioas = 0;
+      return 0;
+    default:
+      return -EOPNOTSUPP;
+  }
+}
+
 int Option(Ucmd& ucmd) {
   auto& cmd = ucmd.As<uapi::IommuOption>();
   if (cmd.reserved != 0) return -EOPNOTSUPP;

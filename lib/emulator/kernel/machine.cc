@@ -107,8 +107,9 @@ Function* Machine::FindBySid(const Unit* unit, uint32_t sid) {
 }
 
 std::vector<std::byte> ConfigSpace(const DeviceSpec& device) {
-  // PCI Express Base Specification, 7.5 and 7.9.3: header type 0, one capability (PCI Express, id
-  // 0x10, at 0x40) and one extended capability (Device Serial Number, id 3, at 0x100).
+  // PCI Express Base Specification, 7.5, 7.7.1 and 7.9.3: header type 0, two capabilities (PCI
+  // Express, id 0x10, at 0x40; MSI with one vector, id 5, at 0x80) and one extended capability
+  // (Device Serial Number, id 3, at 0x100).
   std::vector<std::byte> config(kConfigSize);
   Put(&config, 0x00, device.vendor, 2);
   Put(&config, 0x02, device.device, 2);
@@ -116,7 +117,10 @@ std::vector<std::byte> ConfigSpace(const DeviceSpec& device) {
   Put(&config, 0x08, uint64_t{device.class_code} << 8, 4);
   Put(&config, 0x34, 0x40, 1);
   Put(&config, 0x40, 0x10, 1);
-  Put(&config, 0x42, 0x0002, 2);  // version 2, endpoint
+  Put(&config, 0x41, 0x80, 1);
+  Put(&config, 0x80, 0x05, 1);
+  Put(&config, 0x82, 1U << 7, 2);  // 64-bit address
+  Put(&config, 0x42, 0x0002, 2);   // version 2, endpoint
   if (device.reset_method.find("flr") != std::string::npos) {
     Put(&config, 0x44, 1U << 28, 4);  // DEVCAP: function level reset
   }

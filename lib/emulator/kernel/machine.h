@@ -18,6 +18,7 @@
 #include "lib/emulator/hardware/poller.h"
 #include "lib/emulator/hardware/smmu/smmu.h"
 #include "lib/emulator/host_spec.h"
+#include "lib/emulator/kernel/irqs.h"
 #include "lib/emulator/kernel/tegra241_cmdqv.h"
 #include "lib/iommufd/uapi/iommufd_test.h"
 
@@ -59,6 +60,7 @@ struct Function {
   Viommu* event_viommu = nullptr;
   uint64_t event_vsid = 0;
   std::vector<std::byte> config;  // PCI config space
+  Irqs irqs{1};
 
   std::array<uint32_t, uapi::kMockCacheEntries> mock_cache = {};
 

@@ -28,7 +28,7 @@ constexpr Handler kHandlers[] = {
     {uapi::kIommuIoasMap, nullptr, "maps the caller's address space, which is another process"},
     {uapi::kIommuIoasUnmap, IoasUnmap, nullptr},
     {uapi::kIommuOption, Option, nullptr},
-    {uapi::kIommuVfioIoas, nullptr, "VFIO container compatibility"},
+    {uapi::kIommuVfioIoas, VfioIoas, nullptr},
     {uapi::kIommuHwptAlloc, HwptAlloc, nullptr},
     {uapi::kIommuGetHwInfo, GetHwInfo, nullptr},
     {uapi::kIommuHwptSetDirtyTracking, HwptSetDirtyTracking, nullptr},
@@ -79,7 +79,6 @@ std::vector<std::string> ListUnsupported() {
     list.push_back(
         absl::StrCat(std::string(uapi::RequestName(handler.request)), ": ", handler.why));
   }
-  list.emplace_back("VFIO_DEVICE_SET_IRQS: devices of the emulator raise no interrupts");
   list.emplace_back("HWPT_ALLOC with DIRTY_TRACKING: no dirty tracking, as without HTTU");
   return list;
 }

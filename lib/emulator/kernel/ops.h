@@ -34,6 +34,7 @@ int IoasIovaRanges(Ucmd& ucmd);
 int IoasMapFile(Ucmd& ucmd);
 int IoasUnmap(Ucmd& ucmd);
 int IoasChangeProcess(Ucmd& ucmd);
+int VfioIoas(Ucmd& ucmd);
 int Option(Ucmd& ucmd);
 int HwptAlloc(Ucmd& ucmd);
 int HwptInvalidate(Ucmd& ucmd);

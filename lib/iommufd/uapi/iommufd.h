@@ -160,6 +160,20 @@ static_assert(sizeof(IommuOption) == 24 && offsetof(IommuOption, option_id) == 4
               offsetof(IommuOption, op) == 8 && offsetof(IommuOption, reserved) == 10 &&
               offsetof(IommuOption, object_id) == 12 && offsetof(IommuOption, val64) == 16);
 
+// IommuVfioIoas::op
+inline constexpr uint16_t kVfioIoasGet = 0;
+inline constexpr uint16_t kVfioIoasSet = 1;
+inline constexpr uint16_t kVfioIoasClear = 2;
+
+struct IommuVfioIoas {
+  uint32_t size;
+  uint32_t ioas_id;
+  uint16_t op;
+  uint16_t reserved;
+};
+static_assert(sizeof(IommuVfioIoas) == 12 && offsetof(IommuVfioIoas, ioas_id) == 4 &&
+              offsetof(IommuVfioIoas, op) == 8 && offsetof(IommuVfioIoas, reserved) == 10);
+
 // IommuHwptAlloc::flags and ::data_type
 inline constexpr uint32_t kHwptAllocNestParent = 1;
 inline constexpr uint32_t kHwptAllocDirtyTracking = 2;

@@ -36,7 +36,7 @@ inline constexpr Op kIommuOps[] = {
     {kIommuIoasMap, "IOAS_MAP", sizeof(IommuIoasMap), sizeof(IommuIoasMap)},
     {kIommuIoasUnmap, "IOAS_UNMAP", sizeof(IommuIoasUnmap), sizeof(IommuIoasUnmap)},
     {kIommuOption, "OPTION", sizeof(IommuOption), sizeof(IommuOption)},
-    {kIommuVfioIoas, "VFIO_IOAS", 12, 12},
+    {kIommuVfioIoas, "VFIO_IOAS", sizeof(IommuVfioIoas), sizeof(IommuVfioIoas)},
     {kIommuHwptAlloc, "HWPT_ALLOC", sizeof(IommuHwptAlloc), offsetof(IommuHwptAlloc, data_type)},
     {kIommuGetHwInfo, "GET_HW_INFO", sizeof(IommuHwInfo), offsetof(IommuHwInfo, out_capabilities)},
     {kIommuHwptSetDirtyTracking, "HWPT_SET_DIRTY_TRACKING", sizeof(IommuHwptSetDirtyTracking),

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/emulator/kernel/irqs.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+namespace berth::emulator {
+namespace {
+
+constexpr uint32_t kDataTypes =
+    uapi::kVfioIrqSetDataNone | uapi::kVfioIrqSetDataBool | uapi::kVfioIrqSetDataEventfd;
+constexpr uint32_t kActions =
+    uapi::kVfioIrqSetActionMask | uapi::kVfioIrqSetActionUnmask | uapi::kVfioIrqSetActionTrigger;
+
+// eventfd_ctx_fdget(): 0 or -EINVAL.
+int CheckEventfd(int fd) {
+  std::array<char, 64> name;
+  const std::string link = "/proc/self/fd/" + std::to_string(fd);
+  const ssize_t size = ::readlink(link.c_str(), name.data(), name.size());
+  if (size < 0) return -EINVAL;
+  const std::string_view target(name.data(), static_cast<size_t>(size));
+  return target == "anon_inode:[eventfd]" ? 0 : -EINVAL;
+}
+
+// vfio_set_irqs_validate_and_prepare(). *size is that of one element.
+int Validate(const uapi::VfioIrqSet& set, uint32_t available, size_t* size) {
+  if (set.argsz < sizeof(set) || set.index >= uapi::kVfioPciNumIrqs ||
+      set.count >= UINT32_MAX - set.start || (set.flags & ~(kDataTypes | kActions)) != 0) {
+    return -EINVAL;
+  }
+  if (set.start >= available || set.start + set.count > available) return -EINVAL;
+  switch (set.flags & kDataTypes) {
+    case uapi::kVfioIrqSetDataNone:
+      *size = 0;
+      break;
+    case uapi::kVfioIrqSetDataBool:
+      *size = sizeof(uint8_t);
+      break;
+    case uapi::kVfioIrqSetDataEventfd:
+      *size = sizeof(int32_t);
+      break;
+    default:
+      return -EINVAL;
+  }
+  return set.argsz - sizeof(set) < set.count * *size ? -EINVAL : 0;
+}
+
+}  // namespace
+
+uint32_t Irqs::Count(uint32_t index) const {
+  switch (index) {
+    case uapi::kVfioPciMsiIrq:
+      return msi_vectors_;
+    case uapi::kVfioPciErrIrq:
+    case uapi::kVfioPciReqIrq:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+int Irqs::GetInfo(UserCall& user) const {
+  if (int rc = user.LoadPrefix(sizeof(uapi::VfioIrqInfo)); rc != 0) return rc;
+  auto& cmd = user.As<uapi::VfioIrqInfo>();
+  if (cmd.argsz < sizeof(cmd) || cmd.index >= uapi::kVfioPciNumIrqs) return -EINVAL;
+  cmd.flags = uapi::kVfioIrqInfoEventfd;
+  cmd.flags |= cmd.index == uapi::kVfioPciIntxIrq
+                   ? uapi::kVfioIrqInfoMaskable | uapi::kVfioIrqInfoAutomasked
+                   : uapi::kVfioIrqInfoNoresize;
+  cmd.count = Count(cmd.index);
+  return user.Respond();
+}
+
+int Irqs::Set(UserCall& user) {
+  uapi::VfioIrqSet set = {};
+  if (int rc = user.LoadPrefix(sizeof(set)); rc != 0) return rc;
+  set = user.As<uapi::VfioIrqSet>();
+  size_t size = 0;
+  if (int rc = Validate(set, Count(set.index), &size); rc != 0) return rc;
+  // At most one element, as no index has more.
+  int32_t value = 0;
+  if (set.count * size > 0) {
+    if (int rc = user.LoadPrefix(sizeof(set) + size); rc != 0) return rc;
+    std::memcpy(&value, &user.As<std::array<std::byte, 24>>()[sizeof(set)], size);
+  }
+  // vfio_pci_set_irqs_ioctl(): there is nothing to mask but INTx.
+  if ((set.flags & kActions) != uapi::kVfioIrqSetActionTrigger) return -ENOTTY;
+  const bool connected = eventfds_[set.index].valid();
+  const bool msi = set.index == uapi::kVfioPciMsiIrq;
+  if ((set.flags & uapi::kVfioIrqSetDataEventfd) != 0) {
+    return set.count == 0 ? -EINVAL : Connect(user, set.index, value);
+  }
+  // Without an eventfd it is a loopback test, or the end of the interrupt.
+  if (msi && !connected) return -EINVAL;
+  if ((set.flags & uapi::kVfioIrqSetDataNone) != 0) {
+    if (set.count == 0) {
+      eventfds_[set.index].Reset();
+    } else {
+      Signal(set.index);
+    }
+    return 0;
+  }
+  if (set.count == 0) return msi ? 0 : -EINVAL;
+  if (value != 0) Signal(set.index);
+  return 0;
+}
+
+int Irqs::Connect(UserCall& user, uint32_t index, int32_t fd) {
+  if (fd < 0) {
+    eventfds_[index].Reset();
+    return 0;
+  }
+  UniqueFd eventfd;
+  if (int rc = user.TakeInnerFd(&eventfd); rc != 0) return rc;
+  if (int rc = CheckEventfd(eventfd.get()); rc != 0) return rc;
+  eventfds_[index] = std::move(eventfd);
+  return 0;
+}
+
+void Irqs::Signal(uint32_t index) const {
+  const UniqueFd& eventfd = eventfds_[index];
+  if (!eventfd.valid()) return;
+  // The kernel drops a signal that would overflow the counter; write(2) would wait.
+  pollfd room = {eventfd.get(), POLLOUT, 0};
+  if (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0) return;
+  const uint64_t one = 1;
+  (void)!::write(eventfd.get(), &one, sizeof(one));
+}
+
+void Irqs::Clear() {
+  for (UniqueFd& eventfd : eventfds_) eventfd.Reset();
+}
+
+}  // namespace berth::emulator
