@@ -161,6 +161,19 @@ void Argument::LoadInnerFd(unsigned long request) {  // NOLINT(google-runtime-in
   inner_fd = fd;
 }
 
+void Argument::LoadUserPages() {
+  if (struct_bytes.size() < sizeof(uapi::IommuIoasMap)) return;
+  const bool writes =
+      (Field<uint32_t>(offsetof(uapi::IommuIoasMap, flags)) & uapi::kIoasMapWriteable) != 0;
+  user_pages = FindUserPages(Field<uint64_t>(offsetof(uapi::IommuIoasMap, user_va)),
+                             Field<uint64_t>(offsetof(uapi::IommuIoasMap, length)),
+                             writes ? UserAccess::kWrite : UserAccess::kRead);
+  if (!user_pages.file.valid()) return;
+  inner_fd = user_pages.file.get();
+  flags |= kInnerFd;
+  if (!user_pages.accessible) flags |= kUserFault;
+}
+
 int Argument::Load(unsigned long request, uint64_t arg, const Capable& capable) {  // NOLINT
   address = arg;
   if (request == uapi::kVfioDeviceReset) return 0;  // has no argument
@@ -170,6 +183,7 @@ int Argument::Load(unsigned long request, uint64_t arg, const Capable& capable) 
   if (!struct_bytes.empty() && !IsWritable(arg, struct_bytes.size())) flags |= kStructReadOnly;
   if (request == uapi::kIommuOption && capable(CAP_SYS_RESOURCE)) flags |= kMaySetRlimitMode;
   LoadInnerFd(request);
+  if (request == uapi::kIommuIoasMap) LoadUserPages();
   return LoadBuffer(request);
 }
 

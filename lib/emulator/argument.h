@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/emulator/protocol.h"
+#include "lib/emulator/user_pages.h"
 
 namespace berth::emulator {
 
@@ -32,12 +33,14 @@ struct Argument {
   std::vector<std::byte> in;
   uint64_t out_size = 0;
   int inner_fd = -1;
+  UserPages user_pages;  // of IOAS_MAP; `inner_fd` is its file
 
  private:
   // `least` bytes are read whatever the struct says of its size.
   void LoadStruct(size_t least);
   int LoadBuffer(unsigned long request);    // NOLINT(google-runtime-int)
   void LoadInnerFd(unsigned long request);  // NOLINT(google-runtime-int)
+  void LoadUserPages();
   template <typename T>
   [[nodiscard]] T Field(size_t offset) const;
 };

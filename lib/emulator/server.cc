@@ -367,7 +367,8 @@ bool Server::ExecuteIoctl(int channel, const CallHeader& header,
                  .arg = struct_part,
                  .buffer = in_part,
                  .out_size = header.out_size,
-                 .inner_fd = std::move(inner)});
+                 .inner_fd = std::move(inner),
+                 .user_offset = header.offset});
   reply.result = kernel_->Ioctl(target.get(), user);
   target.Reset();
   user.DropInnerFd();

@@ -82,7 +82,7 @@ class EmulatorMainTest : public ::testing::Test {
 TEST_F(EmulatorMainTest, ListsWhatItDoesNotDo) {
   const Output output = Run({"--list-unsupported"});
   EXPECT_EQ(output.code, 0);
-  EXPECT_NE(output.out.find("IOAS_MAP: "), std::string::npos);
+  EXPECT_NE(output.out.find("IOAS_NOIOMMU_GET_PA: "), std::string::npos);
 }
 
 TEST_F(EmulatorMainTest, RefusesWrongUsageAndWrongHosts) {

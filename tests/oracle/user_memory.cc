@@ -49,7 +49,9 @@ std::byte* UserMemory::PlaceBuffer(Pointer pointer, std::span<const std::byte> d
       break;
   }
   std::memset(block->data(), 0, kBufferSize);
-  std::memcpy(block->data(), data.data(), std::min(data.size(), kBufferSize));
+  if (!data.empty()) {
+    std::memcpy(block->data(), data.data(), std::min(data.size(), kBufferSize));
+  }
   if (pointer == kReadOnly) read_only_.Protect(PROT_READ);
   return block->data();
 }

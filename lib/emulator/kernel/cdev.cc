@@ -204,7 +204,7 @@ int Cdev::Ioctl(UserCall& user, const ContextOf& context_of) {
     case uapi::kVfioDeviceGetRegionInfo:
       return GetRegionInfo(user);
     case uapi::kVfioDeviceGetIrqInfo:
-      return function->irqs.GetInfo(user);
+      return Irqs::GetInfo(user);
     case uapi::kVfioDeviceReset:
       return Reset();
     case uapi::kVfioDeviceSetIrqs:

@@ -52,6 +52,7 @@ int Pages::Open(UniqueFd file, uint64_t start, uint64_t length, bool writable,
 }
 
 int Pages::CheckPin(uint64_t first, uint64_t last) const {
+  if (user) return user_fault ? -EFAULT : 0;
   if (kind == Kind::kOther) return -EINVAL;
   struct stat info;
   if (::fstat(file.get(), &info) != 0) return -EINVAL;
@@ -59,6 +60,10 @@ int Pages::CheckPin(uint64_t first, uint64_t last) const {
   if (__builtin_add_overflow(start, last | (kPageSize - 1), &end)) return -EINVAL;
   if (first > last || end >= static_cast<uint64_t>(info.st_size)) return -EINVAL;
   return 0;
+}
+
+bool IoPagetable::HasUserPages() const {
+  return std::ranges::any_of(areas_, [](const auto& area) { return area.second.pages->user; });
 }
 
 IoPagetable::Areas::const_iterator IoPagetable::FirstArea(uint64_t start, uint64_t last) const {
@@ -139,9 +144,10 @@ int IoPagetable::Map(const std::vector<Extent>& extents, uint32_t flags, uint64_
   for (const Extent& extent : extents) length += extent.length;
   if (length == 0 || (length & (alignment_ - 1)) != 0) return -EINVAL;
   if (areas_.size() + extents.size() > kMaxAreas) return -ENOMEM;
-  const int placed = (flags & uapi::kIoasMapFixedIova) != 0
-                         ? CheckFixed(*iova, length)
-                         : AllocateIova(extents[0].file_offset, length, iova);
+  const int placed =
+      (flags & uapi::kIoasMapFixedIova) != 0
+          ? CheckFixed(*iova, length)
+          : AllocateIova(extents[0].file_offset + extents[0].pages->va_minus_offset, length, iova);
   if (placed != 0) return placed;
   for (const Extent& extent : extents) {
     if ((flags & uapi::kIoasMapWriteable) != 0 && !extent.pages->writable) return -EPERM;

@@ -29,12 +29,17 @@ struct Pages : FileMemory {
   uint64_t start = 0;               // page aligned
   uint64_t npages = 0;
   bool writable = false;
+  bool user = false;        // by IOAS_MAP
+  bool user_fault = false;  // the caller could not have all of it
+  uint64_t va_minus_offset =
+      0;  // IOAS_MAP aligns an automatic IOVA as the address is, not the file
 
   // `start` and `length` as in IOAS_MAP_FILE. Errors: -EINVAL, -ENOMEM.
   static int Open(UniqueFd file, uint64_t start, uint64_t length, bool writable,
                   std::shared_ptr<Pages>* out);
   // Whether bytes [first, last] of the stretch, rounded out to pages, could be pinned:
-  // memfd_pin_folios() takes shmem and hugetlb within the file's size. 0 or -EINVAL.
+  // memfd_pin_folios() takes shmem and hugetlb within the file's size. 0 or -EINVAL; -EFAULT of a
+  // caller's memory.
   [[nodiscard]] int CheckPin(uint64_t first, uint64_t last) const;
 };
 
@@ -87,6 +92,8 @@ class IoPagetable {
   int Pin(uint64_t iova, uint64_t length, std::vector<Extent>* extents);
   void Unpin(uint64_t iova, uint64_t length);
 
+  // Whether anything comes from IOAS_MAP.
+  [[nodiscard]] bool HasUserPages() const;
   [[nodiscard]] size_t area_count() const { return areas_.size(); }
 
   // The same mappings as the hardware sees them. What is unmapped here is gone there, but caches

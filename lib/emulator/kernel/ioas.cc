@@ -118,6 +118,32 @@ int IoasMapFile(Ucmd& ucmd) {
   return ucmd.user.Respond();
 }
 
+// iopt_map_user_pages(). What the caller has at its addresses comes along as a file.
+int IoasMap(Ucmd& ucmd) {
+  auto& cmd = ucmd.As<uapi::IommuIoasMap>();
+  if (cmd.reserved != 0) return -EOPNOTSUPP;
+  if (int rc = CheckMapFlags(cmd.flags, {cmd.iova, cmd.length}); rc != 0) return rc;
+  Ioas* ioas = ucmd.context.Find<Ioas>(cmd.ioas_id);
+  if (ioas == nullptr) return -ENOENT;
+  uint64_t end = 0;
+  if (__builtin_add_overflow(cmd.user_va, cmd.length, &end)) return -EOVERFLOW;
+  UniqueFd file;
+  if (ucmd.user.TakeInnerFd(&file) != 0) return -ENOMEM;
+  std::shared_ptr<Pages> pages;
+  const bool writable = (cmd.flags & uapi::kIoasMapWriteable) != 0;
+  const uint64_t offset = ucmd.user.user_offset();
+  if (int rc = Pages::Open(std::move(file), offset, cmd.length, writable, &pages); rc != 0) {
+    return rc;
+  }
+  pages->user = true;
+  pages->user_fault = (ucmd.user.flags() & kUserFault) != 0;
+  pages->va_minus_offset = cmd.user_va - offset;
+  if (int rc = ioas->iopt.Map({{pages, offset, cmd.length}}, cmd.flags, &cmd.iova); rc != 0) {
+    return rc;
+  }
+  return ucmd.user.Respond();
+}
+
 int IoasCopy(Ucmd& ucmd) {
   auto& cmd = ucmd.As<uapi::IommuIoasCopy>();
   if (int rc = CheckMapFlags(cmd.flags, {cmd.length, cmd.src_iova, cmd.dst_iova}); rc != 0) {
@@ -156,8 +182,14 @@ int IoasUnmap(Ucmd& ucmd) {
 }
 
 int IoasChangeProcess(Ucmd& ucmd) {
-  // Nothing is charged to anyone here, so there is nothing to move.
-  return ucmd.As<uapi::IommuIoasChangeProcess>().reserved != 0 ? -EOPNOTSUPP : 0;
+  if (ucmd.As<uapi::IommuIoasChangeProcess>().reserved != 0) return -EOPNOTSUPP;
+  bool has_user_pages = false;
+  ucmd.context.ForEach([&](const Object& object) {
+    if (object.type != ObjectType::kIoas) return;
+    has_user_pages = has_user_pages || static_cast<const Ioas&>(object).iopt.HasUserPages();
+  });
+  // Nothing is charged to anyone here, so there is nothing else to move.
+  return has_user_pages ? -EINVAL : 0;
 }
 
 // vfio_compat.c, iommufd_vfio_ioas().

@@ -28,6 +28,18 @@ int CheckEventfd(int fd) {
   return target == "anon_inode:[eventfd]" ? 0 : -EINVAL;
 }
 
+// vfio_pci_get_irq_count().
+uint32_t Count(uint32_t index) {
+  switch (index) {
+    case uapi::kVfioPciMsiIrq:
+    case uapi::kVfioPciErrIrq:
+    case uapi::kVfioPciReqIrq:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
 // vfio_set_irqs_validate_and_prepare(). *size is that of one element.
 int Validate(const uapi::VfioIrqSet& set, uint32_t available, size_t* size) {
   if (set.argsz < sizeof(set) || set.index >= uapi::kVfioPciNumIrqs ||
@@ -53,19 +65,7 @@ int Validate(const uapi::VfioIrqSet& set, uint32_t available, size_t* size) {
 
 }  // namespace
 
-uint32_t Irqs::Count(uint32_t index) const {
-  switch (index) {
-    case uapi::kVfioPciMsiIrq:
-      return msi_vectors_;
-    case uapi::kVfioPciErrIrq:
-    case uapi::kVfioPciReqIrq:
-      return 1;
-    default:
-      return 0;
-  }
-}
-
-int Irqs::GetInfo(UserCall& user) const {
+int Irqs::GetInfo(UserCall& user) {
   if (int rc = user.LoadPrefix(sizeof(uapi::VfioIrqInfo)); rc != 0) return rc;
   auto& cmd = user.As<uapi::VfioIrqInfo>();
   if (cmd.argsz < sizeof(cmd) || cmd.index >= uapi::kVfioPciNumIrqs) return -EINVAL;

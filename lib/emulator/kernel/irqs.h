@@ -12,14 +12,12 @@
 namespace berth::emulator {
 
 // The interrupts of one function, as vfio-pci hands them to eventfds (Linux
-// drivers/vfio/pci/{vfio_pci_core.c,vfio_pci_intrs.c}). Every function has ERR and REQ; MSI has one
-// vector or none; there is no INTx and no MSI-X. Not thread-safe: the kernel's lock covers it.
+// drivers/vfio/pci/{vfio_pci_core.c,vfio_pci_intrs.c}). Every function has ERR and REQ; MSI with
+// one vector; there is no INTx and no MSI-X. Not thread-safe: the kernel's lock covers it.
 class Irqs {
  public:
-  explicit Irqs(uint32_t msi_vectors) : msi_vectors_(msi_vectors) {}
-
   // VFIO_DEVICE_GET_IRQ_INFO and VFIO_DEVICE_SET_IRQS: 0 or a negative errno.
-  [[nodiscard]] int GetInfo(UserCall& user) const;
+  static int GetInfo(UserCall& user);
   int Set(UserCall& user);
 
   // The function raises its interrupt: signals the eventfd, if there is one.
@@ -28,11 +26,9 @@ class Irqs {
   void Clear();
 
  private:
-  [[nodiscard]] uint32_t Count(uint32_t index) const;
   int Connect(UserCall& user, uint32_t index, int32_t fd);
   void Signal(uint32_t index) const;
 
-  uint32_t msi_vectors_;
   std::array<UniqueFd, uapi::kVfioPciNumIrqs> eventfds_;  // by index
 };
 

@@ -320,6 +320,7 @@ void Kernel::OnDmaNotice(const Unit* unit, const DmaNotice& notice) {
   absl::MutexLock lock(&mu_);
   const Function* function = machine_.FindBySid(unit, notice.sid);
   if (function == nullptr || function->bound == nullptr) return;
+  if (notice.interrupt) function->irqs.RaiseMsi();
   if (notice.event) Report(*function, *notice.event);
 }
 

@@ -60,7 +60,7 @@ struct Function {
   Viommu* event_viommu = nullptr;
   uint64_t event_vsid = 0;
   std::vector<std::byte> config;  // PCI config space
-  Irqs irqs{1};
+  Irqs irqs;
 
   std::array<uint32_t, uapi::kMockCacheEntries> mock_cache = {};
 

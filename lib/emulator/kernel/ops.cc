@@ -25,7 +25,7 @@ constexpr Handler kHandlers[] = {
     {uapi::kIommuIoasAllowIovas, IoasAllowIovas, nullptr},
     {uapi::kIommuIoasCopy, IoasCopy, nullptr},
     {uapi::kIommuIoasIovaRanges, IoasIovaRanges, nullptr},
-    {uapi::kIommuIoasMap, nullptr, "maps the caller's address space, which is another process"},
+    {uapi::kIommuIoasMap, IoasMap, nullptr},
     {uapi::kIommuIoasUnmap, IoasUnmap, nullptr},
     {uapi::kIommuOption, Option, nullptr},
     {uapi::kIommuVfioIoas, VfioIoas, nullptr},

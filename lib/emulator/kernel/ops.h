@@ -31,6 +31,7 @@ int IoasAlloc(Ucmd& ucmd);
 int IoasAllowIovas(Ucmd& ucmd);
 int IoasCopy(Ucmd& ucmd);
 int IoasIovaRanges(Ucmd& ucmd);
+int IoasMap(Ucmd& ucmd);
 int IoasMapFile(Ucmd& ucmd);
 int IoasUnmap(Ucmd& ucmd);
 int IoasChangeProcess(Ucmd& ucmd);

@@ -28,12 +28,14 @@ class UserCall {
         buffer;           // what a pointer inside the struct names, as far as readable
     size_t out_size = 0;  // what fits there
     UniqueFd inner_fd;
+    uint64_t user_offset = 0;  // of IOAS_MAP: where its range begins in inner_fd
   };
 
   explicit UserCall(In in) : in_(std::move(in)) {}
 
   [[nodiscard]] uint64_t request() const { return in_.request; }
   [[nodiscard]] uint32_t flags() const { return in_.flags; }
+  [[nodiscard]] uint64_t user_offset() const { return in_.user_offset; }
   [[nodiscard]] uint32_t user_size() const { return in_.user_size; }
 
   // copy_struct_from_user() as iommufd_fops_ioctl() does it: get_user() of the size, then -EINVAL,

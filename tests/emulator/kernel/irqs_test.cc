@@ -111,23 +111,5 @@ TEST_F(IrqsTest, ClosedDeviceForgetsItsEventfds) {
   EXPECT_EQ(Signals(eventfd), 0U);
 }
 
-TEST_F(IrqsTest, CompatibilityIoasIsRemembered) {
-  uapi::IommuVfioIoas cmd = {};
-  cmd.op = uapi::kVfioIoasGet;
-  EXPECT_EQ(Call(context_, uapi::kIommuVfioIoas, &cmd), -ENODEV);
-  cmd.op = uapi::kVfioIoasSet;
-  EXPECT_EQ(Call(context_, uapi::kIommuVfioIoas, &cmd), -ENOENT);
-  const uint32_t ioas = AllocIoas(context_);
-  cmd.ioas_id = ioas;
-  EXPECT_EQ(Call(context_, uapi::kIommuVfioIoas, &cmd), 0);
-  cmd = {};
-  EXPECT_EQ(Call(context_, uapi::kIommuVfioIoas, &cmd), 0);
-  EXPECT_EQ(cmd.ioas_id, ioas);
-  EXPECT_EQ(Destroy(context_, ioas), 0);
-  EXPECT_EQ(Call(context_, uapi::kIommuVfioIoas, &cmd), -ENODEV);
-  cmd.op = 3;
-  EXPECT_EQ(Call(context_, uapi::kIommuVfioIoas, &cmd), -EOPNOTSUPP);
-}
-
 }  // namespace
 }  // namespace berth::emulator
