@@ -2,6 +2,10 @@
 //
 // DMA from end to end: a VM made by ioctls, a device driven through its BAR, invalidations through
 // page0 and HWPT_INVALIDATE.
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <optional>
 
 #include "lib/base/status.h"
@@ -154,6 +158,51 @@ TEST_F(DmaTest, OnlyTheBarOfABoundDeviceIsMapped) {
   EXPECT_EQ(ErrnoOf(client().RegionForVmm(cdev, kConfigRegion, 4096).status()), EINVAL);
   const UniqueFd unbound = OpenDevice("vfio1");
   EXPECT_EQ(ErrnoOf(client().RegionForVmm(unbound.get(), 0, kDmaBarSize).status()), EINVAL);
+}
+
+TEST_F(DmaTest, ACopyEndsWithAnInterruptWhereAskedFor) {
+  DmaVm vm = MakeVm("vfio0");
+  ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
+  const uint64_t page = vm.memory->AllocatePage(1);
+  const UniqueFd interrupt(::eventfd(0, EFD_CLOEXEC));
+  struct {
+    uapi::VfioIrqSet set;
+    int32_t fd;
+  } irqs = {{sizeof(irqs), uapi::kVfioIrqSetDataEventfd | uapi::kVfioIrqSetActionTrigger,
+             uapi::kVfioPciMsiIrq, 0, 1},
+            interrupt.get()};
+  ASSERT_EQ(client().Ioctl(vm.guest.cdev.get(), uapi::kVfioDeviceSetIrqs, &irqs), 0);
+  // Asked for by the third copy alone.
+  EXPECT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kOk);
+  EXPECT_EQ(vm.dma->Copy(0, page + 8, 8), DmaStatus::kReadFault);
+  EXPECT_EQ(vm.dma->Copy(page, page + 8, 8, kDmaControlInterrupt), DmaStatus::kOk);
+  berth::testing::PollUntil([&] { return IsReadable(interrupt); });
+  uint64_t count = 0;
+  ASSERT_EQ(::read(interrupt.get(), &count, sizeof(count)), sizeof(count));
+  EXPECT_EQ(count, 1U);
+  // A fault ends a copy, too.
+  EXPECT_EQ(vm.dma->Copy(0, page + 8, 8, kDmaControlInterrupt), DmaStatus::kReadFault);
+  berth::testing::PollUntil([&] { return IsReadable(interrupt); });
+}
+
+// Private memory of the caller reaches the device as it is.
+TEST_F(DmaTest, ADeviceReachesTheCallersOwnMemory) {
+  DmaVm vm = MakeVm("vfio0");
+  ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
+  void* page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(page, MAP_FAILED);
+  auto* dwords = static_cast<volatile uint64_t*>(page);
+  dwords[0] = 42;
+  uapi::IommuIoasMap cmd = {};
+  cmd.flags = uapi::kIoasMapFixedIova | uapi::kIoasMapReadable | uapi::kIoasMapWriteable;
+  cmd.ioas_id = vm.guest.ioas;
+  cmd.user_va = reinterpret_cast<uint64_t>(page);
+  cmd.length = 4096;
+  cmd.iova = 0x200000000;
+  ASSERT_EQ(Call(vm.guest.context, uapi::kIommuIoasMap, &cmd), 0);
+  EXPECT_EQ(vm.dma->Copy(cmd.iova, cmd.iova + 8, 8), DmaStatus::kOk);
+  EXPECT_EQ(dwords[1], 42U);
+  ::munmap(page, 4096);
 }
 
 // ---- Stage 1.

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/emulator/hardware/smmu/memory.h"
 
+#include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,6 +13,15 @@
 
 namespace berth::emulator {
 namespace {
+
+// A write beyond the end would grow the file, which no DMA does. /proc/PID/mem has no size and does
+// not grow.
+bool IsInside(int fd, uint64_t offset, size_t size) {
+  struct stat info;
+  struct statfs fs;
+  if (::fstat(fd, &info) == 0 && offset + size <= static_cast<uint64_t>(info.st_size)) return true;
+  return ::fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
 
 // hugetlbfs has no write(2). A write into a mapping would raise SIGBUS where the file was cut, but
 // the kernel's own copy of one process' memory to itself only fails.
@@ -42,12 +53,7 @@ bool FileMemory::Read(uint64_t offset, std::span<std::byte> out) const {
 }
 
 bool FileMemory::Write(uint64_t offset, std::span<const std::byte> bytes) const {
-  // A write beyond the end would grow the file, which no DMA does.
-  struct stat info;
-  if (::fstat(file.get(), &info) != 0 ||
-      offset + bytes.size() > static_cast<uint64_t>(info.st_size)) {
-    return false;
-  }
+  if (!IsInside(file.get(), offset, bytes.size())) return false;
   while (!bytes.empty()) {
     const ssize_t n = ::pwrite(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;

@@ -21,8 +21,8 @@ class Memory {
   virtual bool Write(uint64_t offset, std::span<const std::byte> bytes) const = 0;
 };
 
-// The memory of a file (a memfd). Its owner might cut the file at any time, so nothing is mapped:
-// what is not there any more is false, never SIGBUS.
+// The memory of a file: a memfd, or /proc/PID/mem. Its owner might cut the file at any time, so
+// nothing is mapped: what is not there any more is false, never SIGBUS.
 class FileMemory : public Memory {
  public:
   bool Read(uint64_t offset, std::span<std::byte> out) const override;
