@@ -75,12 +75,11 @@
   X(109, kOutOfMemory, OUT_OF_MEMORY, kResourceExhausted, "no memory, locked memory or fds left")  \
   X(110, kSystemError, SYSTEM_ERROR, kInternal, "a system call failed unexpectedly")               \
   /* VMM socket: 150-199 */                                                                        \
-  X(150, kBadMessage, BAD_MESSAGE, kInvalidArgument,                                               \
-    "the message is too short, long or malformed")                                                 \
+  X(150, kBadMessage, BAD_MESSAGE, kInvalidArgument, "the message is malformed")                   \
   X(151, kUnknownTail, UNKNOWN_TAIL, kInvalidArgument,                                             \
     "bytes after the known part of the message are not zero")                                      \
   X(152, kUnknownMessage, UNKNOWN_MESSAGE, kUnimplemented, "no such message type")                 \
-  X(153, kFdCount, FD_COUNT, kInvalidArgument, "the message names another number of fds")          \
+  X(153, kFdCount, FD_COUNT, kInvalidArgument, "the message names other fds than it carries")      \
   X(154, kNoSession, NO_SESSION, kFailedPrecondition, "the first message must be HELLO")           \
   X(155, kSessionUnknown, SESSION_UNKNOWN, kFailedPrecondition,                                    \
     "the session to resume does not exist")                                                        \
@@ -122,7 +121,13 @@
   X(181, kAlignment, ALIGNMENT, kInvalidArgument, "address, offset or length is not page aligned") \
   X(182, kMemoryTooShort, MEMORY_TOO_SHORT, kInvalidArgument,                                      \
     "the range reaches beyond the end of the memfd")                                               \
-  X(183, kStillMapped, STILL_MAPPED, kFailedPrecondition, "page0 is still mapped")
+  X(183, kStillMapped, STILL_MAPPED, kFailedPrecondition, "page0 is still mapped")                 \
+  X(184, kMessageTooShort, MESSAGE_TOO_SHORT, kInvalidArgument,                                    \
+    "the message is shorter than its type needs")                                                  \
+  X(185, kMessageTooLong, MESSAGE_TOO_LONG, kInvalidArgument,                                      \
+    "the message is longer than any may be")                                                       \
+  X(186, kTooFewFds, TOO_FEW_FDS, kInvalidArgument, "the message lacks an fd that its type takes") \
+  X(187, kTooManyFds, TOO_MANY_FDS, kInvalidArgument, "more fds came than the message's type takes")
 
 namespace berth {
 

@@ -5,12 +5,14 @@
  *
  * Rules, on both sides:
  *  - One packet is one message. It begins with struct berth_vmm_header, whose first field is the
- *    size of the message; a packet of another length is BAD_MESSAGE.
+ *    size of the message; a packet of another length is BAD_MESSAGE, one that is longer than
+ *    BERTH_VMM_MAX_MESSAGE is MESSAGE_TOO_LONG.
  *  - A message longer than the receiver's struct is accepted when the unknown tail is zero
- *    (UNKNOWN_TAIL else); one that is shorter than the fields of version 1 is BAD_MESSAGE. Reserved
- *    fields and padding are zero. Everything is in the byte order of the host.
- *  - fd_count file descriptors travel with the packet by SCM_RIGHTS, no more and no fewer
- * (FD_COUNT).
+ *    (UNKNOWN_TAIL else); one that is shorter than the fields of version 1 is MESSAGE_TOO_SHORT.
+ *    Reserved fields and padding are zero (BAD_MESSAGE). Everything is in the byte order of the
+ *    host.
+ *  - The fds that the type takes travel with the packet by SCM_RIGHTS, no more (TOO_MANY_FDS) and
+ *    no fewer (TOO_FEW_FDS); fd_count says how many they are (FD_COUNT).
  *  - The client speaks first: HELLO. Then one call at a time; each gets one reply with the same
  * type and call_id. A reply with a reason other than NONE has changed nothing.
  *  - call_id starts at 1 in a session and grows by 1 with each call. After a lost connection the
@@ -144,6 +146,10 @@ enum berth_vmm_reason {
   BERTH_VMM_REASON_ALIGNMENT = 181,
   BERTH_VMM_REASON_MEMORY_TOO_SHORT = 182,
   BERTH_VMM_REASON_STILL_MAPPED = 183,
+  BERTH_VMM_REASON_MESSAGE_TOO_SHORT = 184,
+  BERTH_VMM_REASON_MESSAGE_TOO_LONG = 185,
+  BERTH_VMM_REASON_TOO_FEW_FDS = 186,
+  BERTH_VMM_REASON_TOO_MANY_FDS = 187,
 };
 
 struct berth_vmm_header {

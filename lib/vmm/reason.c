@@ -86,6 +86,10 @@ static const char* const names[] = {
     NAME(ALIGNMENT),
     NAME(MEMORY_TOO_SHORT),
     NAME(STILL_MAPPED),
+    NAME(MESSAGE_TOO_SHORT),
+    NAME(MESSAGE_TOO_LONG),
+    NAME(TOO_FEW_FDS),
+    NAME(TOO_MANY_FDS),
 };
 
 const char* berth_vmm_reason_name(int reason) {

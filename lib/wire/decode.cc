@@ -82,8 +82,8 @@ absl::Status Check(const T&) {
 template <typename T>
 absl::StatusOr<std::span<const std::byte>> TakeFixed(std::span<const std::byte> bytes, T* out) {
   if (bytes.size() < sizeof(T)) {
-    return BadMessage(
-        absl::StrCat("the message has ", bytes.size(), " bytes, its type needs ", sizeof(T)));
+    return Error(Reason::kMessageTooShort, absl::StrCat("the message has ", bytes.size(),
+                                                        " bytes, its type needs ", sizeof(T)));
   }
   std::memcpy(out, bytes.data(), sizeof(T));
   return bytes.subspan(sizeof(T));
@@ -113,7 +113,9 @@ absl::StatusOr<Body> DecodeBody<Invalidate>(std::span<const std::byte> bytes) {
                  absl::StrCat("at most ", BERTH_VMM_MAX_COMMANDS, " commands fit one INVALIDATE"));
   }
   const size_t length = call.fixed.count * sizeof(Command);
-  if (tail.size() < length) return BadMessage("fewer commands follow than count says");
+  if (tail.size() < length) {
+    return Error(Reason::kMessageTooShort, "fewer commands follow than count says");
+  }
   call.commands.resize(call.fixed.count);
   std::memcpy(call.commands.data(), tail.data(), length);
   BERTH_RETURN_IF_ERROR(CheckTail(tail.subspan(length)));
@@ -147,10 +149,13 @@ absl::Status CheckHeader(const berth_vmm_header& header, size_t size, size_t fds
     return BadMessage(
         absl::StrCat("the packet has ", size, " bytes, its header says ", header.size));
   }
-  if (fds != wanted || header.fd_count != wanted) {
+  if (fds != wanted) {
+    return Error(fds < wanted ? Reason::kTooFewFds : Reason::kTooManyFds,
+                 absl::StrCat("the type takes ", wanted, " fds, ", fds, " came"));
+  }
+  if (header.fd_count != fds) {
     return Error(Reason::kFdCount,
-                 absl::StrCat("the type takes ", wanted, " fds, the header names ", header.fd_count,
-                              ", ", fds, " came"));
+                 absl::StrCat("the header names ", header.fd_count, " fds, ", fds, " came"));
   }
   if ((header.type == BERTH_VMM_HELLO) != (header.call_id == 0)) {
     return BadMessage("call_id is 0 in HELLO and counts from 1 in every other call");
@@ -169,10 +174,11 @@ berth_vmm_header PeekHeader(std::span<const std::byte> bytes) {
 
 absl::StatusOr<Call> Decode(std::span<const std::byte> bytes, size_t fd_count) {
   if (bytes.size() < sizeof(berth_vmm_header)) {
-    return BadMessage("the packet is shorter than a header");
+    return Error(Reason::kMessageTooShort, "the packet is shorter than a header");
   }
   if (bytes.size() > BERTH_VMM_MAX_MESSAGE) {
-    return BadMessage(absl::StrCat("the packet is longer than ", BERTH_VMM_MAX_MESSAGE, " bytes"));
+    return Error(Reason::kMessageTooLong,
+                 absl::StrCat("the packet is longer than ", BERTH_VMM_MAX_MESSAGE, " bytes"));
   }
   Call call = {.header = PeekHeader(bytes), .body = {}, .bytes = {}, .fd = {}};
   const auto* type = std::find_if(std::begin(kTypes), std::end(kTypes), [&](const TypeInfo& info) {

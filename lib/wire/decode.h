@@ -46,8 +46,10 @@ berth_vmm_header PeekHeader(std::span<const std::byte> bytes);
 // Decodes a packet that came with `fd_count` fds. Call.fd is left empty: the caller moves it in.
 // Checks form alone: sizes, fd counts, unknown tail, reserved fields, NUL termination, enum values,
 // call ids (0 in HELLO, not 0 elsewhere). What the numbers refer to is the agent's to check.
-// Errors: BAD_MESSAGE (sizes, reserved fields, strings, call ids), UNKNOWN_MESSAGE, UNKNOWN_TAIL,
-// FD_COUNT, INVALID_FIELD (enum or flag values, a count of 0), TOO_LARGE (too many commands).
+// Errors: MESSAGE_TOO_SHORT, MESSAGE_TOO_LONG, TOO_FEW_FDS, TOO_MANY_FDS, BAD_MESSAGE (another size
+// than the header says, reserved fields, strings, call ids), UNKNOWN_MESSAGE, UNKNOWN_TAIL,
+// FD_COUNT (other fds than the header says), INVALID_FIELD (enum or flag values, a count of 0),
+// TOO_LARGE (too many commands).
 absl::StatusOr<Call> Decode(std::span<const std::byte> bytes, size_t fd_count);
 
 }  // namespace berth::wire

@@ -279,7 +279,10 @@ void WireServer::Impl::OnPacket(const std::shared_ptr<Connection>& connection,
   const std::span<const std::byte> bytes(buffer_.data(), std::min(packet.size, buffer_.size()));
   ReplyHandle reply(connection, PeekHeader(bytes));
   if (packet.fds_truncated) {
-    reply.SendError(Error(Reason::kFdCount, "not all fds of the packet could be received"));
+    // The kernel cuts both for lack of room and for lack of free descriptors (net/core/scm.c).
+    const bool too_many = packet.fds.size() > kMaxPacketFds;
+    reply.SendError(Error(too_many ? Reason::kTooManyFds : Reason::kOutOfMemory,
+                          "not all fds of the packet could be received"));
     return;
   }
   absl::StatusOr<Call> call = Decode(bytes, packet.fds.size());

@@ -89,21 +89,28 @@ TEST_P(GoodMessageTest, IsDecodedAndMayHaveATailOfZeros) {
 }
 
 TEST_P(GoodMessageTest, IsRefusedWithAnotherNumberOfFds) {
-  EXPECT_EQ(ReasonOf(Decode(GetParam().bytes, 1 - GetParam().fds).status()), Reason::kFdCount);
+  const size_t takes = GetParam().fds;
+  EXPECT_EQ(ReasonOf(Decode(GetParam().bytes, takes + 1).status()), Reason::kTooManyFds);
+  if (takes > 0) {
+    EXPECT_EQ(ReasonOf(Decode(GetParam().bytes, takes - 1).status()), Reason::kTooFewFds);
+  }
   Bytes claims_more = GetParam().bytes;
   claims_more[6] = std::byte{2};  // header.fd_count
-  EXPECT_EQ(ReasonOf(Decode(claims_more, GetParam().fds).status()), Reason::kFdCount);
+  EXPECT_EQ(ReasonOf(Decode(claims_more, takes).status()), Reason::kFdCount);
 }
 
 TEST_P(GoodMessageTest, IsRefusedWhenCutAnywhere) {
   for (size_t size = 0; size < GetParam().bytes.size(); ++size) {
     Bytes cut(GetParam().bytes.begin(), GetParam().bytes.begin() + static_cast<ptrdiff_t>(size));
-    EXPECT_EQ(ReasonOf(Decode(cut, GetParam().fds).status()), Reason::kBadMessage) << size;
+    const bool has_header = size >= sizeof(berth_vmm_header);
+    EXPECT_EQ(ReasonOf(Decode(cut, GetParam().fds).status()),
+              has_header ? Reason::kBadMessage : Reason::kMessageTooShort)
+        << size;
     // The same with a header that owns up to the cut.
-    if (size < sizeof(berth_vmm_header)) continue;
+    if (!has_header) continue;
     const auto honest = static_cast<uint32_t>(size);
     std::memcpy(cut.data(), &honest, sizeof(honest));
-    EXPECT_EQ(ReasonOf(Decode(cut, GetParam().fds).status()), Reason::kBadMessage) << size;
+    EXPECT_EQ(ReasonOf(Decode(cut, GetParam().fds).status()), Reason::kMessageTooShort) << size;
   }
 }
 
@@ -155,8 +162,8 @@ TEST_P(BadMessageTest, IsRefusedWithItsReason) {
 INSTANTIATE_TEST_SUITE_P(
     All, BadMessageTest,
     ::testing::Values(
-        BadCase{"Empty", {}, Reason::kBadMessage},
-        BadCase{"TooLong", Bytes(BERTH_VMM_MAX_MESSAGE + 1), Reason::kBadMessage},
+        BadCase{"Empty", {}, Reason::kMessageTooShort},
+        BadCase{"TooLong", Bytes(BERTH_VMM_MAX_MESSAGE + 1), Reason::kMessageTooLong},
         BadCase{"TypeZero", ToBytes(Make<berth_vmm_detach>(0)), Reason::kUnknownMessage},
         BadCase{"TypeEvent", ToBytes(Make<berth_vmm_detach>(BERTH_VMM_EVENT)),
                 Reason::kUnknownMessage},
@@ -193,7 +200,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"NoCommands", InvalidateBytes(0, 0), Reason::kInvalidField},
         BadCase{"TooManyCommands", InvalidateBytes(BERTH_VMM_MAX_COMMANDS + 1, 1),
                 Reason::kTooLarge},
-        BadCase{"CommandsMissing", InvalidateBytes(3, 2), Reason::kBadMessage}),
+        BadCase{"CommandsMissing", InvalidateBytes(3, 2), Reason::kMessageTooShort}),
     [](const auto& test) { return test.param.name; });
 
 TEST(PeekHeaderTest, TakesWhatThereIs) {

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -21,9 +22,9 @@
 #include <thread>
 
 #include "absl/synchronization/mutex.h"
-#include "lib/base/packet.h"
 #include "lib/base/status.h"
 #include "lib/wire/encode.h"
+#include "tests/wire/client.h"
 
 namespace berth::wire {
 namespace {
@@ -89,61 +90,6 @@ std::shared_ptr<const Message> Done(const Call& call) {
 }
 
 void AnswerAtOnce(Call call, ReplyHandle reply) { reply.Send(Done(call)); }
-
-class Client {
- public:
-  explicit Client(const std::string& path)
-      : socket_(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) {
-    sockaddr_un address = {};
-    address.sun_family = AF_UNIX;
-    std::strcpy(address.sun_path, path.c_str());
-    EXPECT_EQ(
-        ::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
-  }
-
-  void SendBytes(std::vector<std::byte> bytes, std::vector<int> fds = {}) {
-    const iovec part = {bytes.data(), bytes.size()};
-    EXPECT_EQ(SendPacket(socket_.get(), {&part, 1}, fds, 0), 0);
-  }
-  void SendDetach(uint64_t call_id) {
-    SendBytes(Bytes(berth_vmm_detach{.header = {.size = sizeof(berth_vmm_detach),
-                                                .type = BERTH_VMM_DETACH,
-                                                .fd_count = 0,
-                                                .session_id = 7,
-                                                .call_id = call_id}}));
-  }
-  void SendMapMemory(std::vector<int> fds) {
-    berth_vmm_map_memory call = {};
-    call.header = {.size = sizeof(call),
-                   .type = BERTH_VMM_MAP_MEMORY,
-                   .fd_count = 1,
-                   .session_id = 7,
-                   .call_id = 1};
-    call.flags = BERTH_VMM_MEMORY_READ;
-    SendBytes(Bytes(call), std::move(fds));
-  }
-  berth_vmm_reply Receive() {
-    berth_vmm_reply reply = {};
-    const ssize_t size = ::recv(socket_.get(), &reply, sizeof(reply), 0);
-    EXPECT_EQ(size, static_cast<ssize_t>(sizeof(reply)));
-    return reply;
-  }
-  bool AtEnd() {
-    char byte = 0;
-    return ::recv(socket_.get(), &byte, 1, 0) == 0;
-  }
-  template <typename T>
-  static std::vector<std::byte> Bytes(const T& message) {
-    std::vector<std::byte> bytes(sizeof(message));
-    std::memcpy(bytes.data(), &message, sizeof(message));
-    return bytes;
-  }
-  int fd() const { return socket_.get(); }
-  void Close() { socket_.Reset(); }
-
- private:
-  UniqueFd socket_;
-};
 
 size_t OpenFds() {
   const auto folder = std::filesystem::directory_iterator("/proc/self/fd");
@@ -229,11 +175,11 @@ TEST_F(WireServerTest, AnswersMalformedMessagesAndTheConnectionLives) {
   Start(AnswerAtOnce);
   Client client(path_);
   client.SendBytes({});
-  EXPECT_EQ(client.Receive().reason, BERTH_VMM_REASON_BAD_MESSAGE);
+  EXPECT_EQ(client.Receive().reason, BERTH_VMM_REASON_MESSAGE_TOO_SHORT);
   client.SendBytes(std::vector<std::byte>(3));
-  EXPECT_EQ(client.Receive().reason, BERTH_VMM_REASON_BAD_MESSAGE);
+  EXPECT_EQ(client.Receive().reason, BERTH_VMM_REASON_MESSAGE_TOO_SHORT);
   client.SendBytes(std::vector<std::byte>(BERTH_VMM_MAX_MESSAGE + 100));
-  EXPECT_EQ(client.Receive().reason, BERTH_VMM_REASON_BAD_MESSAGE);
+  EXPECT_EQ(client.Receive().reason, BERTH_VMM_REASON_MESSAGE_TOO_LONG);
   berth_vmm_detach unknown = {};
   unknown.header = {
       .size = sizeof(unknown), .type = 60, .fd_count = 0, .session_id = 7, .call_id = 5};
@@ -266,14 +212,45 @@ TEST_F(WireServerTest, HandsTheFdOverAndClosesAllThatDoNotBelong) {
     EXPECT_EQ(client.Receive().reason, BERTH_VMM_REASON_NONE);
     EXPECT_EQ(seen, info.st_ino);
     client.SendMapMemory({});
-    EXPECT_EQ(client.Receive().reason, BERTH_VMM_REASON_FD_COUNT);
+    EXPECT_EQ(client.Receive().reason, BERTH_VMM_REASON_TOO_FEW_FDS);
     for (const size_t count : {2u, 16u}) {
       client.SendMapMemory(std::vector<int>(count, memfd.get()));
-      EXPECT_EQ(client.Receive().reason, BERTH_VMM_REASON_FD_COUNT);
+      EXPECT_EQ(client.Receive().reason, BERTH_VMM_REASON_TOO_MANY_FDS);
     }
   }
   client.SendDetach(2);
   client.Receive();  // by now the packet before has been dropped
+  EXPECT_EQ(OpenFds(), before);
+}
+
+TEST_F(WireServerTest, TellsTooManyFdsFromNoRoomForThem) {
+  Start(AnswerAtOnce);
+  Client client(path_);
+  client.SendDetach(1);
+  client.Receive();
+  const size_t before = OpenFds();
+  {
+    const UniqueFd memfd(::memfd_create("memory", MFD_CLOEXEC));
+    client.SendManyFds(memfd.get());
+    EXPECT_EQ(client.Receive().reason, BERTH_VMM_REASON_TOO_MANY_FDS);
+    client.SendDetach(2);
+    client.Receive();  // by now the packet before has been dropped
+
+    rlimit limit = {};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+    const rlim_t usual = limit.rlim_cur;
+    limit.rlim_cur =
+        static_cast<rlim_t>(UniqueFd(::dup(memfd.get())).get());  // the lowest free one
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+    client.SendMapMemory({memfd.get()});
+    EXPECT_EQ(client.Receive().reason, BERTH_VMM_REASON_OUT_OF_MEMORY);
+    limit.rlim_cur = usual;
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+    client.SendMapMemory({memfd.get()});
+    EXPECT_EQ(client.Receive().reason, BERTH_VMM_REASON_NONE);
+  }
+  client.SendDetach(3);
+  client.Receive();
   EXPECT_EQ(OpenFds(), before);
 }
 

@@ -139,15 +139,16 @@ TEST_F(VmmServerTest, RefusesMalformedMessages) {
     EXPECT_FALSE(answer.closed);
     return answer.reason();
   };
-  EXPECT_EQ(send(4, 4, 0, {}, 0), BERTH_VMM_REASON_BAD_MESSAGE);
-  EXPECT_EQ(send(31, 31, 0, {}, 0), BERTH_VMM_REASON_BAD_MESSAGE);
+  EXPECT_EQ(send(4, 4, 0, {}, 0), BERTH_VMM_REASON_MESSAGE_TOO_SHORT);
+  EXPECT_EQ(send(31, 31, 0, {}, 0), BERTH_VMM_REASON_MESSAGE_TOO_SHORT);
   EXPECT_EQ(send(32, 40, 0, {}, 0), BERTH_VMM_REASON_BAD_MESSAGE);
   EXPECT_EQ(send(40, 40, 1, {}, 0), BERTH_VMM_REASON_UNKNOWN_TAIL);
   EXPECT_EQ(send(BERTH_VMM_MAX_MESSAGE + 1, BERTH_VMM_MAX_MESSAGE + 1, 0, {}, 0),
-            BERTH_VMM_REASON_BAD_MESSAGE);
-  EXPECT_EQ(send(32, 32, 0, {ram_.get()}, 0), BERTH_VMM_REASON_FD_COUNT);
+            BERTH_VMM_REASON_MESSAGE_TOO_LONG);
+  EXPECT_EQ(send(32, 32, 0, {ram_.get()}, 0), BERTH_VMM_REASON_TOO_MANY_FDS);
   EXPECT_EQ(send(32, 32, 0, {}, 1), BERTH_VMM_REASON_FD_COUNT);
-  EXPECT_EQ(send(32, 32, 0, {ram_.get(), ram_.get(), ram_.get()}, 3), BERTH_VMM_REASON_FD_COUNT);
+  EXPECT_EQ(send(32, 32, 0, {ram_.get(), ram_.get(), ram_.get()}, 3),
+            BERTH_VMM_REASON_TOO_MANY_FDS);
   EXPECT_EQ(Reason(static_cast<berth_vmm_type>(63), berth_vmm_get_unit{}),
             BERTH_VMM_REASON_UNKNOWN_MESSAGE);
   EXPECT_EQ(send(40, 40, 0, {}, 0), BERTH_VMM_REASON_NONE);  // a tail of zeroes is fine
