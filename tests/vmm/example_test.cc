@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,10 +9,12 @@
 #include <sstream>
 #include <string>
 
+#include "lib/vmm/example/guest_memory.h"
 #include "lib/vmm/example/report.h"
 #include "lib/vmm/example/run.h"
 #include "lib/vmm/example/scenario.h"
 #include "lib/vmm/example/trace.h"
+#include "tests/testing/huge_pages.h"
 #include "tests/vmm/hardware_agent.h"
 
 namespace berth::example {
@@ -59,6 +62,47 @@ TEST_F(ExampleTest, EveryRecordedCommandIsExecutedByTheHardware) {
   // What index.tsv counts, and three CMD_SYNCs around the illegal command.
   EXPECT_EQ(report.play.commands, 22u + 8 + 1500 + 1500 + 2 + 46 + 3006 + 3006);
   EXPECT_EQ(report.executed().total(), report.play.commands + 3);
+}
+
+// Others may take the pages between the look and the deed; they do not do so every time.
+template <typename Use>
+void WithFreeHugePages(size_t pages, Use use) {
+  for (int attempt = 0; attempt < 50; ++attempt) {
+    if (!berth::testing::HugeMemory(pages, 0).valid()) {
+      GTEST_SKIP() << berth::testing::kNoHugePages;
+    }
+    if (use() == berth::testing::kHugePage) return;
+  }
+  FAIL() << "there are huge pages, and they are not used";
+}
+
+TEST(GuestMemoryTest, TakesHugePagesWhereThereAreAny) {
+  WithFreeHugePages(2, [] {
+    GuestMemory memory;
+    EXPECT_TRUE(memory.Create(berth::testing::kHugePage + 1, 0).ok());
+    if (memory.page_size() == berth::testing::kHugePage) {
+      EXPECT_EQ(memory.size(), 2 * berth::testing::kHugePage) << "rounded up to pages";
+      // F_SEAL_SHRINK is what the agent asks for.
+      EXPECT_EQ(::fcntl(memory.fd(), F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_GROW);
+      const auto whole = memory.Allocate(berth::testing::kHugePage);
+      EXPECT_TRUE(whole.has_value());
+      if (whole) whole->data[berth::testing::kHugePage - 1] = std::byte{1};
+    }
+    return memory.page_size();
+  });
+}
+
+TEST_F(ExampleTest, QueuesAreAsLargeAsAHugePage) {
+  options_.memory = size_t{8} << 20;
+  WithFreeHugePages(options_.memory / berth::testing::kHugePage, [this] {
+    Report report;
+    const Outcome outcome = RunScenario(options_, {}, &report);
+    EXPECT_TRUE(outcome.ok()) << outcome.message;
+    if (report.page_bytes == berth::testing::kHugePage) {
+      EXPECT_EQ(size_t{16} << report.units.at(0).queue_log2, berth::testing::kHugePage);
+    }
+    return report.page_bytes;
+  });
 }
 
 TEST_F(ExampleTest, RecoversFromAnIllegalCommandThroughTheForwardedEvent) {

@@ -111,11 +111,18 @@ Outcome Guest::MapPage0() {
   return {};
 }
 
-Outcome Guest::StartQueues(uint32_t limit) {
+uint32_t Guest::LargestRing(uint32_t limit) const {
+  size_t rings = 1;
+  for (const Unit& unit : units_) rings += std::min(limit, unit.info.vcmdqs);
   // The hardware reads a ring by physical addresses: it must lie in one page.
-  const auto log2_page = static_cast<uint32_t>(std::bit_width(memory_->page_size() / kCommandSize));
+  const size_t bytes = std::min(memory_->page_size(), memory_->size() / rings);
+  return static_cast<uint32_t>(std::bit_width(std::max(bytes / kCommandSize, size_t{2}))) - 1;
+}
+
+Outcome Guest::StartQueues(uint32_t limit) {
+  const uint32_t largest = LargestRing(limit);
   for (Unit& unit : units_) {
-    const uint32_t log2size = std::min(unit.info.max_queue_log2, log2_page - 1);
+    const uint32_t log2size = std::min(unit.info.max_queue_log2, largest);
     const size_t bytes = kCommandSize << log2size;
     for (uint32_t i = 0; i < std::min(limit, unit.info.vcmdqs); ++i) {
       const auto ring = memory_->Allocate(bytes);

@@ -65,6 +65,9 @@ class Guest {
   [[nodiscard]] const std::vector<Device>& devices() const { return devices_; }
 
  private:
+  // log2 of the entries of the largest ring of which each unit can have `limit`, so that there
+  // is room for one more.
+  [[nodiscard]] uint32_t LargestRing(uint32_t limit) const;
   struct Close {
     void operator()(berth_vmm* vmm) const { berth_vmm_close(vmm); }
   };

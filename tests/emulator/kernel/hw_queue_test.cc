@@ -9,6 +9,7 @@
 #include "lib/emulator/kernel/ops.h"
 #include "lib/iommufd/uapi/smmuv3.h"
 #include "tests/emulator/emulator_fixture.h"
+#include "tests/testing/huge_pages.h"
 
 namespace berth::emulator {
 namespace {
@@ -93,6 +94,45 @@ TEST_F(HwQueueTest, MemoryIsLookedAtBeforeTheIndex) {
   EXPECT_EQ(Alloc(0, ~uint64_t{0} - kQueueIova - 10, 64), -EOVERFLOW);
   EXPECT_EQ(Alloc(0, 0, uint64_t{1} << 40), -ENOMEM);
 }
+
+// A huge page is one piece of physical memory, and two of them are two.
+class HugeQueueTest : public HwQueueTest, public ::testing::WithParamInterface<int> {};
+
+TEST_P(HugeQueueTest, AQueueMayFillAHugePageAndNotReachIntoTheNext) {
+  const UniqueFd memfd = testing::HugeMemory(2, GetParam());
+  if (!memfd.valid()) GTEST_SKIP() << testing::kNoHugePages;
+  MapMemory(memfd, 2 * testing::kHugePage);
+  EXPECT_EQ(Alloc(0, testing::kHugePage - kLength, 2 * kLength), -EFAULT);
+  EXPECT_EQ(Alloc(0, 0, 2 * testing::kHugePage), -EFAULT);
+  ASSERT_EQ(Alloc(0, 0, testing::kHugePage), 0);
+  ASSERT_EQ(Alloc(1, testing::kHugePage + 16 * kLength, 16 * kLength), 0);
+
+  // Far more commands than fit a small page.
+  constexpr uint32_t kCommands = 4000;
+  const Mapping memory =
+      *Mapping::Map(memfd.get(), 0, 2 * testing::kHugePage, Mapping::Access::kReadWrite);
+  for (uint32_t i = 0; i < kCommands; ++i) {
+    const uint64_t command[2] = {uapi::kCmdTlbiNhAsid, 0};
+    std::memcpy(memory.data() + i * sizeof(command), command, sizeof(command));
+    std::memcpy(memory.data() + testing::kHugePage + 16 * kLength + i * sizeof(command), command,
+                sizeof(command));
+  }
+  page0_ = MapPage0(guest_);
+  ASSERT_TRUE(page0_.valid());
+  for (const size_t queue : {0, 1}) {
+    const size_t at = queue * kLvcmdqStride;
+    *Register(at + uapi::kVcmdqConfig) = uapi::kVcmdqConfigEnable;
+    Await([&] { return (*Register(at + uapi::kVcmdqStatus) & uapi::kVcmdqStatusEnableOk) != 0; });
+    *Register(at + uapi::kVcmdqProd) = kCommands;
+    Await([&] { return uapi::kVcmdqConsIndex.Get(*Register(at + uapi::kVcmdqCons)) == kCommands; });
+  }
+  EXPECT_EQ(server().kernel().TakeSnapshot().units[0].by_vcmdqs.at(uapi::kCmdTlbiNhAsid),
+            2 * kCommands);
+}
+
+// Read in place, and with pread(2) where the file could shrink.
+INSTANTIATE_TEST_SUITE_P(Seals, HugeQueueTest, ::testing::Values(F_SEAL_SHRINK, 0),
+                         [](const auto& test) { return test.param != 0 ? "Sealed" : "Unsealed"; });
 
 TEST_F(HwQueueTest, AGuestsCommandsAreExecutedAndItsErrorBecomesAnEvent) {
   const UniqueFd memfd = GuestMemory(kLength);
