@@ -19,6 +19,7 @@
 #include "agent/local/local_service.h"
 #include "agent/vmm/vmm_server.h"
 #include "lib/base/status.h"
+#include "lib/config/timestamp.h"
 #include "lib/daemon/daemon.h"
 #include "lib/rpc/channel.h"
 #include "lib/rpc/server.h"
@@ -185,7 +186,7 @@ class AgentDaemon::Impl : public LinkDelegate {
     status.set_version(Version());
     status.set_backend(backend_.name());
     if (state.has_highest_epoch()) *status.mutable_epoch() = state.highest_epoch();
-    status.mutable_start_time()->set_seconds(absl::ToUnixSeconds(start_time_));
+    *status.mutable_start_time() = ToTimestamp(start_time_);
     status.set_kernel_healthy(inventory_.healthy());
     status.set_attach_endpoint(config_.vmm_socket());
     absl::MutexLock lock(&mu_);

@@ -2,14 +2,11 @@
 #ifndef BERTH_AGENT_GRANTS_ATTACH_TOKEN_H_
 #define BERTH_AGENT_GRANTS_ATTACH_TOKEN_H_
 
-#include <cstddef>
 #include <string_view>
 
 namespace berth {
 
-inline constexpr size_t kTokenHashSize = 32;
-
-// Whether SHA-256 of `token` is `hash` (kTokenHashSize bytes; any other size never matches). Takes
+// Whether SHA-256 of `token` is `hash` (kSha256Size bytes; any other size never matches). Takes
 // the same time wherever they differ.
 bool TokenMatches(std::string_view token, std::string_view hash);
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/grants/grant_view.h"
 #include "lib/base/status.h"
+#include "lib/config/timestamp.h"
 
 namespace berth {
 namespace {

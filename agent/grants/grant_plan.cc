@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "agent/grants/attach_token.h"
 #include "lib/base/status.h"
+#include "lib/rpc/sha256.h"
 
 namespace berth {
 namespace {
@@ -63,7 +63,7 @@ absl::Status CheckDesired(const agent::v1::DesiredGrant& desired, const GrantLim
   if (desired.intent() != v1::Assignment::PLACED && desired.intent() != v1::Assignment::RELEASING) {
     return bad(Reason::kInvalidField, "intent", "neither PLACED nor RELEASING");
   }
-  if (desired.token_hash().size() != kTokenHashSize) {
+  if (desired.token_hash().size() != kSha256Size) {
     return bad(Reason::kInvalidField, "token_hash", "not 32 bytes");
   }
   if (desired.memory_limit() < 0) return bad(Reason::kInvalidField, "memory_limit", "negative");

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
+#include "lib/config/timestamp.h"
 
 namespace berth {
 namespace {
@@ -45,14 +46,6 @@ void ListUnit(const PreparedContext::Unit& unit, Lister* list) {
 }
 
 }  // namespace
-
-google::protobuf::Timestamp ToTimestamp(absl::Time time) {
-  google::protobuf::Timestamp proto;
-  const int64_t nanos = absl::ToUnixNanos(time);
-  proto.set_seconds(absl::ToUnixSeconds(time));
-  proto.set_nanos(static_cast<int32_t>(nanos - proto.seconds() * 1'000'000'000));
-  return proto;
-}
 
 v1::Failure ToFailure(const absl::Status& status, absl::Time now) {
   v1::Failure failure;

@@ -21,7 +21,6 @@ v1::Failure ToFailure(const absl::Status& status, absl::Time now);
 // `type` holds or not, and `status` says why.
 v1::Condition ToCondition(std::string_view type, bool holds, const absl::Status& status,
                           absl::Time now);
-google::protobuf::Timestamp ToTimestamp(absl::Time time);
 
 // All objects, in order of creation.
 std::vector<agent::v1::KernelObject> ListObjects(const PreparedContext& context,

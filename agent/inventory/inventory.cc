@@ -6,9 +6,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "agent/inventory/device_rules.h"
 #include "lib/base/status.h"
+#include "lib/capacity/unit_capacity.h"
+#include "lib/config/timestamp.h"
 
 namespace berth {
 namespace {
@@ -52,8 +53,15 @@ GrantUnit ToGrantUnit(const UnitId& id, const UnitFacts& facts) {
           .max_queue_log2 = facts.max_queue_log2};
 }
 
-void SetText(v1::Device* device, const std::string& key, const std::string& value) {
-  (*device->mutable_attributes())[key].set_string_value(value);
+int DefaultVintfs(Unit::Profile profile) {
+  switch (profile) {
+    case Unit::TEGRA241_CMDQV:
+      return static_cast<int>(DefaultCapacity(UnitProfile::kTegra241Cmdqv).vintfs);
+    case Unit::ARM_SMMUV3:
+      return static_cast<int>(DefaultCapacity(UnitProfile::kArmSmmuV3).vintfs);
+    default:
+      return 0;  // nothing to count
+  }
 }
 
 }  // namespace
@@ -103,8 +111,7 @@ void Inventory::SetHealth(const absl::Status& status) {
   const absl::string_view message = status.message();
   const bool first = health_.type().empty();
   if (first || health_.status() != status.ok()) {
-    const absl::Time now = clock_->Now();
-    health_.mutable_last_transition_time()->set_seconds(absl::ToUnixSeconds(now));
+    *health_.mutable_last_transition_time() = ToTimestamp(clock_->Now());
   }
   health_.set_type(kHealthCondition);
   health_.set_status(status.ok());
@@ -168,7 +175,7 @@ Unit Inventory::BuildUnit(const std::string& id, const UnitFacts& facts) const {
     unit.set_vintfs(*facts.observed_vintfs);
     unit.set_vintf_source(Unit::OBSERVED);
   } else {
-    unit.set_vintfs(facts.profile == Unit::TEGRA241_CMDQV ? kDefaultVintfs : kPlainViommus);
+    unit.set_vintfs(DefaultVintfs(facts.profile));
     unit.set_vintf_source(Unit::DEFAULT);
   }
   return unit;
@@ -197,11 +204,7 @@ v1::Device Inventory::BuildDevice(const PciFunction& function) const {
   }
   device.set_assignable(why.empty());
   device.set_unassignable_reason(why);
-  SetText(&device, "vendor", absl::StrFormat("%04x", function.vendor_id));
-  SetText(&device, "device", absl::StrFormat("%04x", function.device_id));
-  if (rule != nullptr) {
-    for (const auto& [key, value] : rule->attributes()) (*device.mutable_attributes())[key] = value;
-  }
+  if (rule != nullptr) *device.mutable_attributes() = rule->attributes();
   return device;
 }
 

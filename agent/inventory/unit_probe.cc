@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lib/base/status.h"
+#include "lib/capacity/unit_capacity.h"
 #include "lib/iommufd/device.h"
 #include "lib/iommufd/hwpt.h"
 #include "lib/iommufd/ioas.h"
@@ -12,6 +13,9 @@
 
 namespace berth {
 namespace {
+
+// Far more than hardware has (64), so that counting ends.
+constexpr size_t kMostVintfs = 4096;
 
 // IDR1.CMDQS, bits 25:21 (Linux drivers/iommu/arm/arm-smmu-v3/arm-smmu-v3.h).
 int QueueLog2(const uapi::IommuHwInfoArmSmmuv3& smmu) {
@@ -22,7 +26,7 @@ absl::StatusOr<int> CountVintfs(const Context& context, const Device& device) {
   BERTH_ASSIGN_OR_RETURN(Ioas ioas, Ioas::Create(context));
   BERTH_ASSIGN_OR_RETURN(Hwpt parent, Hwpt::CreateNestingParent(device, ioas));
   std::vector<Viommu> viommus;
-  while (viommus.size() < kPlainViommus) {
+  while (viommus.size() < kMostVintfs) {
     absl::StatusOr<Viommu> viommu = Viommu::Create(device, parent, Viommu::Type::kTegra241Cmdqv);
     if (ReasonOf(viommu.status()) == Reason::kVintfExhausted) break;
     BERTH_RETURN_IF_ERROR(viommu.status());
@@ -50,7 +54,7 @@ absl::StatusOr<UnitFacts> ProbeUnit(KernelApi* kernel, const std::string& name, 
   }
   BERTH_RETURN_IF_ERROR(smmu.status());
   facts.profile = v1::Unit::ARM_SMMUV3;
-  facts.sids_per_vintf = kPlainViommus;
+  facts.sids_per_vintf = static_cast<int>(DefaultCapacity(UnitProfile::kArmSmmuV3).sids_per_vintf);
   absl::StatusOr<uapi::IommuHwInfoTegra241Cmdqv> cmdqv = device.GetCmdqvInfo();
   if (ReasonOf(cmdqv.status()) == Reason::kKernelFeatureMissing) return facts;
   BERTH_RETURN_IF_ERROR(cmdqv.status());

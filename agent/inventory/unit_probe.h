@@ -31,13 +31,6 @@ enum class VintfCount { kAssume, kObserve };
 // KERNEL_FEATURE_MISSING.
 absl::StatusOr<UnitFacts> ProbeUnit(KernelApi* kernel, const std::string& name, VintfCount count);
 
-// VINTFs for VMs where nothing better is known: 64 less the host's, as on Grace (NUM_VINTF_LOG2 is
-// 6 in Linux drivers/iommu/arm/arm-smmu-v3/tegra241-cmdqv.c's only known hardware).
-inline constexpr int kDefaultVintfs = 63;
-// SMMUs without CMDQV have no VINTFs; what bounds their vIOMMUs is VMIDs (16 bits), and no host has
-// as many devices.
-inline constexpr int kPlainViommus = 4096;
-
 }  // namespace berth
 
 #endif  // BERTH_AGENT_INVENTORY_UNIT_PROBE_H_

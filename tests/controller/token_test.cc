@@ -43,12 +43,6 @@ TEST_F(TokenTest, IsAnHmacOfUidAndVersion) {
   EXPECT_NE(TokenMaker(std::string(32, 'l')).Token("uid-1", 1), maker.Token("uid-1", 1));
 }
 
-TEST_F(TokenTest, Sha256OfTheStandardsExample) {
-  // FIPS 180-2, appendix B.1.
-  EXPECT_EQ(absl::BytesToHexString(Sha256("abc")),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-}
-
 TEST_F(TokenTest, MakesAKeyThatOthersCannotReadAndFindsItAgain) {
   const auto made = TokenMaker::FromFile(path_);
   ASSERT_TRUE(made.ok()) << made.status();

@@ -11,6 +11,7 @@
 #include "lib/base/ids.h"
 #include "lib/base/lifecycle.h"
 #include "lib/base/status.h"
+#include "lib/config/timestamp.h"
 
 namespace berth {
 namespace {

@@ -50,19 +50,6 @@ std::string PlacedOn(const AssignmentRecordPtr& record) {
 
 std::string MakeEtag(Revision revision) { return absl::StrCat("r", revision); }
 
-google::protobuf::Timestamp ToTimestamp(absl::Time time) {
-  google::protobuf::Timestamp timestamp;
-  const int64_t seconds = absl::ToUnixSeconds(time);
-  timestamp.set_seconds(seconds);
-  timestamp.set_nanos(
-      static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
-  return timestamp;
-}
-
-absl::Time FromTimestamp(const google::protobuf::Timestamp& timestamp) {
-  return absl::FromUnixSeconds(timestamp.seconds()) + absl::Nanoseconds(timestamp.nanos());
-}
-
 Fleet::Fleet(Options options) : options_(std::move(options)) {}
 
 agent::v1::Epoch Fleet::epoch() const {

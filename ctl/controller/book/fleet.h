@@ -183,8 +183,6 @@ class Fleet {
 std::string PlacedOn(const AssignmentRecordPtr& record);
 // "r17": opaque to clients.
 std::string MakeEtag(Revision revision);
-google::protobuf::Timestamp ToTimestamp(absl::Time time);
-absl::Time FromTimestamp(const google::protobuf::Timestamp& timestamp);
 
 }  // namespace berth
 

@@ -12,6 +12,8 @@
 #include "lib/base/absl_view.h"
 #include "lib/base/lifecycle.h"
 #include "lib/base/status.h"
+#include "lib/config/timestamp.h"
+#include "lib/rpc/sha256.h"
 
 namespace berth {
 namespace {

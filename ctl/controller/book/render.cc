@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "ctl/controller/book/convert.h"
 #include "ctl/controller/book/fleet.h"
+#include "lib/config/timestamp.h"
 
 namespace berth {
 

@@ -12,8 +12,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "ctl/controller/book/token.h"
 #include "lib/base/status.h"
+#include "lib/rpc/sha256.h"
 
 namespace berth {
 namespace {

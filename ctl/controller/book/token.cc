@@ -87,13 +87,4 @@ std::string TokenMaker::Token(std::string_view assignment_uid, int32_t version) 
   return absl::BytesToHexString({reinterpret_cast<const char*>(digest.data()), size});
 }
 
-std::string Sha256(std::string_view text) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned size = 0;
-  if (EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
-    std::abort();
-  }
-  return {reinterpret_cast<const char*>(digest.data()), size};
-}
-
 }  // namespace berth

@@ -28,9 +28,6 @@ class TokenMaker {
   std::string key_;
 };
 
-// SHA-256, 32 bytes: what an agent is given of a token, and of a request to recognise it.
-std::string Sha256(std::string_view text);
-
 }  // namespace berth
 
 #endif  // BERTH_CTL_CONTROLLER_BOOK_TOKEN_H_

@@ -10,6 +10,7 @@
 #include "ctl/controller/hosts/host_registry.h"
 #include "lib/base/absl_view.h"
 #include "lib/base/status.h"
+#include "lib/config/timestamp.h"
 
 namespace berth {
 namespace {

@@ -15,6 +15,7 @@
 #include "ctl/controller/book/convert.h"
 #include "lib/base/ids.h"
 #include "lib/base/status.h"
+#include "lib/config/timestamp.h"
 #include "lib/daemon/daemon.h"
 
 namespace berth {
