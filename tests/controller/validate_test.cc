@@ -39,116 +39,131 @@ struct Case {
 };
 
 // What can be wrong in an assignment, field by field.
-std::vector<Case> Cases() {
-  const auto spec = [](const std::function<void(AssignmentSpec*)>& spoil) {
-    return [spoil](Assignment* a) { spoil(a->mutable_spec()); };
-  };
-  const auto device = [](const std::function<void(v1::DeviceRequest*)>& spoil) {
-    return [spoil](Assignment* a) { spoil(a->mutable_spec()->mutable_device_requests(0)); };
-  };
-  const auto constraint = [](const std::function<void(v1::PlacementConstraint*)>& spoil) {
-    return [spoil](Assignment* a) { spoil(a->mutable_spec()->add_constraints()); };
-  };
-  constexpr int kUnknown = 99;
-  const Reason invalid = Reason::kInvalidField;
-  const Reason missing = Reason::kMissingField;
-  const Reason large = Reason::kTooLarge;
+constexpr int kUnknown = 99;
+constexpr Reason kInvalid = Reason::kInvalidField;
+constexpr Reason kMissing = Reason::kMissingField;
+constexpr Reason kLarge = Reason::kTooLarge;
+
+std::function<void(Assignment*)> Spec(const std::function<void(AssignmentSpec*)>& spoil) {
+  return [spoil](Assignment* a) { spoil(a->mutable_spec()); };
+}
+
+std::function<void(Assignment*)> Device(const std::function<void(v1::DeviceRequest*)>& spoil) {
+  return [spoil](Assignment* a) { spoil(a->mutable_spec()->mutable_device_requests(0)); };
+}
+
+std::function<void(Assignment*)> Constraint(
+    const std::function<void(v1::PlacementConstraint*)>& spoil) {
+  return [spoil](Assignment* a) { spoil(a->mutable_spec()->add_constraints()); };
+}
+
+std::vector<Case> DeviceRequestCases() {
   return {
-      {"spec", missing, [](Assignment* a) { a->clear_spec(); }},
-      {"spec.device_requests", missing, spec([](auto* s) { s->clear_device_requests(); })},
-      {"spec.device_requests", invalid, spec([](auto* s) {
+      {"spec.device_requests[0].name", kInvalid, Device([](auto* d) { d->clear_name(); })},
+      {"spec.device_requests[0].name", kInvalid, Device([](auto* d) { d->set_name("GPU"); })},
+      {"spec.device_requests[1].name", kInvalid,
+       Spec([](auto* s) { *s->add_device_requests() = s->device_requests(0); })},
+      {"spec.device_requests[0].class", kMissing, Device([](auto* d) { d->clear_class_(); })},
+      {"spec.device_requests[0].class", kInvalid,
+       Device([](auto* d) { d->set_class_(std::string(257, 'x')); })},
+      {"spec.device_requests[0].count", kInvalid, Device([](auto* d) { d->set_count(-1); })},
+      {"spec.device_requests[0].count", kInvalid, Device([](auto* d) { d->set_count(129); })},
+      {"spec.device_requests[0].queues.need", kInvalid, Device([](auto* d) {
+         d->mutable_queues()->set_need(static_cast<QueueRequest::Need>(kUnknown));
+       })},
+      {"spec.device_requests[0].queues.count", kInvalid,
+       Device([](auto* d) { d->mutable_queues()->set_count(-1); })},
+      {"spec.device_requests[0].requirements[0].operator", kInvalid,
+       Device([](auto* d) { d->add_requirements()->set_key("memory"); })},
+      {"spec.device_requests[0].requirements[0].key", kMissing,
+       Device([](auto* d) { d->add_requirements()->set_operator_(Requirement::EXISTS); })},
+      {"spec.device_requests[0].requirements[0].values", kMissing, Device([](auto* d) {
+         d->add_requirements()->set_key("memory");
+         d->mutable_requirements(0)->set_operator_(Requirement::IN);
+       })},
+      {"spec.device_requests[0].requirements[0].values", kInvalid, Device([](auto* d) {
+         d->add_requirements()->set_key("memory");
+         d->mutable_requirements(0)->set_operator_(Requirement::GT);
+         d->mutable_requirements(0)->add_values("much");
+       })},
+      {"spec.device_requests[0]", kInvalid,
+       Device([](auto* d) { d->add_alternatives()->set_class_("nic"); })},
+      {"spec.device_requests[0].alternatives[0].class", kMissing, Device([](auto* d) {
+         d->clear_class_();
+         d->add_alternatives();
+       })},
+      {"spec.device_requests[0].alternatives", kInvalid, Device([](auto* d) {
+         d->clear_class_();
+         for (int i = 0; i < 9; ++i) d->add_alternatives()->set_class_("nic");
+       })},
+  };
+}
+
+std::vector<Case> SpecCases() {
+  return {
+      {"spec", kMissing, [](Assignment* a) { a->clear_spec(); }},
+      {"spec.device_requests", kMissing, Spec([](auto* s) { s->clear_device_requests(); })},
+      {"spec.device_requests", kInvalid, Spec([](auto* s) {
          for (int i = 0; i < 16; ++i) {
            *s->add_device_requests() = s->device_requests(0);
            s->mutable_device_requests(i + 1)->set_name(absl::StrCat("gpu", i));
          }
        })},
-      {"spec.device_requests[0].name", invalid, device([](auto* d) { d->clear_name(); })},
-      {"spec.device_requests[0].name", invalid, device([](auto* d) { d->set_name("GPU"); })},
-      {"spec.device_requests[1].name", invalid,
-       spec([](auto* s) { *s->add_device_requests() = s->device_requests(0); })},
-      {"spec.device_requests[0].class", missing, device([](auto* d) { d->clear_class_(); })},
-      {"spec.device_requests[0].class", invalid,
-       device([](auto* d) { d->set_class_(std::string(257, 'x')); })},
-      {"spec.device_requests[0].count", invalid, device([](auto* d) { d->set_count(-1); })},
-      {"spec.device_requests[0].count", invalid, device([](auto* d) { d->set_count(129); })},
-      {"spec.device_requests[0].queues.need", invalid, device([](auto* d) {
-         d->mutable_queues()->set_need(static_cast<QueueRequest::Need>(kUnknown));
-       })},
-      {"spec.device_requests[0].queues.count", invalid,
-       device([](auto* d) { d->mutable_queues()->set_count(-1); })},
-      {"spec.device_requests[0].requirements[0].operator", invalid,
-       device([](auto* d) { d->add_requirements()->set_key("memory"); })},
-      {"spec.device_requests[0].requirements[0].key", missing,
-       device([](auto* d) { d->add_requirements()->set_operator_(Requirement::EXISTS); })},
-      {"spec.device_requests[0].requirements[0].values", missing, device([](auto* d) {
-         d->add_requirements()->set_key("memory");
-         d->mutable_requirements(0)->set_operator_(Requirement::IN);
-       })},
-      {"spec.device_requests[0].requirements[0].values", invalid, device([](auto* d) {
-         d->add_requirements()->set_key("memory");
-         d->mutable_requirements(0)->set_operator_(Requirement::GT);
-         d->mutable_requirements(0)->add_values("much");
-       })},
-      {"spec.device_requests[0]", invalid,
-       device([](auto* d) { d->add_alternatives()->set_class_("nic"); })},
-      {"spec.device_requests[0].alternatives[0].class", missing, device([](auto* d) {
-         d->clear_class_();
-         d->add_alternatives();
-       })},
-      {"spec.device_requests[0].alternatives", invalid, device([](auto* d) {
-         d->clear_class_();
-         for (int i = 0; i < 9; ++i) d->add_alternatives()->set_class_("nic");
-       })},
-      {"spec.constraints[0]", invalid, constraint([](auto*) {})},
-      {"spec.constraints[0].requests", invalid, constraint([](auto* c) {
+      {"spec.constraints[0]", kInvalid, Constraint([](auto*) {})},
+      {"spec.constraints[0].requests", kInvalid, Constraint([](auto* c) {
          c->mutable_same_unit();
          c->add_requests("none");
        })},
-      {"spec.constraints[0].attribute", missing,
-       constraint([](auto* c) { c->mutable_same_attribute(); })},
-      {"spec.host_selector[0].operator", invalid,
-       spec([](auto* s) { s->add_host_selector()->set_key("rack"); })},
-      {"spec.tolerations[0].effect", invalid, spec([](auto* s) {
+      {"spec.constraints[0].attribute", kMissing,
+       Constraint([](auto* c) { c->mutable_same_attribute(); })},
+      {"spec.host_selector[0].operator", kInvalid,
+       Spec([](auto* s) { s->add_host_selector()->set_key("rack"); })},
+      {"spec.tolerations[0].effect", kInvalid, Spec([](auto* s) {
          s->add_tolerations()->set_effect(static_cast<v1::Taint::Effect>(kUnknown));
        })},
-      {"spec.tolerations", invalid, spec([](auto* s) {
+      {"spec.tolerations", kInvalid, Spec([](auto* s) {
          for (int i = 0; i < 17; ++i) s->add_tolerations();
        })},
-      {"spec.policy", invalid,
-       spec([](auto* s) { s->set_policy(static_cast<AssignmentSpec::Policy>(kUnknown)); })},
-      {"spec.isolation", invalid,
-       spec([](auto* s) { s->set_isolation(static_cast<AssignmentSpec::Isolation>(kUnknown)); })},
-      {"spec.attach_mode", invalid, spec([](auto* s) {
+      {"spec.policy", kInvalid,
+       Spec([](auto* s) { s->set_policy(static_cast<AssignmentSpec::Policy>(kUnknown)); })},
+      {"spec.isolation", kInvalid,
+       Spec([](auto* s) { s->set_isolation(static_cast<AssignmentSpec::Isolation>(kUnknown)); })},
+      {"spec.attach_mode", kInvalid, Spec([](auto* s) {
          s->set_attach_mode(static_cast<AssignmentSpec::AttachMode>(kUnknown));
        })},
-      {"spec.when_unavailable", invalid, spec([](auto* s) {
+      {"spec.when_unavailable", kInvalid, Spec([](auto* s) {
          s->set_when_unavailable(static_cast<AssignmentSpec::WhenUnavailable>(kUnknown));
        })},
       {"spec.attach_mode", Reason::kUnsupported,
-       spec([](auto* s) { s->set_attach_mode(AssignmentSpec::HAND_OFF); })},
+       Spec([](auto* s) { s->set_attach_mode(AssignmentSpec::HAND_OFF); })},
       {"spec.isolation", Reason::kUnsupported,
-       spec([](auto* s) { s->set_isolation(AssignmentSpec::CONFINED); })},
+       Spec([](auto* s) { s->set_isolation(AssignmentSpec::CONFINED); })},
       {"spec.attach_timeout", Reason::kUnsupported,
-       spec([](auto* s) { s->mutable_attach_timeout(); })},
+       Spec([](auto* s) { s->mutable_attach_timeout(); })},
       {"spec.lease_duration", Reason::kUnsupported,
-       spec([](auto* s) { s->mutable_lease_duration(); })},
-      {"spec.priority", invalid, spec([](auto* s) { s->set_priority(1001); })},
-      {"spec.priority", invalid, spec([](auto* s) { s->set_priority(-1001); })},
-      {"spec.memory_limit", invalid, spec([](auto* s) { s->set_memory_limit(-1); })},
-      {"spec.huge_pages", invalid, spec([](auto* s) { s->mutable_huge_pages()->set_count(1); })},
-      {"spec.huge_pages", invalid, spec([](auto* s) {
+       Spec([](auto* s) { s->mutable_lease_duration(); })},
+      {"spec.priority", kInvalid, Spec([](auto* s) { s->set_priority(1001); })},
+      {"spec.priority", kInvalid, Spec([](auto* s) { s->set_priority(-1001); })},
+      {"spec.memory_limit", kInvalid, Spec([](auto* s) { s->set_memory_limit(-1); })},
+      {"spec.huge_pages", kInvalid, Spec([](auto* s) { s->mutable_huge_pages()->set_count(1); })},
+      {"spec.huge_pages", kInvalid, Spec([](auto* s) {
          s->mutable_huge_pages()->set_page_size(1 << 21);
          s->mutable_huge_pages()->set_count(-1);
        })},
-      {"display_name", large, [](Assignment* a) { a->set_display_name(std::string(257, 'x')); }},
-      {"labels", invalid, [](Assignment* a) { (*a->mutable_labels())[""] = "x"; }},
-      {"labels", invalid,
+  };
+}
+
+std::vector<Case> ResourceCases() {
+  return {
+      {"display_name", kLarge, [](Assignment* a) { a->set_display_name(std::string(257, 'x')); }},
+      {"labels", kInvalid, [](Assignment* a) { (*a->mutable_labels())[""] = "x"; }},
+      {"labels", kInvalid,
        [](Assignment* a) { (*a->mutable_labels())["k"] = std::string(257, 'x'); }},
-      {"labels", large,
+      {"labels", kLarge,
        [](Assignment* a) {
          for (int i = 0; i < 65; ++i) (*a->mutable_labels())[absl::StrCat(i)] = "x";
        }},
-      {"annotations", large,
+      {"annotations", kLarge,
        [](Assignment* a) { (*a->mutable_annotations())["k"] = std::string(65'536, 'x'); }},
   };
 }
@@ -156,7 +171,11 @@ std::vector<Case> Cases() {
 TEST(ValidateAssignmentTest, AcceptsWhatIsGood) { EXPECT_TRUE(Check(Good()).ok()); }
 
 TEST(ValidateAssignmentTest, NamesTheFieldThatIsWrong) {
-  for (const Case& wrong : Cases()) {
+  std::vector<Case> cases = SpecCases();
+  for (const auto& more : {DeviceRequestCases(), ResourceCases()}) {
+    cases.insert(cases.end(), more.begin(), more.end());
+  }
+  for (const Case& wrong : cases) {
     Assignment assignment = Good();
     wrong.spoil(&assignment);
     const absl::Status status = Check(assignment);

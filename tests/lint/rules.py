@@ -7,6 +7,7 @@ import re
 import includes
 
 MAX_LINES = 500
+MAX_FUNCTION_LINES = 60
 TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "agent", "ctl", "deploy", "lib",
              "proto", "tests"}
 # The only file that may make the ioctl system call: everything else goes through KernelApi.
@@ -49,8 +50,48 @@ class File:
 
 def strip_comments(text):
     """C and C++ source with comments and the contents of strings blanked; lines keep their place."""
-    pattern = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
-    return pattern.sub(lambda m: "\n" * m.group(0).count("\n") or " ", text)
+    pattern = re.compile(r'(?<!\w)(\d(?:\'?[\w.])*)|//[^\n]*|/\*.*?\*/|R"([^(\s]*)\(.*?\)\2"|'
+                         r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
+    return pattern.sub(lambda m: m.group(1) or "\n" * m.group(0).count("\n") or " ", text)
+
+
+_DIRECTIVE = re.compile(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", re.M)
+_SCOPE = re.compile(r"\b(namespace|class|struct|union|enum|extern)\b(?!.*\)[^<>]*$)", re.S)
+
+
+def functions(text):
+    """(first line of the body, its lines, what stands before it) of each function of C or C++.
+
+    Goes by braces alone: at the level of namespaces and classes, what has parentheses before its
+    brace is a function, whatever is inside. Lambdas and local classes belong to their function.
+    """
+    text = _DIRECTIVE.sub(lambda m: "\n" * m.group(0).count("\n"), strip_comments(text))
+    scopes = []      # of the braces that are open: "scope", "data" or "function", with its line
+    line, head = 1, ""
+    for at, char in enumerate(text):
+        line += char == "\n"
+        outside = all(kind == "scope" for kind, _, _ in scopes)
+        if char == "{":
+            before = head.strip()
+            if not outside or before.endswith(("=", ",", "(", "return")):
+                kind = "data"
+            elif _SCOPE.search(before):
+                kind = "scope"
+            else:
+                kind = "function" if "(" in before else "data"
+            scopes.append((kind, line, before))
+            head = "" if kind == "scope" else head
+        elif char == "}" and scopes:
+            kind, first, before = scopes.pop()
+            # An initialiser in braces, of a member: the body is still to come.
+            if kind == "function" and text[at + 1:].lstrip()[:1] in (",", "{"):
+                continue
+            if kind == "function":
+                yield first, line - first + 1, " ".join(before.split())
+            if all(kind == "scope" for kind, _, _ in scopes) and kind != "data":
+                head = ""
+        elif outside:
+            head = "" if char == ";" else head + char
 
 
 def _matches(file, text, pattern, message):
@@ -102,6 +143,15 @@ def length(files):
             yield file.path, MAX_LINES, f"{len(file.lines)} lines; at most {MAX_LINES}: find the seam"
 
 
+def function_length(files):
+    for file in files:
+        if file.is_cxx:
+            for first, lines, name in functions(file.text):
+                if lines > MAX_FUNCTION_LINES:
+                    yield (file.path, first, f"{lines} lines in {name[-60:]}; at most "
+                                             f"{MAX_FUNCTION_LINES}: find the seam")
+
+
 def readme(files):
     paths = {file.path for file in files}
     folders = {os.path.dirname(path) for path in paths
@@ -145,5 +195,5 @@ def top_level(files):
             yield name, 1, "not one of the fixed top-level names"
 
 
-ALL = [spdx, layering, one_ioctl, environment, length, readme, unfinished, no_sleep, header_guard,
+ALL = [spdx, layering, one_ioctl, environment, length, function_length, readme, unfinished, no_sleep, header_guard,
        top_level]

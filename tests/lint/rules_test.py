@@ -53,6 +53,23 @@ class RulesTest(unittest.TestCase):
         self.assertFalse(found(rules.length, "agent/x.cc", "\n" * 500))
         self.assertFalse(found(rules.length, "tests/data/x.txt", "\n" * 501))
 
+    def test_function_length(self):
+        long = "{\n" + "  f();\n" * 59 + "}\n"
+        good = "{\n" + "  f();\n" * 58 + "}\n"
+        for head in ("void F() ", "int C::F(int a = 3) const noexcept ", "TEST(A, B) ",
+                     "class A { C() : a_(1), b_{2} ", "namespace n { struct S* f(void)\n",
+                     "template <typename T>\nrequires requires(T t) { t.x; }\nint F() ",
+                     "enum E { kA = 10'000 };\nauto f = [](char c = '{') "):
+            self.assertTrue(found(rules.function_length, "agent/x.cc", head + long), head)
+            self.assertFalse(found(rules.function_length, "agent/x.cc", head + good), head)
+        for no_function in ("class A ", "struct S : T<int(int)> ", "namespace n ", 'extern "C" ',
+                            "const int kTable[] = ", "enum class E : int ", 'auto t = R"(\n'):
+            self.assertFalse(found(rules.function_length, "agent/x.cc", no_function + long))
+        self.assertFalse(found(rules.function_length, "agent/x.py", "def f():\n" + long))
+        self.assertEqual(
+            [(2, 3, "int F()"), (6, 1, "void G(int)")],
+            list(rules.functions('#define M(x) {\nint F() {\n  if (a) { "}"; }\n}\n\nvoid G(int) {}')))
+
     def test_readme(self):
         self.assertTrue(found(rules.readme, "lib/x/y.cc", ""))
         both = [rules.File(path, "") for path in ("lib/x/y.cc", "lib/x/README.md",

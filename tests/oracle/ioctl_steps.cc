@@ -56,6 +56,11 @@ std::vector<IoctlStep> IoasSteps() {
        {BERTH_FIELD(IommuIoasUnmap, ioas_id), BERTH_FIELD(IommuIoasUnmap, iova),
         BERTH_FIELD(IommuIoasUnmap, length)},
        {BERTH_FIELD(IommuIoasUnmap, length)}},
+  };
+}
+
+std::vector<IoctlStep> IovaSteps() {
+  return {
       {"IOAS_IOVA_RANGES",
        uapi::kIommuIoasIovaRanges,
        sizeof(uapi::IommuIoasIovaRanges),
@@ -292,7 +297,7 @@ std::vector<IoctlStep> TestSteps() {
 const IoctlStep* FindIoctlStep(const std::string& op) {
   static const auto* const kSteps = [] {
     auto* steps = new std::map<std::string, IoctlStep>();
-    for (auto* family : {IoasSteps, HwptSteps, ViommuSteps, CdevSteps, TestSteps}) {
+    for (auto* family : {IoasSteps, IovaSteps, HwptSteps, ViommuSteps, CdevSteps, TestSteps}) {
       for (IoctlStep& step : family()) steps->emplace(step.op, std::move(step));
     }
     return steps;

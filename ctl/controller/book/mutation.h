@@ -15,6 +15,7 @@
 
 #include "absl/status/statusor.h"
 #include "ctl/controller/book/fleet.h"
+#include "lib/config/timestamp.h"
 
 namespace berth {
 
@@ -53,6 +54,55 @@ void FinishEtag(Resource* resource, Revision revision) {
   resource->set_etag(MakeEtag(revision));
 }
 
+// Answers one who waited for the first call of the same request_id, or came after it.
+template <typename Response>
+auto Replay(const MutationSpec<Response>& spec) {
+  return [answer = spec.answer,
+          finish = spec.finish](const absl::StatusOr<RequestTable::Remembered>& remembered) {
+    if (!remembered.ok()) return answer(remembered.status());
+    Response response;
+    response.ParseFromString(remembered->response);
+    finish(&response, remembered->revision);
+    answer(std::move(response));
+  };
+}
+
+// What happens when the commit is durable; takes the answer out of `decision`.
+template <typename Response>
+auto WhenCommitted(Fleet& fleet, const MutationSpec<Response>& spec,
+                   std::optional<RequestTable::Key> key, internal::v1::RequestRecord record,
+                   Decision<Response>& decision) {
+  return [&fleet, key = std::move(key), record = std::move(record),
+          response = std::move(decision.response), then = std::move(decision.then),
+          finish = spec.finish, answer = spec.answer](Revision revision) mutable {
+    std::vector<RequestTable::Waiter> waiters;
+    if (key.has_value()) {
+      absl::MutexLock lock(&fleet.mu);
+      waiters = fleet.requests.Complete(*key, record, revision);
+    }
+    if (then) then();
+    finish(&response, revision);
+    answer(std::move(response));
+    for (const RequestTable::Waiter& waiter : waiters) {
+      waiter(RequestTable::Remembered{.response = record.response(), .revision = revision});
+    }
+  };
+}
+
+template <typename Response>
+auto WhenNotCommitted(Fleet& fleet, const MutationSpec<Response>& spec,
+                      std::optional<RequestTable::Key> key) {
+  return [&fleet, key = std::move(key), answer = spec.answer](const absl::Status& status) {
+    std::vector<RequestTable::Waiter> waiters;
+    if (key.has_value()) {
+      absl::MutexLock lock(&fleet.mu);
+      waiters = fleet.requests.Abandon(*key);
+    }
+    answer(status);
+    for (const RequestTable::Waiter& waiter : waiters) waiter(status);
+  };
+}
+
 // `answer` may be called with the mutex held when it is called at once; it must not call the fleet.
 template <typename Response>
 void RunMutation(Fleet& fleet, const MutationSpec<Response>& spec) {
@@ -62,15 +112,7 @@ void RunMutation(Fleet& fleet, const MutationSpec<Response>& spec) {
   std::optional<RequestTable::Key> key;
   if (!spec.request_id.empty()) {
     key = RequestTable::MakeKey(*spec.owner, spec.method, spec.request_id, *spec.request);
-    const auto replay = [answer = spec.answer, finish = spec.finish](
-                            const absl::StatusOr<RequestTable::Remembered>& remembered) {
-      if (!remembered.ok()) return answer(remembered.status());
-      Response response;
-      response.ParseFromString(remembered->response);
-      finish(&response, remembered->revision);
-      answer(std::move(response));
-    };
-    absl::StatusOr<RequestTable::Turn> turn = fleet.requests.Begin(*key, now, replay);
+    absl::StatusOr<RequestTable::Turn> turn = fleet.requests.Begin(*key, now, Replay(spec));
     if (!turn.ok()) return spec.answer(turn.status());
     if (*turn == RequestTable::Turn::kHandled) return;
   }
@@ -100,32 +142,9 @@ void RunMutation(Fleet& fleet, const MutationSpec<Response>& spec) {
     if (key.has_value() && id == key->id) continue;
     change->changes.request_deletes.push_back({.kind = kRequestKind, .id = id});
   }
-  auto done = [&fleet, key, record, response = std::move(change->response),
-               then = std::move(change->then), finish = spec.finish,
-               answer = spec.answer](Revision revision) mutable {
-    std::vector<RequestTable::Waiter> waiters;
-    if (key.has_value()) {
-      absl::MutexLock done_lock(&fleet.mu);
-      waiters = fleet.requests.Complete(*key, record, revision);
-    }
-    if (then) then();
-    finish(&response, revision);
-    answer(std::move(response));
-    for (const RequestTable::Waiter& waiter : waiters) {
-      waiter(RequestTable::Remembered{.response = record.response(), .revision = revision});
-    }
-  };
-  auto failed = [&fleet, key, answer = spec.answer](const absl::Status& status) {
-    std::vector<RequestTable::Waiter> waiters;
-    if (key.has_value()) {
-      absl::MutexLock failed_lock(&fleet.mu);
-      waiters = fleet.requests.Abandon(*key);
-    }
-    answer(status);
-    for (const RequestTable::Waiter& waiter : waiters) waiter(status);
-  };
-  absl::Status status =
-      fleet.Submit(std::move(change->changes), std::move(done), std::move(failed));
+  absl::Status status = fleet.Submit(std::move(change->changes),
+                                     WhenCommitted(fleet, spec, key, std::move(record), *change),
+                                     WhenNotCommitted(fleet, spec, key));
   if (status.ok()) return fleet.requests.Drop(expired);
   abandon();
   if (change->undo) change->undo();
