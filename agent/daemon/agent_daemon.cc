@@ -201,17 +201,16 @@ class AgentDaemon::Impl : public LinkDelegate {
   // Looks at the kernel and at what is plugged in, and tells the controller what has changed.
   // `backend` is what is known already of the kernel.
   void Look(const absl::Status& backend) {
-    // Also when the emulator could not be started: the condition must say so.
-    const absl::Status refreshed = inventory_.Refresh();
-    const absl::Status& status = backend.ok() ? refreshed : backend;
-    if (status.ok() != was_healthy_) {
+    // Also when the emulator could not be started: the condition says why.
+    const absl::Status status = inventory_.Refresh(backend);
+    if (status != kernel_) {
       if (status.ok()) {
         options_.log->Info("kernel answers", {{"backend", backend_.name()}});
       } else {
         options_.log->Error("host is broken", {{"backend", backend_.name()}, {"error", status}});
-        if (grants_ != nullptr) grants_->KernelGone();
+        if (kernel_.ok() && grants_ != nullptr) grants_->KernelGone();
       }
-      was_healthy_ = status.ok();
+      kernel_ = status;
     }
     agent::v1::Inventory now = inventory_.Current();
     if (google::protobuf::util::MessageDifferencer::Equals(now, told_)) return;
@@ -231,7 +230,7 @@ class AgentDaemon::Impl : public LinkDelegate {
         if (options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&stopping_), wake)) return;
       }
       const bool due = options_.clock->Now() >= next;
-      if (was_healthy_) {
+      if (kernel_.ok()) {
         const absl::Status answer = backend_.kernel()->OpenContext().status();
         if (answer.ok() && !due) continue;
         // Told before another emulator is started: what this one held is gone.
@@ -274,7 +273,7 @@ class AgentDaemon::Impl : public LinkDelegate {
   std::unique_ptr<RpcServer> local_;
 
   // Of the watching thread, and of Start() before it.
-  bool was_healthy_ = true;
+  absl::Status kernel_;  // what it was when last looked at
   agent::v1::Inventory told_;
 
   absl::Mutex mu_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/daemon/emulator_process.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -48,6 +49,28 @@ class SpawnAttributes {
   posix_spawnattr_t attributes_;
 };
 
+// Where the child finds its end of the report pipe.
+constexpr int kReportFd = 3;
+constexpr size_t kMostReport = 1024;
+
+// The child's fds: 0 to 2 are the agent's, and one for its report; all others of the agent's are
+// close-on-exec.
+class SpawnFiles {
+ public:
+  explicit SpawnFiles(int report) {
+    ::posix_spawn_file_actions_init(&actions_);
+    ::posix_spawn_file_actions_adddup2(&actions_, report, kReportFd);
+  }
+  ~SpawnFiles() { ::posix_spawn_file_actions_destroy(&actions_); }
+  SpawnFiles(const SpawnFiles&) = delete;
+  SpawnFiles& operator=(const SpawnFiles&) = delete;
+
+  const posix_spawn_file_actions_t* get() const { return &actions_; }
+
+ private:
+  posix_spawn_file_actions_t actions_;
+};
+
 std::string DescribeExit(int status) {
   if (WIFSIGNALED(status)) return absl::StrCat("it was killed by signal ", WTERMSIG(status));
   return absl::StrCat("it exited with code ", WEXITSTATUS(status));
@@ -78,10 +101,19 @@ bool EmulatorProcess::Reap() {
   if (pid_ < 0) return true;
   int status = 0;
   if (::waitpid(pid_, &status, WNOHANG) == 0) return false;
-  ended_ = DescribeExit(status);
+  const std::string report = ReadReport();
+  ended_ = absl::StrCat(DescribeExit(status), report.empty() ? "; its log says why" : ": ", report);
   pid_ = -1;
   pidfd_.Reset();
   return true;
+}
+
+std::string EmulatorProcess::ReadReport() {
+  std::string text(kMostReport, '\0');
+  const ssize_t size = ::read(report_.get(), text.data(), text.size());
+  report_.Reset();
+  text.resize(size > 0 ? static_cast<size_t>(size) : 0);
+  return text;
 }
 
 absl::Status EmulatorProcess::EnsureRunning() {
@@ -101,12 +133,19 @@ absl::Status EmulatorProcess::Spawn() {
                                    "--host",
                                    options_.host_file,
                                    "--idle-exit",
-                                   absl::StrCat(absl::ToInt64Seconds(options_.idle_exit))};
+                                   absl::StrCat(absl::ToInt64Seconds(options_.idle_exit)),
+                                   "--report-fd",
+                                   absl::StrCat(kReportFd)};
   std::vector<char*> argv;
   for (std::string& arg : args) argv.push_back(arg.data());
   argv.push_back(nullptr);
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return ErrnoToStatus(errno, "pipe2");
+  report_.Reset(ends[0]);
+  const UniqueFd child_end(ends[1]);
   const SpawnAttributes attributes;
-  const int error = ::posix_spawn(&pid_, options_.program.c_str(), nullptr, attributes.get(),
+  const SpawnFiles files(child_end.get());
+  const int error = ::posix_spawn(&pid_, options_.program.c_str(), files.get(), attributes.get(),
                                   argv.data(), environ);
   if (error != 0) {
     pid_ = -1;
@@ -121,8 +160,7 @@ absl::Status EmulatorProcess::AwaitListening() {
   const absl::Time deadline = absl::Now() + options_.start_timeout;
   while (!Listens()) {
     if (Reap()) {
-      return Error(Reason::kKernelGone, absl::StrCat(options_.program, " did not start: ", ended_,
-                                                     "; its log says why"));
+      return Error(Reason::kKernelGone, absl::StrCat(options_.program, " did not start: ", ended_));
     }
     if (absl::Now() > deadline) {
       return Error(Reason::kKernelGone,

@@ -40,10 +40,13 @@ class EmulatorProcess {
   absl::Status AwaitListening();
   // Whether the child has ended; reaps it.
   bool Reap();
+  // What it wrote before it ended.
+  std::string ReadReport();
 
   const Options options_;
   pid_t pid_ = -1;
   UniqueFd pidfd_;
+  UniqueFd report_;    // the end of a pipe where it says why it does not start
   std::string ended_;  // how the last child ended
 };
 

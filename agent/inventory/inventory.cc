@@ -69,15 +69,15 @@ int DefaultVintfs(Unit::Profile profile) {
 Inventory::Inventory(KernelApi* kernel, Clock* clock, Options options)
     : kernel_(kernel), clock_(clock), options_(std::move(options)) {}
 
-absl::Status Inventory::CheckKernel() {
-  const absl::StatusOr<UniqueFd> context = kernel_->OpenContext();
+absl::Status Inventory::CheckKernel(const absl::Status& known) {
+  absl::Status status = known.ok() ? kernel_->OpenContext().status() : known;
   // Another error (no fds left, say) is of this process: the units are what they were.
-  if (ReasonOf(context.status()) == Reason::kKernelGone) units_.clear();
-  return context.status();
+  if (ReasonOf(status) == Reason::kKernelGone) units_.clear();
+  return status;
 }
 
-absl::Status Inventory::Refresh() {
-  absl::Status status = CheckKernel();
+absl::Status Inventory::Refresh(const absl::Status& kernel) {
+  absl::Status status = CheckKernel(kernel);
   std::vector<PciFunction> functions;
   if (status.ok()) {
     absl::StatusOr<std::vector<PciFunction>> read = ReadPciFunctions(options_.sysfs_root);

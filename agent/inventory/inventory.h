@@ -34,10 +34,12 @@ class Inventory : public DeviceLookup {
   // `kernel` and `clock` must outlive it. Nothing is known before the first Refresh().
   Inventory(KernelApi* kernel, Clock* clock, Options options);
 
-  // Looks again. A unit that no device could be probed of yet is left out, and its devices are not
-  // assignable. When the kernel or sysfs cannot be read, the condition KernelHealthy turns false,
-  // what was known stays, and the error is returned; after KERNEL_GONE units are probed anew.
-  absl::Status Refresh();
+  // Looks again. `kernel` is what is known of the kernel already; when that is an error (it could
+  // not be started), it is not asked, and the error stands for its answer. A unit that no device
+  // could be probed of yet is left out, and its devices are not assignable. When the kernel or
+  // sysfs cannot be read, the condition KernelHealthy turns false, what was known stays, and the
+  // error is returned; after KERNEL_GONE units are probed anew.
+  absl::Status Refresh(const absl::Status& kernel = absl::OkStatus());
 
   agent::v1::Inventory Current() const;
   // Whether the last Refresh() succeeded.
@@ -47,7 +49,7 @@ class Inventory : public DeviceLookup {
   std::optional<GrantUnit> FindUnit(const UnitId& id) const override;
 
  private:
-  absl::Status CheckKernel();
+  absl::Status CheckKernel(const absl::Status& known);
   void ProbeUnits(const std::vector<PciFunction>& functions);
   agent::v1::Inventory Build(const std::vector<PciFunction>& functions) const;
   v1::Unit BuildUnit(const std::string& id, const UnitFacts& facts) const;

@@ -5,6 +5,7 @@
 #include <grpcpp/client_context.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>
@@ -14,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
+#include "lib/base/unique_fd.h"
 #include "lib/config/config.h"
 #include "lib/daemon/daemon.h"
 #include "lib/daemon/signals.h"
@@ -36,6 +38,7 @@ struct Flags {
   std::string runtime_dir;
   std::string host_file;
   double idle_exit = 0;  // seconds; 0: never
+  int report_fd = -1;
   bool stats = false;
   bool list_unsupported = false;
   bool version = false;
@@ -47,6 +50,9 @@ void AddFlags(CLI::App& app, Flags* flags) {
   app.add_option("--idle-exit", flags->idle_exit,
                  "end after so many seconds without clients, open fds and mappings")
       ->check(CLI::PositiveNumber);
+  app.add_option("--report-fd", flags->report_fd,
+                 "write there, too, why it did not start, and close it when it listens")
+      ->check(CLI::NonNegativeNumber);
   app.add_flag("--stats", flags->stats, "print what a running emulator counts, as JSON");
   app.add_flag("--list-unsupported", flags->list_unsupported, "print what answers EOPNOTSUPP");
   app.add_flag("--version", flags->version, "print the version");
@@ -79,7 +85,8 @@ void RaiseFdLimit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-absl::Status Serve(const Flags& flags, HostSpec host) {
+// `report` is closed when it listens.
+absl::Status Serve(const Flags& flags, HostSpec host, UniqueFd& report) {
   BERTH_ASSIGN_OR_RETURN(const auto signals, ProcessSignals::Block());
   RaiseFdLimit();
   std::error_code error;
@@ -106,6 +113,7 @@ absl::Status Serve(const Flags& flags, HostSpec host) {
     return absl::OkStatus();
   };
   BERTH_ASSIGN_OR_RETURN(auto server, Server::Start(std::move(options)));
+  report.Reset();
   const absl::Duration look =
       flags.idle_exit > 0 ? absl::Milliseconds(200) : absl::InfiniteDuration();
   while (!idle && signals->Wait(look) != Signal::kStop) {
@@ -113,6 +121,16 @@ absl::Status Serve(const Flags& flags, HostSpec host) {
   rpc.reset();  // before what it shows
   server.reset();
   return absl::OkStatus();
+}
+
+// Best effort: who started it may have gone.
+void Report(const UniqueFd& fd, const absl::Status& status) {
+  if (!fd.valid()) return;
+  const std::string text(status.message());
+  ssize_t written;
+  do {
+    written = ::write(fd.get(), text.data(), text.size());
+  } while (written < 0 && errno == EINTR);
 }
 
 int Fail(const absl::Status& status, int code, std::ostream& err) {
@@ -148,10 +166,12 @@ int EmulatorMain(int argc, const char* const* argv, std::ostream& out, std::ostr
     const absl::Status status = PrintStats(flags, out);
     return status.ok() ? kExitOk : Fail(status, kExitFailed, err);
   }
+  UniqueFd report(flags.report_fd);
   auto host = LoadHostFile(flags.host_file);
-  if (!host.ok()) return Fail(host.status(), kExitBadConfig, err);
-  const absl::Status status = Serve(flags, *std::move(host));
-  return status.ok() ? kExitOk : Fail(status, kExitFailed, err);
+  const absl::Status status = host.ok() ? Serve(flags, *std::move(host), report) : host.status();
+  if (status.ok()) return kExitOk;
+  Report(report, status);
+  return Fail(status, host.ok() ? kExitFailed : kExitBadConfig, err);
 }
 
 }  // namespace berth::emulator

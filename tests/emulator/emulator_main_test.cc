@@ -94,6 +94,17 @@ TEST_F(EmulatorMainTest, RefusesWrongUsageAndWrongHosts) {
   EXPECT_NE(output.err.find("MISSING_FIELD"), std::string::npos) << output.err;
 }
 
+TEST_F(EmulatorMainTest, ReportsWhyItDidNotStart) {
+  const UniqueFd report(::memfd_create("report", MFD_CLOEXEC));
+  EXPECT_EQ(Run({"--runtime-dir", runtime_dir(), "--host", "/nowhere.yaml", "--report-fd",
+                 std::to_string(::dup(report.get()))})
+                .code,
+            3);
+  std::string text(200, '\0');
+  text.resize(static_cast<size_t>(::pread(report.get(), text.data(), text.size(), 0)));
+  EXPECT_NE(text.find("/nowhere.yaml: No such file or directory"), std::string::npos) << text;
+}
+
 TEST_F(EmulatorMainTest, ServesTellsItsCountsAndEndsInOrder) {
   SpawnAndAwait();
   const auto context = client().OpenContext();

@@ -30,6 +30,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using agent::v1::AgentMessage;
+using ::testing::AllOf;
 using testing::FakeController;
 using ::testing::HasSubstr;
 
@@ -291,10 +292,18 @@ TEST_F(AgentDaemonTest, AnEmulatorOfItsOwnThatDiesIsReportedBeforeItIsReplaced) 
 
 TEST_F(AgentDaemonTest, AHostFileThatIsWrongMakesTheHostBrokenNotTheAgent) {
   UseEmulatorProgram();
-  config_.mutable_backend()->mutable_emulated()->set_host_file("/nowhere.yaml");
+  const std::string file = folder_.path() + "/later.yaml";
+  config_.mutable_backend()->mutable_emulated()->set_host_file(file);
   StartController();
   StartAgent();
-  EXPECT_FALSE(controller().AwaitHello().inventory().conditions(0).status());
+  const v1::Condition health = controller().AwaitHello().inventory().conditions(0);
+  EXPECT_FALSE(health.status());
+  EXPECT_EQ(health.reason(), "KERNEL_GONE");
+  EXPECT_THAT(health.message(), AllOf(HasSubstr("it exited with code 3"),
+                                      HasSubstr("/later.yaml: No such file or directory")));
+  EXPECT_EQ(LocalStatus().kernel_healthy(), false);
+  std::filesystem::rename(folder_.host_file(), file);
+  EXPECT_EQ(AwaitHealth(true).devices_size(), 2) << "the agent goes on trying";
   StopAgent();
   EXPECT_THAT(log_text_.str(), HasSubstr("it exited with code 3"));
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/daemon/emulator_process.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +21,7 @@ namespace berth {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 class EmulatorProcessTest : public ::testing::Test {
@@ -90,10 +93,22 @@ TEST_F(EmulatorProcessTest, SaysThatTheHostFileIsBadAndTriesAgain) {
   fs::rename(folder_.host_file(), folder_.path() + "/good.yaml");
   std::ofstream(folder_.host_file()) << "units: []\n";
   EmulatorProcess process(Options());
-  EXPECT_THAT(WhyNot(process), HasSubstr("did not start: it exited with code 3; its log says why"));
+  EXPECT_THAT(WhyNot(process),
+              AllOf(HasSubstr("did not start: it exited with code 3: "), HasSubstr("units")));
   fs::remove(folder_.host_file());
-  EXPECT_THAT(WhyNot(process), HasSubstr("it exited with code 3"));
+  EXPECT_THAT(WhyNot(process),
+              AllOf(HasSubstr("it exited with code 3: "), HasSubstr("No such file or directory")));
   fs::rename(folder_.path() + "/good.yaml", folder_.host_file());
+  EXPECT_TRUE(process.EnsureRunning().ok());
+}
+
+TEST_F(EmulatorProcessTest, SaysWhatWasInTheWay) {
+  fs::create_directories(folder_.emulator_dir());
+  fs::create_directories(folder_.emulator_dir() + "/control.sock");
+  EmulatorProcess process(Options());
+  EXPECT_THAT(WhyNot(process),
+              AllOf(HasSubstr("it exited with code 1: "), HasSubstr("control.sock")));
+  fs::remove(folder_.emulator_dir() + "/control.sock");
   EXPECT_TRUE(process.EnsureRunning().ok());
 }
 
@@ -110,15 +125,17 @@ TEST_F(EmulatorProcessTest, SaysThatItWasKilled) {
   std::ofstream(options.program) << "#!/bin/sh\nkill -9 $$\n";
   ::chmod(options.program.c_str(), 0700);
   EmulatorProcess process(options);
-  EXPECT_THAT(WhyNot(process), HasSubstr("it was killed by signal 9"));
+  EXPECT_THAT(WhyNot(process), HasSubstr("it was killed by signal 9; its log says why"));
 }
 
 TEST_F(EmulatorProcessTest, DoesNotWaitForEverForOneThatNeverListens) {
   EmulatorProcess::Options options = Options();
   options.program = folder_.path() + "/lazy";
-  // Ends with the folder, and so with the test.
-  std::ofstream(options.program) << "#!/bin/sh\nwhile [ -e \"" << folder_.path()
-                                 << "/lazy\" ]; do sleep 0.05; done\n";
+  const std::string lock = folder_.path() + "/lock";
+  const UniqueFd held(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  ASSERT_EQ(::flock(held.get(), LOCK_EX), 0);
+  // Waits as long as this test does, however that ends.
+  std::ofstream(options.program) << "#!/bin/sh\nexec flock \"" << lock << "\" true\n";
   ::chmod(options.program.c_str(), 0700);
   options.start_timeout = absl::Milliseconds(20);
   EmulatorProcess process(options);

@@ -306,6 +306,16 @@ TEST_F(InventoryTest, WhenTheKernelIsGoneWhatWasKnownStaysAndTheConditionSaysWhy
   EXPECT_EQ(after.units_size(), 2);
 }
 
+TEST_F(InventoryTest, WhyTheKernelCouldNotBeStartedIsShown) {
+  Look();
+  EXPECT_EQ(inventory().Refresh(Error(Reason::kKernelGone, "it exited with code 3")).message(),
+            "it exited with code 3");
+  EXPECT_FALSE(inventory().healthy());
+  EXPECT_EQ(inventory().Current().conditions(0).reason(), "KERNEL_GONE");
+  EXPECT_EQ(inventory().Current().conditions(0).message(), "it exited with code 3");
+  EXPECT_TRUE(Look().conditions(0).status());
+}
+
 TEST_F(InventoryTest, ANewKernelIsAskedAnew) {
   EXPECT_EQ(Unit(Look(), "smmu3.0").max_queue_log2(), 17);
   StopServer();
