@@ -172,6 +172,9 @@ class AgentDaemon::Impl : public LinkDelegate {
                           .keepalive = ChannelOptions::Keepalive::kAlways});
     };
     link.delegate = this;
+    link.on_failure = [this](const std::string& why) {
+      options_.log->Warn("not connected to the controller", {{"error", why}});
+    };
     link.clock = options_.clock;
     absl::MutexLock lock(&mu_);
     link_ = std::make_unique<ControllerLink>(std::move(link));

@@ -10,8 +10,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "berth/agent/v1/agent_link.grpc.pb.h"
+#include "lib/base/absl_view.h"
 #include "lib/base/status.h"
 #include "lib/rpc/error.h"
+#include "lib/rpc/why_not_connected.h"
 
 namespace berth {
 
@@ -274,8 +276,16 @@ absl::Status ControllerLink::AwaitEnd(Session* session) {
 }
 
 void ControllerLink::SetLastError(const std::string& address, const absl::Status& status) {
-  absl::MutexLock lock(&mu_);
-  status_.last_error = absl::StrCat(address, ": ", status.message());
+  const std::string message(status.message());
+  const std::string_view why =
+      ReasonOf(status) == Reason::kUnavailable ? WhyNotConnected(message) : "";
+  const std::string text = absl::StrCat(address, ": ", AbslView(why), why.empty() ? "" : " (",
+                                        message, why.empty() ? "" : ")");
+  {
+    absl::MutexLock lock(&mu_);
+    if (std::exchange(status_.last_error, text) == text) return;
+  }
+  if (options_.on_failure) options_.on_failure(text);
 }
 
 void ControllerLink::Run() {

@@ -53,6 +53,8 @@ class ControllerLink {
     absl::Duration backoff_max = absl::Seconds(5);
     // Silence after which a session is given up.
     absl::Duration silence_max = absl::Seconds(10);
+    // Told from the link's thread why it is not connected, once for each new reason. May be null.
+    std::function<void(const std::string&)> on_failure = nullptr;
   };
 
   explicit ControllerLink(Options options);

@@ -7,42 +7,22 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "berth/v1/assignment_service.grpc.pb.h"
 #include "berth/v1/capacity_service.grpc.pb.h"
 #include "berth/v1/host_service.grpc.pb.h"
+#include "lib/base/absl_view.h"
 #include "lib/base/status.h"
 #include "lib/rpc/channel.h"
 #include "lib/rpc/error.h"
 #include "lib/rpc/request.h"
+#include "lib/rpc/why_not_connected.h"
 
 namespace berth::cli {
 namespace {
 
 constexpr int kMaxRounds = 3;
-
-// gRPC reports the cause of a failed connection as prose only.
-std::string CauseOf(const std::string& grpc_message) {
-  constexpr std::pair<const char*, const char*> kCauses[] = {
-      {"Connection refused", ": connection refused"},
-      {"DNS resolution failed", ": the name does not resolve"},
-      {"No such file or directory", ": there is no such socket"},
-      {"Permission denied", ": permission denied"},
-      {"No route to host", ": no route to host"},
-      {"Network is unreachable", ": the network is unreachable"},
-      {"Ssl handshake failed", ": the TLS handshake failed; are both sides using TLS, and its CA?"},
-      {"SSL_ERROR", ": the TLS handshake failed; are both sides using TLS, and its CA?"},
-      {"Connection reset", ": the connection was closed; does it expect TLS?"},
-      {"Socket closed", ": the connection was closed"},
-      {"Timeout", ": no answer to the connection attempt"},
-  };
-  for (const auto& [fragment, cause] : kCauses) {
-    if (absl::StrContains(grpc_message, fragment)) return cause;
-  }
-  return "";
-}
 
 // Servers of Berth's say what is wrong; gRPC itself sends no details.
 bool IsFromServer(const grpc::Status& status) { return !status.error_details().empty(); }
@@ -58,11 +38,12 @@ struct Client::Endpoint {
   absl::Status Failure(const grpc::Status& status, absl::Duration elapsed) const {
     if (IsFromServer(status)) return FromGrpcStatus(status);
     const ErrorMetadata metadata = {{"server", address}};
+    const std::string_view cause = WhyNotConnected(status.error_message());
     switch (status.error_code()) {
       case grpc::StatusCode::UNAVAILABLE:
         return Error(Reason::kUnavailable,
                      absl::StrCat("cannot reach the controller at ", address,
-                                  CauseOf(status.error_message())),
+                                  cause.empty() ? "" : ": ", AbslView(cause)),
                      metadata);
       case grpc::StatusCode::DEADLINE_EXCEEDED:
         return Error(

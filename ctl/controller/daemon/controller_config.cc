@@ -11,9 +11,11 @@ namespace {
 
 namespace fs = std::filesystem;
 using internal::v1::ControllerConfig;
+using internal::v1::RoleBinding;
 
 constexpr char kDefaultApi[] = "127.0.0.1:7440";
 constexpr char kDefaultAgentLink[] = "127.0.0.1:7441";
+constexpr int kMaxRoles = 1000;
 
 absl::Status FinishTime(const char* name, absl::Duration fallback,
                         google::protobuf::Duration* value, bool given) {
@@ -57,6 +59,29 @@ absl::Status FinishLimits(internal::v1::ControllerLimits* limits) {
   return absl::OkStatus();
 }
 
+absl::Status CheckRoles(const ControllerConfig& config) {
+  if (config.roles_size() > kMaxRoles) {
+    return Error(Reason::kInvalidField, absl::StrCat("roles: more than ", kMaxRoles));
+  }
+  bool agents = false;
+  bool people = false;
+  for (const internal::v1::RoleBinding& binding : config.roles()) {
+    if (binding.identity().empty() || binding.role() == RoleBinding::ROLE_UNSPECIFIED) {
+      return Error(Reason::kMissingField, "roles: an entry lacks its identity or its role");
+    }
+    (binding.role() == RoleBinding::AGENT ? agents : people) = true;
+  }
+  if (!config.agent_link().tls().ca_file().empty() && !agents) {
+    return Error(Reason::kMissingField,
+                 "agent_link asks for certificates (ca_file), and roles names no AGENT");
+  }
+  if (!config.api().tls().ca_file().empty() && !people) {
+    return Error(Reason::kMissingField,
+                 "api asks for certificates (ca_file), and roles names nobody who may call it");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Duration FromProto(const google::protobuf::Duration& duration) {
@@ -94,6 +119,7 @@ absl::Status FinishControllerConfig(const std::string& config_path, ControllerCo
         "created when it does not exist");
   }
   config->set_cluster_key_file(absolute(config->cluster_key_file()));
+  BERTH_RETURN_IF_ERROR(CheckRoles(*config));
   BERTH_RETURN_IF_ERROR(FinishLiveness(config->mutable_liveness()));
   return FinishLimits(config->mutable_limits());
 }

@@ -47,6 +47,30 @@ RpcServerOptions ServerOptionsOf(const internal::v1::ListenConfig& listen) {
   return options;
 }
 
+Role ToRole(internal::v1::RoleBinding::Role role) {
+  switch (role) {
+    case internal::v1::RoleBinding::VIEWER:
+      return Role::kViewer;
+    case internal::v1::RoleBinding::USER:
+      return Role::kUser;
+    case internal::v1::RoleBinding::OPERATOR:
+      return Role::kOperator;
+    case internal::v1::RoleBinding::ADMIN:
+      return Role::kAdmin;
+    case internal::v1::RoleBinding::AGENT:
+      return Role::kAgent;
+    default:
+      return Role::kNone;
+  }
+}
+
+AuthorisationPolicy WithRoles(AuthorisationPolicy policy, const ControllerConfig& config) {
+  for (const internal::v1::RoleBinding& binding : config.roles()) {
+    policy.bindings.push_back({.identity = binding.identity(), .role = ToRole(binding.role())});
+  }
+  return policy;
+}
+
 AuthorisationPolicy LinkPolicy() {
   AuthorisationPolicy policy;
   policy.methods = {{"/berth.agent.v1.AgentLink/Session", Role::kAgent}};
@@ -65,8 +89,8 @@ class ControllerDaemon::Impl {
         config_(options_.config),
         hub_({.watchers = static_cast<size_t>(config_.limits().watchers()),
               .buffered_changes = static_cast<size_t>(config_.limits().watch_buffer())}),
-        api_authoriser_(ControllerPolicy()),
-        link_authoriser_(LinkPolicy()),
+        api_authoriser_(WithRoles(ControllerPolicy(), config_)),
+        link_authoriser_(WithRoles(LinkPolicy(), config_)),
         watch_pool_(kWatchThreads) {}
 
   ~Impl() { Stop(); }
