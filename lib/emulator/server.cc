@@ -100,6 +100,20 @@ bool SendReply(int channel, const Reply& reply) {
   return SendPacket(channel, parts, fds, MSG_DONTWAIT) == 0;
 }
 
+bool SendIoctlReply(int channel, int64_t result, const UserCall& user) {
+  Reply reply;
+  reply.result = result;
+  reply.fd_offset = user.fd_offset();
+  reply.fd = user.new_fd().get();
+  if (user.writes_struct()) {
+    reply.flags |= kWriteStruct;
+    reply.struct_part = user.struct_bytes();
+  }
+  reply.out_part = user.out();
+  reply.zero_to = user.zero_to();
+  return SendReply(channel, reply);
+}
+
 // The in part out of a memfd: sealed, so that it can be read in place.
 absl::StatusOr<Mapping> MapIn(int fd, size_t size) {
   constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_WRITE;
@@ -317,7 +331,7 @@ bool Server::HandleIoctl(Channel channel, const CallHeader& header,
   if (fault.delay > absl::ZeroDuration()) {
     delayed_.emplace(absl::Now() + fault.delay,
                      DelayedIoctl{.channel = channel.key,
-                                  .error = fault.error,
+                                  .error = -fault.error,
                                   .header = header,
                                   .struct_part = {struct_part.begin(), struct_part.end()},
                                   .in_part = {in_part.begin(), in_part.end()},
@@ -329,38 +343,45 @@ bool Server::HandleIoctl(Channel channel, const CallHeader& header,
     target.Reset();
     return SendReply(channel.fd, {.result = -fault.error});
   }
-  return ExecuteIoctl(channel.fd, header, struct_part, in_part, std::move(target),
-                      std::move(inner));
+  return ExecuteIoctl(channel, header, struct_part, in_part, std::move(target), std::move(inner));
 }
 
 bool Server::IsDelayed(uint64_t channel) const {
-  return std::ranges::any_of(
-      delayed_, [channel](const auto& entry) { return entry.second.channel == channel; });
+  return std::ranges::any_of(delayed_, [channel](const auto& entry) {
+    return std::visit([](const auto& delayed) { return delayed.channel; }, entry.second) == channel;
+  });
 }
 
 // A caller that has gone meanwhile changes nothing, as a signal does not interrupt these ioctls.
 void Server::ExecuteDelayed() {
   while (!delayed_.empty() && delayed_.begin()->first <= absl::Now()) {
-    DelayedIoctl call = std::move(delayed_.begin()->second);
+    Delayed delayed = std::move(delayed_.begin()->second);
     delayed_.erase(delayed_.begin());
-    const auto channel = channels_.find(call.channel);
+    const uint64_t key = std::visit([](const auto& call) { return call.channel; }, delayed);
+    const auto channel = channels_.find(key);
     const int fd = channel != channels_.end() ? channel->second.get() : -1;
-    bool answered = true;
-    if (call.error != 0) {
-      call.target.Reset();
-      answered = SendReply(fd, {.result = -call.error});
-    } else {
-      answered = ExecuteIoctl(fd, call.header, call.struct_part, call.in_part,
-                              std::move(call.target), std::move(call.inner));
+    if (!ExecuteOne({key, fd}, std::move(delayed)) && channel != channels_.end()) {
+      channels_.erase(channel);
     }
-    if (!answered && channel != channels_.end()) channels_.erase(channel);
   }
 }
 
-bool Server::ExecuteIoctl(int channel, const CallHeader& header,
+bool Server::ExecuteOne(Channel channel, Delayed delayed) {
+  if (const auto* answer = std::get_if<DelayedAnswer>(&delayed)) {
+    return SendIoctlReply(channel.fd, answer->result, answer->call);
+  }
+  auto& call = std::get<DelayedIoctl>(delayed);
+  if (call.error != 0) {
+    call.target.Reset();
+    return SendReply(channel.fd, {.result = call.error});
+  }
+  return ExecuteIoctl(channel, call.header, call.struct_part, call.in_part, std::move(call.target),
+                      std::move(call.inner));
+}
+
+bool Server::ExecuteIoctl(Channel channel, const CallHeader& header,
                           std::span<const std::byte> struct_part,
                           std::span<const std::byte> in_part, UniqueFd target, UniqueFd inner) {
-  Reply reply;
   UserCall user({.request = header.request,
                  .flags = header.flags,
                  .user_size = header.user_size,
@@ -369,18 +390,13 @@ bool Server::ExecuteIoctl(int channel, const CallHeader& header,
                  .out_size = header.out_size,
                  .inner_fd = std::move(inner),
                  .user_offset = header.offset});
-  reply.result = kernel_->Ioctl(target.get(), user);
+  const int64_t result = kernel_->Ioctl(target.get(), user);
   target.Reset();
-  user.DropInnerFd();
-  reply.fd_offset = user.fd_offset();
-  reply.fd = user.new_fd().get();
-  if (user.writes_struct()) {
-    reply.flags |= kWriteStruct;
-    reply.struct_part = user.struct_bytes();
-  }
-  reply.out_part = user.out();
-  reply.zero_to = user.zero_to();
-  return SendReply(channel, reply);
+  user.DropInput();
+  if (user.duration() == absl::ZeroDuration()) return SendIoctlReply(channel.fd, result, user);
+  const absl::Time due = absl::Now() + user.duration();
+  delayed_.emplace(due, DelayedAnswer{channel.key, result, std::move(user)});
+  return true;
 }
 
 }  // namespace berth::emulator

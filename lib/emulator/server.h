@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <variant>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -57,16 +58,22 @@ class Server {
     uint64_t key;
     int fd;
   };
-  // An ioctl that takes its time, by a fault.
+  // An ioctl that takes its time, by a fault: it is executed, or answered, only then.
   struct DelayedIoctl {
     uint64_t channel;
-    int error;  // what it answers; 0: it is executed
+    int64_t error = 0;  // what it answers; 0: it is executed
     CallHeader header;
     std::vector<std::byte> struct_part;
     std::vector<std::byte> in_part;
     UniqueFd target;
     UniqueFd inner;
   };
+  struct DelayedAnswer {
+    uint64_t channel;
+    int64_t result;
+    UserCall call;
+  };
+  using Delayed = std::variant<DelayedIoctl, DelayedAnswer>;
 
   explicit Server(Options options) : options_(std::move(options)) {}
   absl::Status Open();
@@ -82,12 +89,14 @@ class Server {
   bool HandleIoctl(Channel channel, const CallHeader& header,
                    std::span<const std::byte> struct_part, std::span<const std::byte> in_part,
                    UniqueFd target, UniqueFd inner);
-  bool ExecuteIoctl(int channel, const CallHeader& header, std::span<const std::byte> struct_part,
-                    std::span<const std::byte> in_part, UniqueFd target, UniqueFd inner);
+  bool ExecuteIoctl(Channel channel, const CallHeader& header,
+                    std::span<const std::byte> struct_part, std::span<const std::byte> in_part,
+                    UniqueFd target, UniqueFd inner);
   // Whether the channel waits for the answer of a delayed call.
   [[nodiscard]] bool IsDelayed(uint64_t channel) const;
-  // Does the delayed calls that are due.
+  // Does and answers the delayed calls that are due.
   void ExecuteDelayed();
+  bool ExecuteOne(Channel channel, Delayed delayed);
 
   const Options options_;
   UniqueFd lock_;
@@ -99,7 +108,7 @@ class Server {
   std::unique_ptr<Kernel> kernel_;
   std::map<uint64_t, UniqueFd> channels_;
   uint64_t next_channel_ = 0;
-  std::multimap<absl::Time, DelayedIoctl> delayed_;  // by when they are due; one for a channel
+  std::multimap<absl::Time, Delayed> delayed_;  // by when they are due; one for a channel
   std::vector<std::byte> buffer_;
   int pinned_ = 0;  // contexts that only mappings of page0 keep
   absl::Time idle_since_ = absl::InfiniteFuture();

@@ -41,6 +41,12 @@ enum class ProdOverrun : uint8_t {
 // sends only what a guest may.
 enum class HypOwn : uint8_t { kWritable, kWiredToZero };
 
+// What hardware does wrong, now and then.
+enum class HardwareFault : uint8_t {
+  kAtcTimeout,   // a device does not answer an ATC_INV
+  kStuckStatus,  // a STATUS does not follow its CONFIG
+};
+
 struct CmdqvConfig {
   // PARAM. Powers of two, vintfs <= 64,
   // vintfs <= vcmdqs <= 128, sid_slots <= 16.
@@ -61,6 +67,10 @@ struct CmdqvConfig {
   // What executed commands act on; outlives the Cmdqv. Called with locks of the model held, so it
   // must not call back. Null: commands are only counted.
   InvalidationSink* sink = nullptr;
+
+  // Asked at each occasion, on any thread, with locks of the model held: whether that goes wrong
+  // now. Empty: never.
+  std::function<bool(HardwareFault)> goes_wrong;
 
   // Where BASE of a queue leads to; outlives the Cmdqv. Null: nowhere, every fetch aborts.
   PhysicalMemory* memory = nullptr;

@@ -13,6 +13,10 @@ namespace {
 constexpr uint32_t kLookBudget = 1024;
 constexpr size_t kChunk = 64;
 
+bool IsCmdSync(const RawCommand& raw) {
+  return static_cast<Opcode>(raw.dword0 & 0xff) == Opcode::kCmdSync;
+}
+
 }  // namespace
 
 void Lvcmdq::Start() {
@@ -25,7 +29,7 @@ void Lvcmdq::Start() {
 }
 
 void Lvcmdq::Stop() {
-  enable_seen_ = enabled_ = false;
+  enable_seen_ = enabled_ = atc_unanswered_ = false;
   error_ = ConsError::kNone;
   memory_ = {};
   log2size_ = index_mask_ = 0;
@@ -159,8 +163,18 @@ ConsError Lvcmdq::ConsumeChunk(size_t count, const CommandExecutor& executor) {
   const size_t fetched = memory_.Fetch(cons_ & ((1u << log2size_) - 1), count, chunk.data());
   Command command;
   for (size_t i = 0; i < fetched; ++i) {
+    if (atc_unanswered_ && IsCmdSync(chunk[i])) {
+      // Said once: the next try of the CMD_SYNC has nothing to wait for (IHI 0070,
+      // CERROR_ATC_INV_SYNC).
+      atc_unanswered_ = false;
+      return ConsError::kAtcTimeout;
+    }
     const ConsError error = executor.Execute(chunk[i], &counters_, &command);
     if (error != ConsError::kNone) return error;
+    if (command.opcode == Opcode::kAtcInv && config_.goes_wrong &&
+        config_.goes_wrong(HardwareFault::kAtcTimeout)) {
+      atc_unanswered_ = true;
+    }
     last_ = command;
     executed_any_ = true;
     cons_ = (cons_ + 1) & index_mask_;

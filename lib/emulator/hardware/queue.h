@@ -90,6 +90,7 @@ class Lvcmdq {
   bool enable_seen_ = false;  // CONFIG.CMDQ_EN at the last look
   bool enabled_ = false;      // STATUS.CMDQ_EN_OK
   bool executed_any_ = false;
+  bool atc_unanswered_ = false;  // the next CMD_SYNC is to say so
   ConsError error_ = ConsError::kNone;
   uint32_t log2size_ = 0;
   uint32_t index_mask_ = 0;  // index and wrap bit

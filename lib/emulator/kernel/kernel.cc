@@ -78,6 +78,11 @@ Kernel::Kernel(const HostSpec& host, Watch watch) : watch_(std::move(watch)), ma
     CmdqvConfig config = ConfigOf(unit->spec);
     config.sink = unit->smmu.get();
     config.poller = &machine_.poller;
+    config.goes_wrong = [this, unit = unit.get()](HardwareFault fault) {
+      const FaultKind kind =
+          fault == HardwareFault::kAtcTimeout ? FaultKind::kAtcTimeout : FaultKind::kStuckStatus;
+      return machine_.faults.Meet(kind, unit->spec.id);
+    };
     unit->cmdqv = std::make_unique<Tegra241Cmdqv>(
         std::move(config), [this](const VintfError& error) { OnVintfError(error); });
   }
@@ -157,9 +162,24 @@ int Kernel::OpenEvents(Context* context, EventQueue* queue, UniqueFd* fd) {
   return 0;
 }
 
+absl::Duration Kernel::TakeStuckTime() {
+  absl::Duration stuck;
+  for (const auto& unit : machine_.units) {
+    if (unit->cmdqv) stuck += unit->cmdqv->TakeStuckTime();
+  }
+  return stuck;
+}
+
 int Kernel::Ioctl(int fd, UserCall& user) {
   absl::MutexLock lock(&mu_);
   ++calls_;
+  TakeStuckTime();  // of what was closed: nobody waited for it
+  const int rc = DispatchIoctl(fd, user);
+  user.SetDuration(TakeStuckTime());
+  return rc;
+}
+
+int Kernel::DispatchIoctl(int fd, UserCall& user) {
   File* file = Find(fd);
   if (file == nullptr || file->queue != nullptr) return -ENOTTY;
   if (file->cdev) {

@@ -106,6 +106,8 @@ class Kernel {
   int OpenFile(std::unique_ptr<File> file, UniqueFd* fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   int OpenEvents(Context* context, EventQueue* queue, UniqueFd* fd)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  int DispatchIoctl(int fd, UserCall& user) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Duration TakeStuckTime() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ReleaseIfUnpinned(Context* context) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OnVintfError(const VintfError& error) ABSL_LOCKS_EXCLUDED(mu_);
   void Deliver(const std::string& unit, const void* event, size_t size, EventQueue* queue)

@@ -76,6 +76,11 @@ int Tegra241Cmdqv::DisableVintf(int vintf) {
 }
 
 int Tegra241Cmdqv::AwaitStatus(int vintf, size_t offset, uint32_t enabled) {
+  const auto& goes_wrong = hardware_.config().goes_wrong;
+  if (goes_wrong && goes_wrong(HardwareFault::kStuckStatus)) {
+    stuck_for_ += kStatusTimeout;
+    return -ETIMEDOUT;
+  }
   const absl::Time deadline = clock_->Now() + kStatusTimeout;
   for (;;) {
     hardware_.Serve(vintf);

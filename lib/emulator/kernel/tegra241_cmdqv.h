@@ -71,6 +71,10 @@ class Tegra241Cmdqv {
   // gone in any case after -ETIMEDOUT.
   int UnmapLvcmdq(int vintf, int lvcmdq);
 
+  // How long the calls since the last question would have waited for what goes_wrong() said never
+  // comes: they return at once, so that nobody else waits.
+  absl::Duration TakeStuckTime() { return std::exchange(stuck_for_, absl::ZeroDuration()); }
+
   [[nodiscard]] std::vector<int> AllocatedVintfs() const;
   [[nodiscard]] std::optional<VintfSnapshot> Snapshot(int vintf) const;
   [[nodiscard]] std::optional<LvcmdqCounters> Counters(int vintf, int lvcmdq) const;
@@ -98,6 +102,7 @@ class Tegra241Cmdqv {
   Clock* const clock_;
   PinnedMemory memory_;
   std::map<int, VintfUse> vintfs_;  // allocated ones
+  absl::Duration stuck_for_;
   std::array<std::atomic<uint64_t>, kMaxVintfs> cookies_ = {};
   Cmdqv hardware_;  // last: its threads call HandleInterrupt()
 };

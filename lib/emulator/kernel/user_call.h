@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "lib/base/unique_fd.h"
 #include "lib/emulator/protocol.h"
 #include "lib/iommufd/uapi/iommufd.h"
@@ -67,10 +68,17 @@ class UserCall {
 
   // fget() of the fd inside the struct: -EBADF. Once.
   int TakeInnerFd(UniqueFd* fd);
-  // Closes the fd inside the struct if nobody took it.
-  void DropInnerFd() { in_.inner_fd.Reset(); }
+  // The caller's memory is no longer there; closes the fd inside the struct if nobody took it.
+  void DropInput() {
+    in_.inner_fd.Reset();
+    in_.arg = in_.buffer = {};
+  }
   // The fd is installed in the caller and its number written at `offset` of the struct.
   void ReturnFd(UniqueFd fd, size_t offset);
+
+  // How long the call should have taken, but did not: the caller's answer is to wait for it.
+  void SetDuration(absl::Duration duration) { duration_ = duration; }
+  [[nodiscard]] absl::Duration duration() const { return duration_; }
 
   // What goes back.
   [[nodiscard]] bool writes_struct() const { return respond_; }
@@ -88,6 +96,7 @@ class UserCall {
   std::vector<std::byte> out_;
   uint64_t zero_to_ = 0;
   UniqueFd new_fd_;
+  absl::Duration duration_;
   uint32_t fd_offset_ = kNoOffset;
 };
 

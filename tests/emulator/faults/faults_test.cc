@@ -39,11 +39,10 @@ class FaultsTest : public EmulatorTest {
   }
 
   void MapQueueMemory(const Guest& guest) {
-    const UniqueFd memfd = GuestMemory(kRing);
     uapi::IommuIoasMapFile cmd = {};
     cmd.flags = uapi::kIoasMapFixedIova | uapi::kIoasMapReadable | uapi::kIoasMapWriteable;
     cmd.ioas_id = guest.ioas;
-    cmd.fd = memfd.get();
+    cmd.fd = ring_.get();
     cmd.length = kRing;
     cmd.iova = kQueueIova;
     ASSERT_EQ(Call(guest.context, uapi::kIommuIoasMapFile, &cmd), 0);
@@ -60,6 +59,7 @@ class FaultsTest : public EmulatorTest {
   }
 
   static constexpr uint64_t kRing = 4096;
+  const UniqueFd ring_ = GuestMemory(kRing);
 };
 
 TEST_F(FaultsTest, TheThirdCallFailsAndLeavesNothingBehind) {
@@ -141,6 +141,61 @@ TEST_F(FaultsTest, QueueMemoryIsNotContiguous) {
   EXPECT_EQ(AllocQueue(guest, &queue), 0) << "it struck once";
   EXPECT_EQ(Destroy(guest.context, queue), 0);
   EXPECT_TRUE(faults().Remove(here).ok());
+}
+
+TEST_F(FaultsTest, AStatusThatIsStuckEndsTheCallAfterASecondAndUndoesIt) {
+  Guest guest = MakeGuest("vfio0");
+  ASSERT_EQ(Destroy(guest.context, guest.viommu), 0);
+  Arm(FaultKind::kStuckStatus, kUnit);
+  const absl::Time start = absl::Now();
+  EXPECT_EQ(AllocViommu(&guest), -ETIMEDOUT);
+  EXPECT_GE(absl::Now() - start, absl::Seconds(1));
+  EXPECT_EQ(UsedVintfs(), 0U);
+  EXPECT_EQ(AllocViommu(&guest), 0) << "it struck once";
+}
+
+TEST_F(FaultsTest, OthersDoNotWaitForAStuckStatus) {
+  Guest guest = MakeGuest("vfio0");
+  ASSERT_EQ(Destroy(guest.context, guest.viommu), 0);
+  Arm(FaultKind::kStuckStatus, kUnit);
+  const UniqueFd context = OpenContext();
+  int stuck = 0;
+  std::thread caller([&] { stuck = AllocViommu(&guest); });
+  testing::PollUntil([&] { return Met() == 1; });
+  // The server answers one call after the other, so this one was made while the other waited.
+  EXPECT_EQ(AllocIoasRc(context), 0);
+  caller.join();
+  EXPECT_EQ(stuck, -ETIMEDOUT);
+}
+
+TEST_F(FaultsTest, AnAtcThatDoesNotAnswerStopsTheNextCmdSyncAndNoOther) {
+  Guest guest = MakeGuest("vfio0");
+  AttachToAbort(guest, 0x42);
+  MapQueueMemory(guest);
+  uint32_t queue = 0;
+  ASSERT_EQ(AllocQueue(guest, &queue), 0);
+  const Mapping page0 = MapPage0(guest);
+  ASSERT_TRUE(page0.valid());
+  Arm(FaultKind::kAtcTimeout, kUnit);
+  auto ring = Mapping::Map(ring_.get(), 0, kRing, Mapping::Access::kReadWrite);
+  ASSERT_TRUE(ring.ok());
+  const uint64_t invalidate = uapi::kCmdAtcInv | uint64_t{0x42} << 32;
+  const uint64_t commands[][2] = {
+      {invalidate, 52}, {uapi::kCmdSync, 0}, {invalidate, 52}, {uapi::kCmdSync, 0}};
+  std::memcpy(ring->data(), commands, sizeof(commands));
+  const auto reg = [&](size_t offset) {
+    return reinterpret_cast<volatile uint32_t*>(page0.data() + offset);
+  };
+  *reg(uapi::kVcmdqConfig) = uapi::kVcmdqConfigEnable;
+  testing::PollUntil([&] { return (*reg(uapi::kVcmdqStatus) & uapi::kVcmdqStatusEnableOk) != 0; });
+  *reg(uapi::kVcmdqProd) = 4;
+  testing::PollUntil([&] { return (*reg(uapi::kVcmdqGerror) & uapi::kVcmdqGerrorCommand) != 0; });
+  EXPECT_EQ(uapi::kVcmdqConsIndex.Get(*reg(uapi::kVcmdqCons)), 1U) << "at the CMD_SYNC";
+  EXPECT_EQ(uapi::kVcmdqConsError.Get(*reg(uapi::kVcmdqCons)), 3U);
+  // As Linux does: the CMD_SYNC is tried again.
+  *reg(uapi::kVcmdqGerrorn) = *reg(uapi::kVcmdqGerror);
+  testing::PollUntil([&] { return uapi::kVcmdqConsIndex.Get(*reg(uapi::kVcmdqCons)) == 4U; });
+  EXPECT_EQ(uapi::kVcmdqConsError.Get(*reg(uapi::kVcmdqCons)), 0U);
 }
 
 TEST_F(FaultsTest, ADeviceThatIsPulledOutAnswersOnes) {
