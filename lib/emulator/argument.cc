@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -50,6 +51,8 @@ constexpr BufferField kBuffers[] = {
 
 // Driver data is a few dozen bytes; whatever a caller claims, no more is looked at.
 constexpr uint64_t kMaxDriverData = 4096;
+// HWPT_INVALIDATE's entries have at most a page, of 64 KiB at most.
+constexpr uint64_t kMaxEntry = 64 * 1024;
 
 }  // namespace
 
@@ -120,7 +123,7 @@ int Argument::LoadBuffer(unsigned long request) {  // NOLINT(google-runtime-int)
   if (unit == 0) {
     unit = Field<uint32_t>(offsetof(uapi::IommuHwptInvalidate, entry_len));
     // Refused before any of it is read (hw_pagetable.c).
-    if (unit > kMaxStruct || count > uapi::kHwptInvalidateMaxEntries) return 0;
+    if (unit > kMaxEntry || count > uapi::kHwptInvalidateMaxEntries) return 0;
   }
   uint64_t size = count * unit;
   if (unit == 1) size = std::min(size, kMaxDriverData);
@@ -182,6 +185,13 @@ int Argument::Load(unsigned long request, uint64_t arg, const Capable& capable) 
   LoadStruct(vfio != nullptr ? vfio->min_size : sizeof(user_size));
   if (!struct_bytes.empty() && !IsWritable(arg, struct_bytes.size())) flags |= kStructReadOnly;
   if (request == uapi::kIommuOption && capable(CAP_SYS_RESOURCE)) flags |= kMaySetRlimitMode;
+  if (request == uapi::kIommuIoasMap || request == uapi::kIommuIoasMapFile ||
+      request == uapi::kIommuIoasChangeProcess) {
+    if (capable(CAP_IPC_LOCK)) flags |= kMayLockMemory;
+    rlimit limit = {};
+    ::getrlimit(RLIMIT_MEMLOCK, &limit);
+    memlock_limit = limit.rlim_cur;
+  }
   LoadInnerFd(request);
   if (request == uapi::kIommuIoasMap) LoadUserPages();
   return LoadBuffer(request);

@@ -33,7 +33,8 @@ struct Argument {
   std::vector<std::byte> in;
   uint64_t out_size = 0;
   int inner_fd = -1;
-  UserPages user_pages;  // of IOAS_MAP; `inner_fd` is its file
+  uint64_t memlock_limit = 0;  // of calls that map memory, bytes
+  UserPages user_pages;        // of IOAS_MAP; `inner_fd` is its file
 
  private:
   // `least` bytes are read whatever the struct says of its size.

@@ -221,6 +221,7 @@ int EmulatorClient::Ioctl(int fd, unsigned long request, void* arg) {  // NOLINT
   call.in = argument.in;
   call.inner_fd = argument.inner_fd;
   call.header.offset = argument.user_pages.offset;
+  call.header.length = argument.memlock_limit;
   Answer answer;
   if (int rc = Transact(call, &answer); rc != 0) return rc;
   const auto result = static_cast<int>(answer.header.result);

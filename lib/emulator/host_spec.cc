@@ -136,6 +136,10 @@ absl::Status Validate(const HostSpec& host) {
                  "a host has one SELFTEST unit at most");
     }
   }
+  if (host.page_size != 4096 && host.page_size != 65536) {
+    return Bad(Reason::kInvalidField, "page_size",
+               absl::StrCat("must be 4096 or 65536, not ", host.page_size));
+  }
   if (host.huge_pages_total > 1U << 20 || host.huge_pages_free > host.huge_pages_total) {
     return Bad(Reason::kInvalidField, "huge_pages", "free <= total <= 1048576 must hold");
   }

@@ -68,6 +68,8 @@ struct DeviceSpec {
 struct HostSpec {
   std::vector<UnitSpec> units;
   std::vector<DeviceSpec> devices;
+  uint32_t page_size = 4096;      // of the kernel: 4096 or 65536 bytes
+  bool limits_memlock = false;    // pinned memory counts against RLIMIT_MEMLOCK
   uint32_t huge_pages_total = 0;  // of 2 MiB
   uint32_t huge_pages_free = 0;
 };

@@ -41,6 +41,7 @@ enum CallFlags : uint32_t {
   kInInMemfd = 64,  // the in part is not in the packet but in a memfd, which comes after
                     // the target
   kMaySetRlimitMode = 128,  // the caller has CAP_SYS_RESOURCE
+  kMayLockMemory = 512,     // the caller has CAP_IPC_LOCK (of calls that map memory)
   kUserFault = 256,         // of IOAS_MAP: a page of the range cannot be had
 };
 
@@ -51,7 +52,7 @@ struct CallHeader {
   uint32_t flags;
   uint64_t request;      // kIoctl
   uint64_t offset;       // kReadRegion, kWriteRegion, kRegion; IOAS_MAP: in the fd that comes along
-  uint64_t length;       // kRegion, kReadEvents
+  uint64_t length;       // kRegion, kReadEvents; calls that map memory: RLIMIT_MEMLOCK, bytes
   uint32_t struct_size;  // bytes of the struct in the packet, at most kMaxStruct
   uint32_t user_size;    // what the struct's first u32 says
   uint32_t in_size;      // bytes of the in part: as much of the buffer as could be read

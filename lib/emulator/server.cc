@@ -126,6 +126,23 @@ absl::StatusOr<Mapping> MapIn(int fd, size_t size) {
   return Mapping::Map(fd, 0, size, Mapping::Access::kRead);
 }
 
+// Whom memory that the call pins is charged to. Other calls are not looked at.
+Payer PayerOf(int channel, const CallHeader& header) {
+  Payer payer;
+  if (header.request != uapi::kIommuIoasMap && header.request != uapi::kIommuIoasMapFile &&
+      header.request != uapi::kIommuIoasChangeProcess) {
+    return payer;
+  }
+  ucred peer = {};
+  socklen_t size = sizeof(peer);
+  ::getsockopt(channel, SOL_SOCKET, SO_PEERCRED, &peer, &size);
+  payer.user = peer.uid;
+  payer.process = peer.pid;
+  payer.limit = header.length;
+  payer.exempt = (header.flags & kMayLockMemory) != 0;
+  return payer;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(Options options) {
@@ -389,6 +406,7 @@ bool Server::ExecuteIoctl(Channel channel, const CallHeader& header,
                  .buffer = in_part,
                  .out_size = header.out_size,
                  .inner_fd = std::move(inner),
+                 .payer = PayerOf(channel, header),
                  .user_offset = header.offset});
   const int64_t result = kernel_->Ioctl(target.get(), user);
   target.Reset();

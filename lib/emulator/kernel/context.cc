@@ -4,12 +4,6 @@
 #include <cerrno>
 
 namespace berth::emulator {
-namespace {
-
-// main.c hands out no offset below the first page.
-constexpr uint64_t kFirstWindow = 0x1000;
-
-}  // namespace
 
 Context::~Context() {
   // Leaves first: what has no users goes, which frees what it pinned.
@@ -83,7 +77,7 @@ int Context::Destroy(uint32_t id) {
 }
 
 uint64_t Context::TakeWindow(Viommu* viommu) {
-  uint64_t offset = kFirstWindow;
+  uint64_t offset = machine_->page_size;
   for (const auto& [start, owner] : windows_) {
     if (start - offset >= viommu->mmap_length) break;
     offset = start + owner->mmap_length;
@@ -97,7 +91,7 @@ Viommu* Context::FindWindow(uint64_t offset, uint64_t length) const {
   if (window == windows_.end()) return nullptr;
   // mmap(2) rounds a length up to pages before a driver sees it.
   const uint64_t offered = window->second->mmap_length;
-  const bool fits = length > offered - kPageSize && length <= offered;
+  const bool fits = length > offered - machine_->page_size && length <= offered;
   return fits ? window->second : nullptr;
 }
 

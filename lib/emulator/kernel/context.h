@@ -61,10 +61,10 @@ class Context {
     }
   }
 
-  // First fit from 0x1000 on (maple tree of main.c, iommufd_fops_mmap).
+  // First fit from the second page on (maple tree of main.c, iommufd_fops_mmap).
   uint64_t TakeWindow(Viommu* viommu);
   void FreeWindow(uint64_t offset) { windows_.erase(offset); }
-  // Null: ENXIO.
+  // The window of that place, as mmap(2) finds it. Null: ENXIO.
   Viommu* FindWindow(uint64_t offset, uint64_t length) const;
 
   // Takes page0 of all vIOMMUs from everyone; false while some process maps one.
@@ -97,7 +97,9 @@ inline constexpr size_t kMaxObjects = 65536;
 template <typename T>
 class NewObject {
  public:
-  explicit NewObject(Context* context) : context_(context), object_(std::make_unique<T>()) {
+  template <typename... Args>
+  explicit NewObject(Context* context, Args... args)
+      : context_(context), object_(std::make_unique<T>(args...)) {
     error_ = context->Reserve(object_.get());
   }
   ~NewObject() {

@@ -60,14 +60,15 @@ QueueMemory OpenMemory(const Extent& extent, uint64_t offset, size_t length) {
 // page.
 int PinMemory(const uapi::IommuHwQueueAlloc& cmd, Ioas* ioas, NewObject<Access>* access,
               std::vector<Extent>* extents) {
-  const uint64_t iova = cmd.nesting_parent_iova & ~(kPageSize - 1);
+  const uint64_t page_size = ioas->iopt.page_size();
+  const uint64_t iova = cmd.nesting_parent_iova & ~(page_size - 1);
   uint64_t length = cmd.nesting_parent_iova - iova;
   if (__builtin_add_overflow(length, cmd.length, &length) ||
-      __builtin_add_overflow(length, kPageSize - 1, &length)) {
+      __builtin_add_overflow(length, page_size - 1, &length)) {
     return -ERANGE;
   }
-  length &= ~(kPageSize - 1);
-  if (length / kPageSize > kMostPages) return -ENOMEM;
+  length &= ~(page_size - 1);
+  if (length / page_size > kMostPages) return -ENOMEM;
   if ((*access).error() != 0) return (*access).error();
   if (int rc = ioas->iopt.AddAccess(); rc != 0) return rc;
   (*access)->ioas = Pin<Ioas>(ioas);
@@ -93,7 +94,7 @@ int CheckQueue(const uapi::IommuHwQueueAlloc& cmd, const Viommu& viommu, uint64_
 
 int MapQueue(const uapi::IommuHwQueueAlloc& cmd, Viommu* viommu, const Extent& extent,
              HwQueue* queue) {
-  const uint64_t base = extent.file_offset + cmd.nesting_parent_iova % kPageSize;
+  const uint64_t base = extent.file_offset + cmd.nesting_parent_iova % extent.pages->page_size;
   if (int rc = CheckQueue(cmd, *viommu, base); rc != 0) return rc;
   const auto log2size = static_cast<uint32_t>(std::countr_zero(cmd.length / 16));
   if (int rc = viommu->unit->cmdqv->MapLvcmdq(viommu->vintf, static_cast<int>(cmd.index),

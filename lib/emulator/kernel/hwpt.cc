@@ -126,9 +126,10 @@ int AllocDomain(HwptPaging* hwpt, Ioas* ioas, Unit* unit, uint32_t flags) {
 
 int AddToIoas(HwptPaging* hwpt) {
   const int bits = hwpt->nest_parent ? hwpt->unit->spec.address_bits : kStage1Bits;
-  IoPagetable::Geometry geometry = {0, LastOf(bits), kPageSize};
+  const uint64_t page_size = hwpt->ioas->iopt.page_size();
+  IoPagetable::Geometry geometry = {0, LastOf(bits), page_size};
   if (hwpt->unit->mock()) {
-    geometry = {uapi::kMockApertureStart, uapi::kMockApertureLast, kPageSize / 2};
+    geometry = {uapi::kMockApertureStart, uapi::kMockApertureLast, page_size / 2};
   }
   const int rc = hwpt->ioas->iopt.AddDomain(hwpt, geometry);
   hwpt->in_iopt = rc == 0;

@@ -138,9 +138,9 @@ int HwptInvalidate(Ucmd& ucmd) {
   const Object* object = ucmd.context.FindAny(cmd.hwpt_id);
   if (cmd.reserved != 0) {
     rc = -EOPNOTSUPP;
-  } else if (cmd.entry_num != 0 &&
-             (cmd.data_uptr == 0 || cmd.entry_len == 0 || cmd.entry_len > kPageSize ||
-              cmd.entry_num > uapi::kHwptInvalidateMaxEntries)) {
+  } else if (cmd.entry_num != 0 && (cmd.data_uptr == 0 || cmd.entry_len == 0 ||
+                                    cmd.entry_len > ucmd.context.machine().page_size ||
+                                    cmd.entry_num > uapi::kHwptInvalidateMaxEntries)) {
     rc = -EINVAL;
   } else if (object == nullptr) {
     rc = -ENOENT;

@@ -26,27 +26,25 @@ bool Overflows(uint64_t start, uint64_t length, uint64_t* last) {
 
 }  // namespace
 
-int Pages::Open(UniqueFd file, uint64_t start, uint64_t length, bool writable,
+int Pages::Open(UniqueFd file, uint64_t start, uint64_t length, uint64_t page_size,
                 std::shared_ptr<Pages>* out) {
-  if (length == 0 || length > kMax - kPageSize) return -EINVAL;
+  if (length == 0 || length > kMax - page_size) return -EINVAL;
   struct stat info;
   struct statfs fs;
   if (::fstat(file.get(), &info) != 0 || ::fstatfs(file.get(), &fs) != 0) return -EBADF;
   auto pages = std::make_shared<Pages>();
+  pages->page_size = page_size;
+  pages->contiguous = page_size;
   pages->device = info.st_dev;
   pages->inode = info.st_ino;
   if (S_ISREG(info.st_mode) && fs.f_type == TMPFS_MAGIC) {
     pages->kind = Kind::kShmem;
   } else if (S_ISREG(info.st_mode) && fs.f_type == HUGETLBFS_MAGIC) {
     pages->kind = Kind::kHugetlb;
-    pages->contiguous = static_cast<uint64_t>(fs.f_bsize);
+    pages->contiguous = std::max(page_size, static_cast<uint64_t>(fs.f_bsize));
   }
-  const uint64_t start_byte = start % kPageSize;
   pages->file = std::move(file);
-  pages->start = start - start_byte;
-  pages->npages =
-      length / kPageSize + (length % kPageSize + start_byte + kPageSize - 1) / kPageSize;
-  pages->writable = writable;
+  pages->start = start - start % page_size;
   *out = std::move(pages);
   return 0;
 }
@@ -57,9 +55,32 @@ int Pages::CheckPin(uint64_t first, uint64_t last) const {
   struct stat info;
   if (::fstat(file.get(), &info) != 0) return -EINVAL;
   uint64_t end = 0;
-  if (__builtin_add_overflow(start, last | (kPageSize - 1), &end)) return -EINVAL;
+  if (__builtin_add_overflow(start, last | (page_size - 1), &end)) return -EINVAL;
   if (first > last || end >= static_cast<uint64_t>(info.st_size)) return -EINVAL;
   return 0;
+}
+
+int Pages::Pin(uint64_t first, uint64_t last) {
+  if (int rc = CheckPin(first, last); rc != 0 || !account) return rc;
+  return account->Pin(first / page_size, last / page_size);
+}
+
+void Pages::Unpin(uint64_t first, uint64_t last) {
+  if (account) account->Unpin(first / page_size, last / page_size);
+}
+
+int IoPagetable::PinArea(uint64_t start, Area* area) {
+  const uint64_t first = area->file_offset - area->pages->start;
+  const int rc = area->pages->Pin(first, first + (area->last - start));
+  area->pinned = rc == 0;
+  return rc;
+}
+
+void IoPagetable::UnpinArea(uint64_t start, Area* area) {
+  if (!area->pinned) return;
+  const uint64_t first = area->file_offset - area->pages->start;
+  area->pages->Unpin(first, first + (area->last - start));
+  area->pinned = false;
 }
 
 bool IoPagetable::HasUserPages() const {
@@ -123,9 +144,9 @@ int IoPagetable::AllocateIova(uint64_t address, uint64_t length, uint64_t* iova)
   if (address != 0) alignment = std::min(alignment, uint64_t{1} << std::countr_zero(address));
   alignment = std::min(alignment, kMaxAutoAlignment);
   if (alignment < alignment_) return -EINVAL;
-  const uint64_t page_offset = address % kPageSize;
-  const uint64_t low = kPageSize;
-  const uint64_t high = kMax - kPageSize;
+  const uint64_t page_offset = address % page_size_;
+  const uint64_t low = page_size_;
+  const uint64_t high = kMax - page_size_;
   if (allowed_.empty()) {
     return FindHole(low, high, length, alignment, page_offset, iova) ? 0 : -ENOSPC;
   }
@@ -137,6 +158,21 @@ int IoPagetable::AllocateIova(uint64_t address, uint64_t length, uint64_t* iova)
     }
   }
   return -ENOSPC;
+}
+
+// All of them or none.
+int IoPagetable::PinExtents(const std::vector<Extent>& extents) {
+  int rc = 0;
+  size_t done = 0;
+  const auto first = [&](size_t i) { return extents[i].file_offset - extents[i].pages->start; };
+  for (; done < extents.size() && rc == 0; ++done) {
+    rc = extents[done].pages->Pin(first(done), first(done) + extents[done].length - 1);
+  }
+  if (rc == 0) return 0;
+  for (size_t i = 0; i + 1 < done; ++i) {
+    extents[i].pages->Unpin(first(i), first(i) + extents[i].length - 1);
+  }
+  return rc;
 }
 
 int IoPagetable::Map(const std::vector<Extent>& extents, uint32_t flags, uint64_t* iova) {
@@ -151,17 +187,15 @@ int IoPagetable::Map(const std::vector<Extent>& extents, uint32_t flags, uint64_
   if (placed != 0) return placed;
   for (const Extent& extent : extents) {
     if ((flags & uapi::kIoasMapWriteable) != 0 && !extent.pages->writable) return -EPERM;
-    if ((extent.file_offset % kPageSize & (alignment_ - 1)) != 0) return -EINVAL;
+    if ((extent.file_offset % page_size_ & (alignment_ - 1)) != 0) return -EINVAL;
   }
   if (!domains_.empty()) {
-    for (const Extent& extent : extents) {
-      const uint64_t first = extent.file_offset - extent.pages->start;
-      if (int rc = extent.pages->CheckPin(first, first + extent.length - 1); rc != 0) return rc;
-    }
+    if (int rc = PinExtents(extents); rc != 0) return rc;
   }
   uint64_t at = *iova;
   for (const Extent& extent : extents) {
-    areas_[at] = {at + extent.length - 1, extent.pages, extent.file_offset, flags, 0};
+    areas_[at] = {at + extent.length - 1, extent.pages, extent.file_offset, flags, 0,
+                  !domains_.empty()};
     stage2_->Map(at, at + extent.length - 1, extent.pages, extent.file_offset,
                  {(flags & uapi::kIoasMapReadable) != 0, (flags & uapi::kIoasMapWriteable) != 0});
     at += extent.length;
@@ -193,6 +227,7 @@ int IoPagetable::UnmapRange(uint64_t start, uint64_t last, uint64_t* unmapped) {
     if (area->first < start || area->second.last > last) return -ENOENT;
     *unmapped += area->second.last - area->first + 1;
     stage2_->Unmap(area->first);
+    UnpinArea(area->first, &areas_.at(area->first));
     areas_.erase(area);
     rc = 0;
   }
@@ -249,14 +284,14 @@ std::vector<uapi::IommuIovaRange> IoPagetable::Holes() const {
 
 int IoPagetable::CheckAlignment(uint64_t alignment) const {
   for (const auto& [start, area] : areas_) {
-    const uint64_t all = start | (area.last - start + 1) | (area.file_offset % kPageSize);
+    const uint64_t all = start | (area.last - start + 1) | (area.file_offset % page_size_);
     if ((all & (alignment - 1)) != 0) return -EADDRINUSE;
   }
   return 0;
 }
 
 int IoPagetable::Realign() {
-  uint64_t alignment = !large_pages_ || accesses_ > 0 ? kPageSize : 1;
+  uint64_t alignment = !large_pages_ || accesses_ > 0 ? page_size_ : 1;
   for (const auto& [domain, granule] : domains_) alignment = std::max(alignment, granule);
   if (alignment > alignment_) {
     if (int rc = CheckAlignment(alignment); rc != 0) return rc;
@@ -279,11 +314,14 @@ int IoPagetable::AddDomain(Owner domain, const Geometry& geometry) {
       return rc;
     }
   }
-  for (const auto& [start, area] : areas_) {
-    const uint64_t first = area.file_offset - area.pages->start;
-    if (int rc = area.pages->CheckPin(first, first + (area.last - start)); rc != 0) {
-      RemoveReserved(domain);
-      return rc;
+  // Pages are pinned once for all domains.
+  if (domains_.empty()) {
+    for (auto& [start, area] : areas_) {
+      if (int rc = PinArea(start, &area); rc != 0) {
+        for (auto& [begin, other] : areas_) UnpinArea(begin, &other);
+        RemoveReserved(domain);
+        return rc;
+      }
     }
   }
   domains_[domain] = geometry.granule;
@@ -293,6 +331,9 @@ int IoPagetable::AddDomain(Owner domain, const Geometry& geometry) {
 
 void IoPagetable::RemoveDomain(Owner domain) {
   domains_.erase(domain);
+  if (domains_.empty()) {
+    for (auto& [start, area] : areas_) UnpinArea(start, &area);
+  }
   RemoveReserved(domain);
   Realign();
 }

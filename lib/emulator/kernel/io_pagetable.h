@@ -13,10 +13,12 @@
 
 #include "lib/base/unique_fd.h"
 #include "lib/emulator/hardware/smmu/stage2.h"
+#include "lib/emulator/kernel/memlock.h"
 #include "lib/iommufd/uapi/iommufd.h"
 
 namespace berth::emulator {
 
+// Of a host that says nothing else.
 inline constexpr uint64_t kPageSize = 4096;
 
 // A stretch of a file, kept open by whoever maps it.
@@ -25,22 +27,26 @@ struct Pages : FileMemory {
   Kind kind = Kind::kOther;
   uint64_t device = 0;  // st_dev and st_ino: what makes two fds one file
   uint64_t inode = 0;
+  uint64_t page_size = kPageSize;
   uint64_t contiguous = kPageSize;  // bytes that are physically contiguous, and aligned to that
   uint64_t start = 0;               // page aligned
-  uint64_t npages = 0;
   bool writable = false;
   bool user = false;        // by IOAS_MAP
   bool user_fault = false;  // the caller could not have all of it
-  uint64_t va_minus_offset =
-      0;  // IOAS_MAP aligns an automatic IOVA as the address is, not the file
+  // IOAS_MAP aligns an automatic IOVA as the address is, not the file.
+  uint64_t va_minus_offset = 0;
+  std::unique_ptr<MemlockAccount> account;  // null: nobody pays
 
   // `start` and `length` as in IOAS_MAP_FILE. Errors: -EINVAL, -ENOMEM.
-  static int Open(UniqueFd file, uint64_t start, uint64_t length, bool writable,
+  static int Open(UniqueFd file, uint64_t start, uint64_t length, uint64_t page_size,
                   std::shared_ptr<Pages>* out);
   // Whether bytes [first, last] of the stretch, rounded out to pages, could be pinned:
   // memfd_pin_folios() takes shmem and hugetlb within the file's size. 0 or -EINVAL; -EFAULT of a
   // caller's memory.
   [[nodiscard]] int CheckPin(uint64_t first, uint64_t last) const;
+  // Pins what CheckPin() allows, and has it paid for: also -ENOMEM.
+  int Pin(uint64_t first, uint64_t last);
+  void Unpin(uint64_t first, uint64_t last);
 };
 
 // What one piece of an IOVA range is backed by.
@@ -55,6 +61,8 @@ class IoPagetable {
  public:
   // Who has reserved a range; compared, never followed.
   using Owner = const void*;
+
+  explicit IoPagetable(uint64_t page_size) : page_size_(page_size) {}
 
   // `flags` as in IOAS_MAP_FILE (uapi::kIoasMap*). *iova is in with FIXED_IOVA, out without.
   int Map(const std::vector<Extent>& extents, uint32_t flags, uint64_t* iova);
@@ -83,6 +91,7 @@ class IoPagetable {
   int DisableLargePages();
   [[nodiscard]] bool large_pages() const { return large_pages_; }
   [[nodiscard]] uint64_t alignment() const { return alignment_; }
+  [[nodiscard]] uint64_t page_size() const { return page_size_; }
 
   // An access of the kernel's own that pins pages (HW queue memory).
   int AddAccess();
@@ -94,6 +103,11 @@ class IoPagetable {
 
   // Whether anything comes from IOAS_MAP.
   [[nodiscard]] bool HasUserPages() const;
+  // Of all areas; the same more than once where several areas share it.
+  template <typename Visit>
+  void ForEachPages(Visit visit) const {
+    for (const auto& [start, area] : areas_) visit(area.pages.get());
+  }
   [[nodiscard]] size_t area_count() const { return areas_.size(); }
 
   // The same mappings as the hardware sees them. What is unmapped here is gone there, but caches
@@ -107,6 +121,7 @@ class IoPagetable {
     uint64_t file_offset = 0;
     uint32_t flags = 0;
     uint32_t locks = 0;
+    bool pinned = false;  // and paid for
   };
   struct Reserved {
     uint64_t start;
@@ -122,9 +137,13 @@ class IoPagetable {
   bool FindHole(uint64_t first, uint64_t last, uint64_t length, uint64_t alignment,
                 uint64_t page_offset, uint64_t* iova) const;
   int UnmapRange(uint64_t start, uint64_t last, uint64_t* unmapped);
+  int PinExtents(const std::vector<Extent>& extents);
+  static int PinArea(uint64_t start, Area* area);
+  static void UnpinArea(uint64_t start, Area* area);
   int Realign();
   int CheckAlignment(uint64_t alignment) const;
 
+  const uint64_t page_size_;
   Areas areas_;  // by first IOVA
   std::shared_ptr<Stage2> stage2_ = std::make_shared<Stage2>();
   std::vector<Reserved> reserved_;

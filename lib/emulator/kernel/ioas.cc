@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <limits>
+#include <set>
 
 #include "lib/emulator/kernel/ops.h"
 
@@ -18,6 +19,40 @@ int CheckMapFlags(uint32_t flags, std::initializer_list<uint64_t> values) {
   if ((flags & ~kMapFlags) != 0) return -EOPNOTSUPP;
   if (std::ranges::any_of(values, [](uint64_t value) { return value == kMax; })) return -EOVERFLOW;
   if ((flags & (uapi::kIoasMapWriteable | uapi::kIoasMapReadable)) == 0) return -EINVAL;
+  return 0;
+}
+
+// iopt_alloc_pages(): who calls pays when pages are pinned.
+template <typename Cmd>
+int OpenPages(const Ucmd& ucmd, UniqueFd file, uint64_t start, const Cmd& cmd,
+              std::shared_ptr<Pages>* pages) {
+  Machine& machine = ucmd.context.machine();
+  const int rc = Pages::Open(std::move(file), start, cmd.length, machine.page_size, pages);
+  if (rc != 0) return rc;
+  (*pages)->writable = (cmd.flags & uapi::kIoasMapWriteable) != 0;
+  if (machine.limits_memlock) {
+    const AccountMode mode = ucmd.context.account_mm ? AccountMode::kProcess : AccountMode::kUser;
+    (*pages)->account = std::make_unique<MemlockAccount>(&machine.memlock, mode, ucmd.user.payer());
+  }
+  return 0;
+}
+
+// iopt_... charge_all(): moves what `context` has pinned to `payer`, or nothing of it.
+int ChangePayer(const Context& context, const Payer& payer) {
+  std::set<MemlockAccount*> accounts;
+  context.ForEach([&](const Object& object) {
+    if (object.type != ObjectType::kIoas) return;
+    static_cast<const Ioas&>(object).iopt.ForEachPages([&](const Pages* pages) {
+      if (pages->account) accounts.insert(pages->account.get());
+    });
+  });
+  for (auto account = accounts.begin(); account != accounts.end(); ++account) {
+    const int rc = (*account)->ChargeToo(payer);
+    if (rc == 0) continue;
+    while (account != accounts.begin()) (*--account)->Abort(payer);
+    return rc;
+  }
+  for (MemlockAccount* account : accounts) account->Commit(payer);
   return 0;
 }
 
@@ -53,7 +88,7 @@ int OptionHugePages(uapi::IommuOption& cmd, Context& context) {
 int IoasAlloc(Ucmd& ucmd) {
   auto& cmd = ucmd.As<uapi::IommuIoasAlloc>();
   if (cmd.flags != 0) return -EOPNOTSUPP;
-  NewObject<Ioas> ioas(&ucmd.context);
+  NewObject<Ioas> ioas(&ucmd.context, ucmd.context.machine().page_size);
   if (ioas.error() != 0) return ioas.error();
   cmd.out_ioas_id = ioas->id;
   if (int rc = ucmd.user.Respond(); rc != 0) return rc;
@@ -108,10 +143,7 @@ int IoasMapFile(Ucmd& ucmd) {
   UniqueFd file;
   if (int rc = ucmd.user.TakeInnerFd(&file); rc != 0) return rc;
   std::shared_ptr<Pages> pages;
-  const bool writable = (cmd.flags & uapi::kIoasMapWriteable) != 0;
-  if (int rc = Pages::Open(std::move(file), cmd.start, cmd.length, writable, &pages); rc != 0) {
-    return rc;
-  }
+  if (int rc = OpenPages(ucmd, std::move(file), cmd.start, cmd, &pages); rc != 0) return rc;
   if (int rc = ioas->iopt.Map({{pages, cmd.start, cmd.length}}, cmd.flags, &cmd.iova); rc != 0) {
     return rc;
   }
@@ -130,11 +162,8 @@ int IoasMap(Ucmd& ucmd) {
   UniqueFd file;
   if (ucmd.user.TakeInnerFd(&file) != 0) return -ENOMEM;
   std::shared_ptr<Pages> pages;
-  const bool writable = (cmd.flags & uapi::kIoasMapWriteable) != 0;
   const uint64_t offset = ucmd.user.user_offset();
-  if (int rc = Pages::Open(std::move(file), offset, cmd.length, writable, &pages); rc != 0) {
-    return rc;
-  }
+  if (int rc = OpenPages(ucmd, std::move(file), offset, cmd, &pages); rc != 0) return rc;
   pages->user = true;
   pages->user_fault = (ucmd.user.flags() & kUserFault) != 0;
   pages->va_minus_offset = cmd.user_va - offset;
@@ -188,8 +217,7 @@ int IoasChangeProcess(Ucmd& ucmd) {
     if (object.type != ObjectType::kIoas) return;
     has_user_pages = has_user_pages || static_cast<const Ioas&>(object).iopt.HasUserPages();
   });
-  // Nothing is charged to anyone here, so there is nothing else to move.
-  return has_user_pages ? -EINVAL : 0;
+  return has_user_pages ? -EINVAL : ChangePayer(ucmd.context, ucmd.user.payer());
 }
 
 // vfio_compat.c, iommufd_vfio_ioas().

@@ -19,6 +19,7 @@
 #include "lib/emulator/hardware/smmu/smmu.h"
 #include "lib/emulator/host_spec.h"
 #include "lib/emulator/kernel/irqs.h"
+#include "lib/emulator/kernel/memlock.h"
 #include "lib/emulator/kernel/tegra241_cmdqv.h"
 #include "lib/iommufd/uapi/iommufd_test.h"
 
@@ -92,6 +93,9 @@ struct Machine {
 
   // One hardware thread for all units.
   Poller poller{PollerOptions{}};
+  const uint64_t page_size;
+  const bool limits_memlock;
+  MemlockLedger memlock;
   std::vector<std::unique_ptr<Unit>> units;
   std::vector<std::unique_ptr<Function>> functions;
   std::map<std::string, Function*> by_cdev;

@@ -13,7 +13,6 @@
 namespace berth::emulator {
 namespace {
 
-constexpr uint64_t kWindowSize = 2 * kPageSize;
 // One kmalloc is at most 4 MiB.
 constexpr uint32_t kMostEntries = (4U << 20) / sizeof(uapi::IommuViommuInvalidateSelftest);
 
@@ -85,16 +84,17 @@ int MockInitViommu(Ucmd& ucmd, const uapi::IommuViommuAlloc& cmd, Viommu* viommu
   constexpr size_t kLeast = offsetof(uapi::IommuViommuSelftest, out_mmap_offset);
   if (int rc = CopyStruct(ucmd.user, 0, cmd.data_len, kLeast, &data); rc != 0) return rc;
   UniqueFd& page = viommu->mock->page;
+  const uint64_t window = 2 * ucmd.context.machine().page_size;
   page.Reset(::memfd_create("mock-viommu", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!page.valid() || ::ftruncate(page.get(), kWindowSize) != 0 ||
+  if (!page.valid() || ::ftruncate(page.get(), static_cast<off_t>(window)) != 0 ||
       ::pwrite(page.get(), &data.in_data, sizeof(data.in_data), 0) != sizeof(data.in_data)) {
     return -ENOMEM;
   }
-  viommu->mmap_length = kWindowSize;
+  viommu->mmap_length = window;
   viommu->mmap_offset = ucmd.context.TakeWindow(viommu);
   data.out_data = data.in_data;
   data.out_mmap_offset = viommu->mmap_offset;
-  data.out_mmap_length = kWindowSize;
+  data.out_mmap_length = window;
   return ucmd.user.CopyToUser(&data, cmd.data_len);
 }
 

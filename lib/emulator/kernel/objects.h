@@ -77,7 +77,7 @@ struct HwptPaging;
 
 struct Ioas : Object {
   static constexpr ObjectType kType = ObjectType::kIoas;
-  Ioas() : Object(kType) {}
+  explicit Ioas(uint64_t page_size) : Object(kType), iopt(page_size) {}
   IoPagetable iopt;
   std::vector<HwptPaging*> hwpts;  // whose domains have what is mapped here
 };

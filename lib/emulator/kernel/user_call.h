@@ -10,6 +10,7 @@
 
 #include "absl/time/time.h"
 #include "lib/base/unique_fd.h"
+#include "lib/emulator/kernel/memlock.h"
 #include "lib/emulator/protocol.h"
 #include "lib/iommufd/uapi/iommufd.h"
 #include "lib/iommufd/uapi/ops.h"
@@ -29,6 +30,7 @@ class UserCall {
         buffer;           // what a pointer inside the struct names, as far as readable
     size_t out_size = 0;  // what fits there
     UniqueFd inner_fd;
+    Payer payer;               // of IOAS_MAP, IOAS_MAP_FILE, IOAS_CHANGE_PROCESS
     uint64_t user_offset = 0;  // of IOAS_MAP: where its range begins in inner_fd
   };
 
@@ -36,6 +38,7 @@ class UserCall {
 
   [[nodiscard]] uint64_t request() const { return in_.request; }
   [[nodiscard]] uint32_t flags() const { return in_.flags; }
+  [[nodiscard]] const Payer& payer() const { return in_.payer; }
   [[nodiscard]] uint64_t user_offset() const { return in_.user_offset; }
   [[nodiscard]] uint32_t user_size() const { return in_.user_size; }
 

@@ -23,13 +23,14 @@ class IoPagetableTest : public ::testing::Test {
           uint64_t* out = nullptr) {
     std::shared_ptr<Pages> pages;
     UniqueFd copy(::fcntl(memfd_.get(), F_DUPFD_CLOEXEC, 0));
-    if (int rc = Pages::Open(std::move(copy), start, length, true, &pages); rc != 0) return rc;
+    if (int rc = Pages::Open(std::move(copy), start, length, kPageSize, &pages); rc != 0) return rc;
+    pages->writable = true;
     const int rc = iopt_.Map({{pages, start, length}}, flags, &iova);
     if (out != nullptr) *out = iova;
     return rc;
   }
   UniqueFd memfd_ = GuestMemory(4 * kMb);
-  IoPagetable iopt_;
+  IoPagetable iopt_{kPageSize};
   const int domain_ = 0;
   const int device_ = 0;
 };

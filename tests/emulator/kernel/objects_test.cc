@@ -62,7 +62,7 @@ TEST(EventQueue, ANormalEventRemovesTheLostHeader) {
 
 class ContextTest : public ::testing::Test {
  protected:
-  uint32_t Add() { return NewObject<Ioas>(&context_).Install()->id; }
+  uint32_t Add() { return NewObject<Ioas>(&context_, kPageSize).Install()->id; }
 
   HostSpec host_;
   Machine machine_{host_};
@@ -82,7 +82,7 @@ TEST_F(ContextTest, TheLowestFreeIdIsNext) {
 
 TEST_F(ContextTest, AnObjectUnderConstructionIsInvisibleAndGivesItsIdBack) {
   {
-    const NewObject<Ioas> ioas(&context_);
+    const NewObject<Ioas> ioas(&context_, kPageSize);
     EXPECT_EQ(ioas->id, 1U);
     EXPECT_EQ(context_.FindAny(1), nullptr);
     EXPECT_EQ(context_.Destroy(1), -ENOENT);
@@ -110,7 +110,7 @@ TEST_F(ContextTest, AnObjectWithUsersIsBusy) {
 
 TEST_F(ContextTest, IdsEndAtTheBound) {
   for (size_t i = 0; i < kMaxObjects; ++i) Add();
-  const NewObject<Ioas> ioas(&context_);
+  const NewObject<Ioas> ioas(&context_, kPageSize);
   EXPECT_EQ(ioas.error(), -ENOMEM);
 }
 
