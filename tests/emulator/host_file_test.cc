@@ -51,6 +51,19 @@ devices:
   EXPECT_FALSE(host->devices[10].serial.has_value());
 }
 
+TEST(HostFile, FunctionsCopyMemoryWhereAskedFor) {
+  const auto host = Parse(std::string(kUnit) + R"(
+devices:
+- {first_address: "0000:01:00.0", vendor: "10de", device: "2342", class_code: "030200",
+   unit: smmu3.0, model: DMA_TEST}
+- {first_address: "0000:02:00.0", vendor: "15b3", device: "1021", class_code: "020000",
+   unit: smmu3.0}
+)");
+  ASSERT_TRUE(host.ok()) << host.status();
+  EXPECT_EQ(host->devices[0].model, DeviceModel::kDmaTest);
+  EXPECT_EQ(host->devices[1].model, DeviceModel::kPlain);
+}
+
 std::string Device(const std::string& changed) {
   return std::string(kUnit) +
          "devices: [{vendor: \"10de\", device: \"2342\", class_code: "
