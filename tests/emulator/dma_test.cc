@@ -265,25 +265,6 @@ TEST_F(DmaTest, AtsNeedsAnAtcInvOfTheRightVsid) {
   EXPECT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 2U);
 }
 
-TEST_F(DmaTest, ADeviceThatDoesNotAnswerStopsTheQueueAtItsSync) {
-  DmaVm vm = MakeNestedVm("vfio0");
-  vm.tables->Map(kVa, vm.memory->AllocatePage(1));
-  ASSERT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 1U);
-  vm.tables->Map(kVa, vm.memory->AllocatePage(2));
-  FaultSpec fault;
-  fault.kind = FaultKind::kAtcTimeout;
-  ASSERT_TRUE(server().kernel().faults().Add(fault).ok());
-  vm.queue->Submit({TlbiAsid(DmaVm::kAsid), AtcInv(DmaVm::kVsid, 52), testing::kSync});
-  ASSERT_TRUE(vm.queue->AwaitError());
-  EXPECT_EQ(vm.queue->cons_error(), 3U);
-  EXPECT_EQ(vm.queue->cons(), 2U) << "at the CMD_SYNC";
-  EXPECT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 1U);
-  vm.queue->Acknowledge();  // as Linux does: the CMD_SYNC is tried again
-  ASSERT_TRUE(vm.queue->AwaitIdle());
-  Execute(vm, {AtcInv(DmaVm::kVsid, 52)});
-  EXPECT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 2U);
-}
-
 // The guest's VMID is the VINTF's, whatever it writes, and another guest's is out of its reach.
 TEST_F(DmaTest, AGuestInvalidatesItsOwnTranslationsOnly) {
   DmaVm one = MakeNestedVm("vfio0");

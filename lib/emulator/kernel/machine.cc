@@ -77,9 +77,7 @@ Machine::Machine(const HostSpec& host)
   for (const UnitSpec& spec : host.units) {
     units.push_back(std::make_unique<Unit>());
     units.back()->spec = spec;
-    units.back()->smmu = std::make_unique<Smmu>(spec.address_bits, [this, id = spec.id] {
-      return faults.Meet(FaultKind::kAtcTimeout, id);
-    });
+    units.back()->smmu = std::make_unique<Smmu>(spec.address_bits);
     by_id[spec.id] = units.back().get();
   }
   for (const DeviceSpec& spec : host.devices) {

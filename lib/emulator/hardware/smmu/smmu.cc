@@ -115,10 +115,6 @@ void Smmu::InvalidateAtc(const Command& command) {
   if (command.has_ssid) return;  // no device here has translations with a PASID
   const std::shared_ptr<Stream> stream = FindStream(command.sid);
   if (stream == nullptr) return;
-  if (loses_answer_ && loses_answer_()) {
-    answer_missing_ = true;
-    return;
-  }
   const uint64_t last =
       command.pages == 0 ? kMax : LastOf(command.address, command.pages << kAtcPageLog2);
   stream->atc.Invalidate(command.address, last);
@@ -132,9 +128,7 @@ void Smmu::ForgetContext(Stream* stream) {
 
 ConsError Smmu::Sync() {
   in_flight_.Drain();
-  const bool missing =
-      answer_missing_.load(std::memory_order_relaxed) && answer_missing_.exchange(false);
-  return missing ? ConsError::kAtcTimeout : ConsError::kNone;
+  return ConsError::kNone;
 }
 
 DmaResult Smmu::Read(uint32_t sid, uint64_t address, std::span<std::byte> out,

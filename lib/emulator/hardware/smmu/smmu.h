@@ -6,7 +6,6 @@
 #define BERTH_LIB_EMULATOR_HARDWARE_SMMU_SMMU_H_
 
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -65,11 +64,8 @@ enum class Translating : uint8_t { kBySmmu, kByAts };
 // themselves. None of these may be called by someone whom a DMA waits for.
 class Smmu : public InvalidationSink {
  public:
-  // Output addresses have `address_bits` bits (IDR5.OAS). `loses_answer`, which may be empty, is
-  // asked at each ATC_INV for a device that there is: true, the device does nothing and does not
-  // answer, and the next Sync() is ConsError::kAtcTimeout, whoever's that is.
-  explicit Smmu(int address_bits, std::function<bool()> loses_answer = {})
-      : address_bits_(address_bits), loses_answer_(std::move(loses_answer)) {}
+  // Output addresses have `address_bits` bits (IDR5.OAS).
+  explicit Smmu(int address_bits) : address_bits_(address_bits) {}
 
   // Puts a stream table entry in place of the one there is, as CFGI_STE and an ATC_INV of
   // everything do. A stream that was never set aborts.
@@ -149,8 +145,6 @@ class Smmu : public InvalidationSink {
                                                Outcome* failed) const;
 
   const int address_bits_;
-  const std::function<bool()> loses_answer_;
-  std::atomic<bool> answer_missing_ = false;  // since the last Sync()
   Iotlb iotlb_;
   InFlight in_flight_;
   absl::Mutex mu_;
