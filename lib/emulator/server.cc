@@ -406,7 +406,7 @@ bool Server::ExecuteIoctl(Channel channel, const CallHeader& header,
                  .buffer = in_part,
                  .out_size = header.out_size,
                  .inner_fd = std::move(inner),
-                 .payer = PayerOf(channel, header),
+                 .payer = PayerOf(channel.fd, header),
                  .user_offset = header.offset});
   const int64_t result = kernel_->Ioctl(target.get(), user);
   target.Reset();
