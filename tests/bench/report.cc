@@ -7,10 +7,9 @@
 #include <sstream>
 
 namespace berth::bench {
-namespace {
 
-void Print(const std::string& name, const std::string& unit, double value, const Quantiles& of,
-           const Conditions& conditions) {
+void PrintMeasure(const std::string& name, const std::string& unit, double value,
+                  const Quantiles& of, const Conditions& conditions) {
   std::ostringstream line;
   line << "{\"name\":" << JsonText(name) << ",\"value\":" << JsonNumber(value)
        << ",\"unit\":" << JsonText(unit) << ",\"p50\":" << JsonNumber(of.p50)
@@ -22,8 +21,6 @@ void Print(const std::string& name, const std::string& unit, double value, const
   }
   std::cout << line.str() << "}}" << std::endl;
 }
-
-}  // namespace
 
 std::string JsonNumber(double value) {
   std::ostringstream out;
@@ -49,12 +46,12 @@ Quantiles QuantilesOf(std::vector<double> samples) {
 }
 
 void PrintLatency(const std::string& name, const Quantiles& of, const Conditions& conditions) {
-  Print(name, "us", of.p50, of, conditions);
+  PrintMeasure(name, "us", of.p50, of, conditions);
 }
 
 void PrintRate(const std::string& name, double per_second, const Quantiles& latency_us,
                const Conditions& conditions) {
-  Print(name, "per_second", per_second, latency_us, conditions);
+  PrintMeasure(name, "per_second", per_second, latency_us, conditions);
 }
 
 }  // namespace berth::bench

@@ -29,6 +29,10 @@ void PrintLatency(const std::string& name, const Quantiles& of, const Conditions
 void PrintRate(const std::string& name, double per_second, const Quantiles& latency_us,
                const Conditions& conditions);
 
+// Anything else: `unit` as in "percent" or "ratio".
+void PrintMeasure(const std::string& name, const std::string& unit, double value,
+                  const Quantiles& of, const Conditions& conditions);
+
 }  // namespace berth::bench
 
 #endif  // BERTH_TESTS_BENCH_REPORT_H_

@@ -10,10 +10,12 @@
 #include <cerrno>
 #include <cstdlib>
 #include <mutex>
+#include <span>
 #include <utility>
 
 #include "lib/base/unique_fd.h"
 #include "lib/emulator/hardware/poller.h"
+#include "lib/emulator/hardware/queue_watch.h"
 #include "lib/emulator/hardware/turn_lock.h"
 #include "lib/emulator/hardware/unit_state.h"
 #include "lib/emulator/hardware/vintf.h"
@@ -51,7 +53,6 @@ class Cmdqv::Impl : public PolledUnit {
   [[nodiscard]] int Page0Fd(int vintf);
   int RetirePage0(int vintf);
   void DropPage0(int vintf);
-  void SetLife(Life life);
   [[nodiscard]] std::vector<int> EnabledVintfs() const;
   bool Poll();
 
@@ -61,22 +62,29 @@ class Cmdqv::Impl : public PolledUnit {
   template <typename Question>
   auto Ask(int vintf, Question question) -> decltype(question(std::declval<const Vintf&>())) {
     if (!Exists(vintf)) return std::nullopt;
-    const TurnLockHolder lock(&places_[vintf]->lock);
-    const Vintf& found = places_[vintf]->vintf;
-    return found.enabled() ? question(found) : std::nullopt;
+    Place& place = *places_[vintf];
+    const TurnLockHolder lock(&place.lock);
+    return place.vintf.enabled() ? question(place.vintf) : std::nullopt;
   }
 
  private:
   // A VINTF with what belongs to it alone.
   struct Place {
-    Place(UnitState* unit, int index) : vintf(unit, index) {}
+    Place(UnitState* unit, int index, std::span<QueueWatch> watches)
+        : vintf(unit, index, watches) {}
     TurnLock lock;
     Vintf vintf ABSL_GUARDED_BY(lock);
     UniqueFd page0 ABSL_GUARDED_BY(lock);
   };
 
+  // Whether there is nothing to do for `vintf`, as far as can be seen without its lock.
+  [[nodiscard]] bool IsQuiet(int vintf) const;
+  void PrefetchQueues() const;
+  [[nodiscard]] std::span<QueueWatch> WatchesOf(int vintf) {
+    const auto queues = static_cast<size_t>(config_.vcmdqs / config_.vintfs);
+    return std::span(watches_).subspan(static_cast<size_t>(vintf) * queues, queues);
+  }
   [[nodiscard]] bool Exists(int vintf) const { return vintf >= 0 && vintf < std::ssize(places_); }
-  [[nodiscard]] bool dead() const { return dead_.load(std::memory_order_relaxed); }
   bool LookAtConfigs();
   Found LookAtQueues(int worker);
   void DeliverInterrupt();
@@ -84,8 +92,9 @@ class Cmdqv::Impl : public PolledUnit {
   const CmdqvConfig config_;
   RegisterBlock registers_;  // its page0s are each guarded by their place's lock
   UnitState unit_{config_, registers_.view()};
+  std::vector<QueueWatch> watches_{static_cast<size_t>(config_.vcmdqs)};  // by static partition
   std::vector<std::unique_ptr<Place>> places_;
-  std::atomic<bool> dead_ = false;
+  std::atomic<uint64_t> unwatched_ = 0;  // VINTFs with other queues
   std::atomic<uint32_t> looks_ = 0;
   std::atomic<bool> idle_ = true;
   std::mutex delivering_;
@@ -95,7 +104,9 @@ class Cmdqv::Impl : public PolledUnit {
 
 Cmdqv::Impl::Impl(CmdqvConfig config, RegisterBlock registers)
     : config_(std::move(config)), registers_(std::move(registers)) {
-  for (int i = 0; i < config_.vintfs; ++i) places_.push_back(std::make_unique<Place>(&unit_, i));
+  for (int i = 0; i < config_.vintfs; ++i) {
+    places_.push_back(std::make_unique<Place>(&unit_, i, WatchesOf(i)));
+  }
   registers_.view().Store(config_page::kConfig, kConfigAtReset);
   unit_.Look();
   if (config_.polling == CmdqvConfig::Polling::kManual) return;
@@ -112,7 +123,7 @@ Cmdqv::Impl::~Impl() {
 }
 
 void Cmdqv::Impl::Serve(int vintf) {
-  if (!Exists(vintf) || dead()) return;
+  if (!Exists(vintf)) return;
   if (unit_.Look()) LookAtConfigs();
   {
     const TurnLockHolder lock(&places_[vintf]->lock);
@@ -174,12 +185,6 @@ void Cmdqv::Impl::DropPage0(int vintf) {
   places_[vintf]->vintf.SetPage0(true);
 }
 
-void Cmdqv::Impl::SetLife(Life life) {
-  dead_ = life == Life::kDead;
-  // Nobody is still at it afterwards.
-  for (const auto& place : places_) const TurnLockHolder lock(&place->lock);
-}
-
 std::vector<int> Cmdqv::Impl::EnabledVintfs() const {
   std::vector<int> result;
   for (uint64_t left = unit_.active(); left != 0; left &= left - 1) {
@@ -195,7 +200,6 @@ bool Cmdqv::Impl::Poll() {
 
 PolledUnit::Found Cmdqv::Impl::LookAround(int worker) {
   const Found nothing = registers_.shared() ? Found::kNothing : Found::kNobody;
-  if (dead()) return nothing;
   bool changed = false;
   if (registers_.shared() &&
       (idle_.load(std::memory_order_relaxed) ||
@@ -223,17 +227,43 @@ bool Cmdqv::Impl::LookAtConfigs() {
 PolledUnit::Found Cmdqv::Impl::LookAtQueues(int worker) {
   constexpr int kStep = 29;  // prime to 64, so that neighbours are far apart
   const int start = worker * kStep % 64;
+  if (idle_.load(std::memory_order_relaxed)) PrefetchQueues();
   int busy = 0;
   for (uint64_t left = std::rotr(unit_.active(), start); left != 0; left &= left - 1) {
-    Place& place = *places_[(std::countr_zero(left) + start) % 64];
+    const int vintf = (std::countr_zero(left) + start) % 64;
+    if (IsQuiet(vintf)) continue;
+    Place& place = *places_[vintf];
     if (!place.lock.TryLock()) {
       ++busy;
       continue;
     }
-    if (!dead() && place.vintf.Look()) ++busy;
+    if (place.vintf.Look()) ++busy;
+    if (place.vintf.has_unwatched()) unwatched_.fetch_or(uint64_t{1} << vintf);
     place.lock.Unlock();
   }
   return busy == 0 ? Found::kNothing : busy == 1 ? Found::kWork : Found::kMuchWork;
+}
+
+// After a long rest nothing of it is in any cache, and each VINTF lies in a page of its own: to ask
+// for all at once is faster than for one after the other.
+void Cmdqv::Impl::PrefetchQueues() const {
+  const int queues = config_.vcmdqs / config_.vintfs;
+  for (uint64_t left = unit_.active(); left != 0; left &= left - 1) {
+    const std::byte* page0 = registers_.view().data() + VintfPage0(std::countr_zero(left));
+    for (int q = 0; q < queues; ++q) {
+      __builtin_prefetch(page0 + kLvcmdqStride * static_cast<size_t>(q));
+    }
+  }
+}
+
+bool Cmdqv::Impl::IsQuiet(int vintf) const {
+  if ((unwatched_.load(std::memory_order_relaxed) >> vintf & 1) != 0) return false;
+  const int queues = config_.vcmdqs / config_.vintfs;
+  std::byte* page0 = registers_.view().At(VintfPage0(vintf)).data();
+  for (int q = 0; q < queues; ++q) {
+    if (!watches_[vintf * queues + q].StillQuiet(LvcmdqRegisters(page0, q))) return false;
+  }
+  return true;
 }
 
 void Cmdqv::Impl::DeliverInterrupt() {
@@ -274,8 +304,6 @@ int Cmdqv::Page0Fd(int vintf) const { return impl_->Page0Fd(vintf); }
 int Cmdqv::RetirePage0(int vintf) { return impl_->RetirePage0(vintf); }
 
 void Cmdqv::DropPage0(int vintf) { impl_->DropPage0(vintf); }
-
-void Cmdqv::SetLife(Life life) { impl_->SetLife(life); }
 
 std::optional<VintfSnapshot> Cmdqv::Snapshot(int vintf) const {
   return impl_->Ask(vintf, [](const Vintf& v) { return std::optional(v.Snapshot()); });

@@ -178,10 +178,6 @@ class Cmdqv {
   // dead memory.
   void DropPage0(int vintf);
 
-  // A dead CMDQV: registers stay as they are, whatever is written, until it is alive again.
-  enum class Life : uint8_t { kAlive, kDead };
-  void SetLife(Life life);
-
   // nullopt unless enabled.
   [[nodiscard]] std::optional<VintfSnapshot> Snapshot(int vintf) const;
   [[nodiscard]] std::optional<LvcmdqCounters> Counters(int vintf, int lvcmdq) const;

@@ -29,6 +29,7 @@ void Lvcmdq::Start() {
 }
 
 void Lvcmdq::Stop() {
+  if (watch_ != nullptr) watch_->SetBusy();
   enable_seen_ = enabled_ = atc_unanswered_ = false;
   error_ = ConsError::kNone;
   memory_ = {};
@@ -37,6 +38,7 @@ void Lvcmdq::Stop() {
 }
 
 void Lvcmdq::Attach(LvcmdqRegisters direct) {
+  if (watch_ != nullptr) watch_->SetBusy();
   direct_ = direct;
   direct_used_ = false;
   for (size_t i = 0; i < kWritable.size(); ++i) {
@@ -73,6 +75,7 @@ void Lvcmdq::FollowDirect() {
     const uint32_t direct = direct_.Load(reg);
     if (direct != common_[i]) {
       direct_used_ = true;
+      if (watch_ != nullptr) watch_->SetBusy();
       if (registers_.Exchange(reg, logical, direct)) common_[i] = direct;
     } else if (logical != common_[i] && direct_.Exchange(reg, direct, logical)) {
       common_[i] = logical;
@@ -106,19 +109,25 @@ bool Lvcmdq::FollowDisable() {
 
 Lvcmdq::Sighting Lvcmdq::Look(const CommandExecutor& executor) {
   Sighting sighting;
+  if (watch_ != nullptr) watch_->SetBusy();
   if (direct_used_) FollowDirect();
+  const uint32_t config = registers_.Load(Register::kConfig);
   sighting.worked = FollowDisable();
-  if (in_error() && ((registers_.Load(Register::kGerrorn) ^ gerror_) & kGerrorCmdqError) == 0) {
+  const uint32_t gerrorn = registers_.Load(Register::kGerrorn);
+  if (in_error() && ((gerrorn ^ gerror_) & kGerrorCmdqError) == 0) {
     error_ = ConsError::kNone;
     sighting.worked = sighting.acknowledged = true;
   }
   Reassert(registers_);
-  if (!enabled_ || in_error()) return sighting;
+  const uint32_t written = registers_.Load(Register::kProd);
+  const uint32_t prod = written & index_mask_;
+  if (!enabled_ || in_error() || Distance(prod) == 0) {
+    if (!sighting.worked) TellQuiet(written, config, gerrorn);
+    return sighting;
+  }
 
-  const uint32_t prod = registers_.Load(Register::kProd) & index_mask_;
   const uint32_t size = 1u << log2size_;
   const uint32_t distance = Distance(prod);
-  if (distance == 0) return sighting;
   if (distance > size && config_.prod_overrun == ProdOverrun::kIgnore) return sighting;
   sighting.worked = true;
   if (prod != std::exchange(prod_seen_, prod)) {
@@ -132,6 +141,13 @@ Lvcmdq::Sighting Lvcmdq::Look(const CommandExecutor& executor) {
   }
   if (direct_used_) Reassert(direct_);
   return sighting;
+}
+
+void Lvcmdq::TellQuiet(uint32_t prod, uint32_t config, uint32_t gerrorn) {
+  // What wants to be enabled, and what may be written in the other page, is looked at each time.
+  if (watch_ == nullptr || direct_used_ || ((config & kConfigEnable) != 0) != enable_seen_) return;
+  const uint32_t cons = enabled_ ? cons_register() : registers_.Load(Register::kCons);
+  watch_->SetQuiet({cons, prod, config, enabled_ ? kStatusEnabled : 0, gerror_, gerrorn});
 }
 
 // The bits toggle, and a bit that differs from GERRORN is active. Software that wrote something
@@ -161,7 +177,6 @@ ConsError Lvcmdq::Consume(uint32_t prod, const CommandExecutor& executor) {
 ConsError Lvcmdq::ConsumeChunk(size_t count, const CommandExecutor& executor) {
   std::array<RawCommand, kChunk> chunk;
   const size_t fetched = memory_.Fetch(cons_ & ((1u << log2size_) - 1), count, chunk.data());
-  Command command;
   for (size_t i = 0; i < fetched; ++i) {
     if (atc_unanswered_ && IsCmdSync(chunk[i])) {
       // Said once: the next try of the CMD_SYNC has nothing to wait for (IHI 0070,
@@ -169,13 +184,14 @@ ConsError Lvcmdq::ConsumeChunk(size_t count, const CommandExecutor& executor) {
       atc_unanswered_ = false;
       return ConsError::kAtcTimeout;
     }
+    Command& command = commands_[1 - last_];
     const ConsError error = executor.Execute(chunk[i], &counters_, &command);
     if (error != ConsError::kNone) return error;
     if (command.opcode == Opcode::kAtcInv && config_.goes_wrong &&
         config_.goes_wrong(HardwareFault::kAtcTimeout)) {
       atc_unanswered_ = true;
     }
-    last_ = command;
+    last_ = 1 - last_;
     executed_any_ = true;
     cons_ = (cons_ + 1) & index_mask_;
     if (command.opcode == Opcode::kCmdSync) registers_.Store(Register::kCons, cons_);
@@ -202,7 +218,7 @@ LvcmdqSnapshot Lvcmdq::Snapshot() const {
   snapshot.gerror = gerror_;
   snapshot.counters = counters_;
   snapshot.prod = registers_.Load(Register::kProd);
-  if (executed_any_) snapshot.last = last_;
+  if (executed_any_) snapshot.last = commands_[last_];
   return snapshot;
 }
 

@@ -9,6 +9,7 @@
 #include "lib/emulator/hardware/cmdqv.h"
 #include "lib/emulator/hardware/executor.h"
 #include "lib/emulator/hardware/queue_memory.h"
+#include "lib/emulator/hardware/queue_watch.h"
 #include "lib/emulator/hardware/registers.h"
 
 namespace berth::emulator {
@@ -30,8 +31,9 @@ class Lvcmdq {
     bool acknowledged = false;  // it is no longer
   };
 
-  Lvcmdq(const CmdqvConfig& config, LvcmdqRegisters registers)
-      : config_(config), registers_(registers) {}
+  // `watch` is told when there is nothing to do; null: nobody wants to know.
+  Lvcmdq(const CmdqvConfig& config, LvcmdqRegisters registers, QueueWatch* watch = nullptr)
+      : config_(config), registers_(registers), watch_(watch) {}
 
   // Its VINTF was enabled: the registers stay, errors and counts of before are gone.
   void Start();
@@ -71,6 +73,9 @@ class Lvcmdq {
 
   // Puts back what software may not write.
   void Reassert(const LvcmdqRegisters& registers) const;
+  // A look found nothing to do: the registers stand as they should, but for what software may write
+  // at any time, which the look has read as given.
+  void TellQuiet(uint32_t prod, uint32_t config, uint32_t gerrorn);
   void RaiseGerror(uint32_t bit);
   [[nodiscard]] uint32_t cons_register() const {
     return cons_ | static_cast<uint32_t>(error_) << kConsErrorShift;
@@ -83,6 +88,7 @@ class Lvcmdq {
 
   const CmdqvConfig& config_;
   LvcmdqRegisters registers_;
+  QueueWatch* watch_;
   LvcmdqRegisters direct_;
   std::array<uint32_t, kWritable.size()> common_ = {};  // what both pages last had
   bool direct_used_ = false;
@@ -98,7 +104,8 @@ class Lvcmdq {
   uint32_t prod_seen_ = 0;
   uint32_t gerror_ = 0;
   LvcmdqCounters counters_;
-  Command last_;
+  std::array<Command, 2> commands_;  // the last one executed, and the one being executed
+  size_t last_ = 0;
 };
 
 }  // namespace berth::emulator

@@ -108,6 +108,7 @@ class RegisterView {
   explicit RegisterView(std::byte* base) : base_(base) {}
 
   [[nodiscard]] bool valid() const { return base_ != nullptr; }
+  [[nodiscard]] std::byte* data() const { return base_; }
   [[nodiscard]] RegisterView At(size_t offset) const { return RegisterView(base_ + offset); }
   [[nodiscard]] uint32_t Load(size_t offset) const {
     return Ref(offset).load(std::memory_order_acquire);

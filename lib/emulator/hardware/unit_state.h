@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <mutex>
 
-#include "absl/base/thread_annotations.h"
 #include "lib/emulator/hardware/cmdqv.h"
 #include "lib/emulator/hardware/registers.h"
 
@@ -65,9 +64,9 @@ class UnitState {
   std::atomic<bool> enabled_ = false;
   std::atomic<uint64_t> active_ = 0;
   std::atomic<bool> interrupt_ = false;
-  std::mutex mu_;
-  ReadOnlyBits<2> vintf_errors_ ABSL_GUARDED_BY(mu_);
-  ReadOnlyBits<4> vcmdq_errors_ ABSL_GUARDED_BY(mu_);
+  std::mutex mu_;  // of the error maps
+  ReadOnlyBits<2> vintf_errors_;
+  ReadOnlyBits<4> vcmdq_errors_;
 };
 
 // The PARAM register of a CMDQV with `config`.

@@ -16,19 +16,26 @@ size_t InPage(int index) { return kLvcmdqStride * static_cast<size_t>(index); }
 
 }  // namespace
 
-Vintf::Vintf(UnitState* unit, int index)
+Vintf::Vintf(UnitState* unit, int index, std::span<QueueWatch> watches)
     : unit_(unit),
       index_(index),
       registers_(unit->registers().At(config_page::Vintf(index))),
+      watches_(watches),
       executor_(unit->config(), registers_) {
-  AddSlots(unit->config().vcmdqs / unit->config().vintfs);
+  AddSlots(static_cast<int>(watches_.size()));
 }
 
 void Vintf::AddSlots(int count) {
   const RegisterView page0 = unit_->registers().At(VintfPage0(index_));
   for (int i = static_cast<int>(slots_.size()); i < count; ++i) {
-    slots_.push_back({Lvcmdq(unit_->config(), LvcmdqRegisters(page0.At(InPage(i))))});
+    QueueWatch* watch = i < std::ssize(watches_) ? &watches_[i] : nullptr;
+    slots_.push_back({Lvcmdq(unit_->config(), LvcmdqRegisters(page0.At(InPage(i))), watch)});
   }
+}
+
+void Vintf::SetPage0(bool there) {
+  page0_there_ = there;
+  for (QueueWatch& watch : watches_) watch.SetBusy();
 }
 
 bool Vintf::LookAtConfig() {
@@ -90,6 +97,8 @@ bool Vintf::ReadAllocations() {
     Detach(&slots_[i]);
     if (wanted[i] >= 0) Attach(i, wanted[i]);
   }
+  // Not all queues may be watched any more.
+  if (changed) SetPage0(page0_there_);
   return changed;
 }
 

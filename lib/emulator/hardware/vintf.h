@@ -2,8 +2,10 @@
 #ifndef BERTH_LIB_EMULATOR_HARDWARE_VINTF_H_
 #define BERTH_LIB_EMULATOR_HARDWARE_VINTF_H_
 
+#include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "lib/emulator/hardware/cmdqv.h"
@@ -17,8 +19,8 @@ namespace berth::emulator {
 // thread-safe.
 class Vintf {
  public:
-  // `unit` outlives it.
-  Vintf(UnitState* unit, int index);
+  // `unit` outlives it, as do `watches`: one for each queue that it has by the static partition.
+  Vintf(UnitState* unit, int index, std::span<QueueWatch> watches);
 
   // Looks at everything of it outside page0: CONFIG, which vCMDQs are its queues, the pages of the
   // vCMDQs. Returns whether anything had changed.
@@ -28,10 +30,13 @@ class Vintf {
   // Looks at its queues.
   bool Look();
 
-  // Whether page0 is mapped: without it the queues stand still. As SetPage0(false) begins.
-  void SetPage0(bool there) { page0_there_ = there; }
+  // Whether page0 is mapped, to be said before it goes and after it came: without it the queues
+  // stand still.
+  void SetPage0(bool there);
 
   [[nodiscard]] bool enabled() const { return enabled_; }
+  // Has queues that no QueueWatch watches.
+  [[nodiscard]] bool has_unwatched() const { return slots_.size() > watches_.size(); }
   [[nodiscard]] VintfSnapshot Snapshot() const;
   // Null when there is no such LVCMDQ.
   [[nodiscard]] const Lvcmdq* lvcmdq(int index) const;
@@ -61,6 +66,7 @@ class Vintf {
   UnitState* const unit_;
   const int index_;
   const RegisterView registers_;  // in the configuration page
+  const std::span<QueueWatch> watches_;
   CommandExecutor executor_;
   std::vector<Slot> slots_;
   bool enabled_ = false;

@@ -6,7 +6,6 @@
 #include <map>
 #include <mutex>
 
-#include "absl/base/thread_annotations.h"
 #include "lib/emulator/hardware/physical_memory.h"
 
 namespace berth::emulator {
@@ -24,9 +23,9 @@ class PinnedMemory : public PhysicalMemory {
   QueueMemory Open(uint64_t address, size_t size) override;
 
  private:
-  std::mutex mu_;
-  std::map<uint64_t, QueueMemory> memory_ ABSL_GUARDED_BY(mu_);
-  uint64_t next_ ABSL_GUARDED_BY(mu_) = uint64_t{1} << 32;
+  std::mutex mu_;  // of what follows
+  std::map<uint64_t, QueueMemory> memory_;
+  uint64_t next_ = uint64_t{1} << 32;
 };
 
 }  // namespace berth::emulator

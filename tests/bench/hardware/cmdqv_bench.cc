@@ -2,95 +2,81 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
+#include <memory>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "tests/emulator/hardware/guest.h"
+#include "absl/strings/str_cat.h"
+#include "tests/bench/hardware/filled_caches.h"
+#include "tests/bench/hardware/unit.h"
+#include "tests/bench/report.h"
 
-namespace berth::emulator::testing {
+namespace berth::bench {
 namespace {
 
+using emulator::Poller;
+using emulator::Register;
+using emulator::testing::GuestQueue;
+using emulator::testing::kSync;
 using SteadyClock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 using Microseconds = std::chrono::duration<double, std::micro>;
 
-struct Percentiles {
-  double p50;
-  double p99;
-};
-
-Percentiles Of(std::vector<double> samples) {
-  std::sort(samples.begin(), samples.end());
-  return {samples[samples.size() / 2], samples[samples.size() * 99 / 100]};
+enum class Caches { kNone, kFilled };
+std::string ToJson(Caches caches) {
+  return JsonText(caches == Caches::kFilled ? "filled" : "none: commands are only counted");
 }
 
-void Print(const std::string& name, double value, const std::string& unit, Percentiles of,
-           const std::string& conditions) {
-  std::printf(R"({"name":"%s","value":%.3f,"unit":"%s","p50":%.3f,"p99":%.3f,"conditions":{%s}})"
-              "\n",
-              name.c_str(), value, unit.c_str(), of.p50, of.p99, conditions.c_str());
-  std::fflush(stdout);
+void Sleep(std::chrono::microseconds time) { std::this_thread::sleep_for(time); }
+
+double CpuSeconds() {
+  rusage usage = {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+         static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
 }
 
-// A unit with `vintfs` VINTFs, all queues of which are mapped and enabled.
-class Unit {
- public:
-  Unit(int vintfs, uint32_t log2size) {
-    for (int i = 0; i < vintfs; ++i) {
-      const int vintf = cmdqv_.AllocVintf(i, 0);
-      pages_.push_back(MapPage0(cmdqv_, vintf));
-      for (int q = 0; q < cmdqv_.lvcmdqs_per_vintf(); ++q) {
-        Ring ring(log2size);
-        cmdqv_.MapLvcmdq(vintf, q, ring.memory(), log2size);
-        queues_.emplace_back(pages_.back().data(), q, ring, [] {});
-        if (!queues_.back().Enable()) std::abort();
-      }
-    }
-  }
-  GuestQueue& queue(size_t index) { return queues_[index]; }
-  [[nodiscard]] size_t queues() const { return queues_.size(); }
-
- private:
-  Tegra241Cmdqv cmdqv_{CmdqvConfig{}, {}};
-  std::vector<Mapping> pages_;
-  std::vector<GuestQueue> queues_;
-};
-
-// The ring is filled once with `tlbis` TLBIs for one CMD_SYNC, so that what is measured is the
-// model and not the guest; the guest moves PROD on by 64 wherever there is room.
-void CommandsPerSecond(uint32_t tlbis) {
-  constexpr uint32_t kLog2Size = 12;
-  constexpr uint32_t kBatch = 64;
-  constexpr int kRounds = 20;
-  Unit unit(1, kLog2Size);
-  GuestQueue& queue = unit.queue(0);
-  const Ring& ring = queue.ring();
-  for (uint32_t i = 0; i < ring.size(); ++i) {
-    ring.Write(i, i % (tlbis + 1) == tlbis ? kSync : kTlbiVa);
-  }
-  const uint32_t mask = 2 * ring.size() - 1;
+// Rings are filled before, and each is published by one write of PROD, so that the guest costs
+// nothing: `threads` cores do the work. Two VINTFs for each thread.
+void CommandsPerSecond(uint32_t tlbis, Caches caches, int threads) {
+  constexpr uint32_t kLog2Size = 18;
+  constexpr int kRounds = 15;
+  const int vintfs = 2 * threads;
+  FilledCaches filled(vintfs);
+  Poller poller({.threads = threads});
+  Unit unit(vintfs, kLog2Size, &poller, caches == Caches::kFilled ? filled.smmu() : nullptr);
+  for (size_t q = 0; q < unit.queues(); ++q) FillRing(unit.queue(q).ring(), tlbis);
+  const uint32_t size = 1U << kLog2Size;
+  const uint32_t mask = 2 * size - 1;
   std::vector<double> rates;
-  uint32_t prod = 0;
-  for (int round = 0; round < kRounds; ++round) {
-    constexpr uint64_t kCommands = uint64_t{1} << 22;
+  std::vector<double> cpu_rates;
+  for (int round = 1; round <= kRounds; ++round) {
+    const uint32_t prod = static_cast<uint32_t>(round) * size & mask;
+    const double cpu = CpuSeconds();
     const auto start = SteadyClock::now();
-    for (uint64_t done = 0; done < kCommands; done += kBatch) {
-      while (((prod - queue.cons()) & mask) + kBatch > ring.size()) {
-      }
-      prod = (prod + kBatch) & mask;
-      queue.registers().Store(Register::kProd, prod);
+    for (size_t q = 0; q < unit.queues(); ++q)
+      unit.queue(q).registers().Store(Register::kProd, prod);
+    for (size_t q = 0; q < unit.queues(); ++q) {
+      while (unit.queue(q).cons() != prod) Sleep(std::chrono::microseconds(100));
     }
-    while (queue.cons() != prod) {
-    }
-    rates.push_back(static_cast<double>(kCommands) / Seconds(SteadyClock::now() - start).count());
+    const auto commands = static_cast<double>(unit.queues() * size);
+    rates.push_back(commands / Seconds(SteadyClock::now() - start).count());
+    cpu_rates.push_back(commands / (CpuSeconds() - cpu));
   }
-  const Percentiles of = Of(rates);
-  Print("hardware_commands_per_second", of.p50, "per_second", of,
-        "\"tlbi_per_sync\":" + std::to_string(tlbis) + ",\"log2size\":12,\"queues\":1");
+  std::sort(rates.begin(), rates.end());
+  const double median = rates[rates.size() / 2];
+  // Of rates the low end is the bad one.
+  PrintMeasure("vcmdq_commands_per_second", "per_second", median, {median, rates.front()},
+               {{"mix", JsonText(absl::StrCat(tlbis, " TLBI : 1 SYNC"))},
+                {"iotlb", ToJson(caches)},
+                {"hardware_threads", absl::StrCat(threads)},
+                {"queues", absl::StrCat(unit.queues())},
+                {"per_second_of_cpu", JsonNumber(QuantilesOf(cpu_rates).p50)}});
 }
 
 double SyncLatency(GuestQueue& queue) {
@@ -102,36 +88,37 @@ double SyncLatency(GuestQueue& queue) {
   return Microseconds(SteadyClock::now() - start).count();
 }
 
+void PrintSyncLatency(const std::vector<double>& samples, const char* state, const Unit& unit) {
+  PrintLatency("sync_latency", QuantilesOf(samples),
+               {{"state", JsonText(state)},
+                {"iotlb", ToJson(Caches::kFilled)},
+                {"queues", absl::StrCat(unit.queues())}});
+}
+
 void HotSyncLatency(int vintfs) {
-  Unit unit(vintfs, 8);
+  FilledCaches filled(1);
+  Poller poller({});
+  Unit unit(vintfs, 8, &poller, filled.smmu());
   std::vector<double> samples;
   for (int i = 0; i < 200000; ++i) samples.push_back(SyncLatency(unit.queue(0)));
-  const Percentiles of = Of(samples);
-  Print("hardware_sync_latency", of.p50, "us", of,
-        "\"state\":\"hot\",\"queues\":" + std::to_string(unit.queues()));
+  PrintSyncLatency(samples, "hot", unit);
 }
 
 void IdleSyncLatency() {
-  Unit unit(1, 8);
+  FilledCaches filled(1);
+  Poller poller({});
+  Unit unit(1, 8, &poller, filled.smmu());
   std::vector<double> samples;
   for (int i = 0; i < 100; ++i) {
-    std::this_thread::sleep_for(std::chrono::microseconds(20000 + 37 * i));
+    Sleep(std::chrono::microseconds(20000 + 37 * i));
     samples.push_back(SyncLatency(unit.queue(0)));
   }
-  const Percentiles of = Of(samples);
-  Print("hardware_sync_latency", of.p50, "us", of, "\"state\":\"idle\",\"queues\":2");
-}
-
-double CpuSeconds() {
-  rusage usage = {};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-         static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
+  PrintSyncLatency(samples, "idle", unit);
 }
 
 // Percent of a core that this process uses while `wait`, about a second long, runs.
 template <typename Wait>
-Percentiles CpuDuring(Wait wait) {
+Quantiles CpuDuring(Wait wait) {
   std::vector<double> percents;
   for (int i = 0; i < 5; ++i) {
     const double before = CpuSeconds();
@@ -139,32 +126,116 @@ Percentiles CpuDuring(Wait wait) {
     wait();
     percents.push_back(100 * (CpuSeconds() - before) / Seconds(SteadyClock::now() - start).count());
   }
-  return Of(percents);
+  return QuantilesOf(percents);
 }
 
-// Beside it, what this machine takes for a thread that wakes up as often and does nothing.
+// Beside it, what this machine takes for a thread that wakes up as often and does nothing. 128
+// queues of guests are more than one unit has beside the host's own.
 void IdleCpu() {
-  const Percentiles floor = CpuDuring([] {
-    for (int i = 0; i < 250; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(4));
+  const Quantiles floor = CpuDuring([] {
+    for (int i = 0; i < 250; ++i) Sleep(std::chrono::milliseconds(4));
   });
-  Unit unit(63, 8);
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  const Percentiles of = CpuDuring([] { std::this_thread::sleep_for(std::chrono::seconds(1)); });
-  Print("hardware_idle_cpu", of.p50, "percent_of_core", of,
-        "\"queues\":" + std::to_string(unit.queues()) +
-            ",\"bare_wakeups_percent\":" + std::to_string(floor.p50));
+  FilledCaches filled(1);
+  Poller poller({});
+  Unit one(63, 8, &poller, filled.smmu());
+  Unit other(1, 8, &poller, filled.smmu());
+  Sleep(std::chrono::milliseconds(100));
+  const Quantiles of = CpuDuring([] { Sleep(std::chrono::seconds(1)); });
+  PrintMeasure("idle_cpu", "percent", of.p50, of,
+               {{"queues", absl::StrCat(one.queues() + other.queues())},
+                {"units", "2"},
+                {"bare_wakeups_percent", JsonNumber(floor.p50)}});
 }
 
-}  // namespace
-}  // namespace berth::emulator::testing
+// One guest keeps its ring full while others send a CMD_SYNC each in turn: the queue with the worst
+// mean latency against the mean of all.
+void FairnessUnderFlood() {
+  constexpr uint32_t kLog2Size = 12;
+  FilledCaches filled(8);
+  Poller poller({});
+  Unit unit(8, kLog2Size, &poller, filled.smmu());
+  GuestQueue& flooding = unit.queue(0);
+  FillRing(flooding.ring(), 63);
+  std::atomic<bool> stop = false;
+  std::thread flood([&] {
+    const uint32_t size = 1U << kLog2Size;
+    while (!stop) {
+      // A ring that is always full: as far ahead of CONS as PROD may be.
+      flooding.registers().Store(Register::kProd, (flooding.cons() + size) & (2 * size - 1));
+      std::this_thread::yield();
+    }
+  });
+  std::vector<double> sums(unit.queues());
+  std::vector<double> samples;
+  constexpr int kTurns = 2000;
+  for (int turn = 0; turn < kTurns; ++turn) {
+    for (size_t q = 1; q < unit.queues(); ++q) {
+      samples.push_back(SyncLatency(unit.queue(q)));
+      sums[q] += samples.back();
+    }
+  }
+  stop = true;
+  flood.join();
+  const double mean =
+      std::accumulate(samples.begin(), samples.end(), 0.0) / static_cast<double>(samples.size());
+  const double worst = *std::max_element(sums.begin(), sums.end()) / kTurns;
+  PrintMeasure("queue_fairness", "ratio", worst / mean, QuantilesOf(samples),
+               {{"load", JsonText("one queue floods, the others send a CMD_SYNC each in turn")},
+                {"value_is", JsonText("worst mean latency of a queue over the mean of all")},
+                {"iotlb", ToJson(Caches::kFilled)},
+                {"queues", absl::StrCat(unit.queues())},
+                {"mean_us", JsonNumber(mean)},
+                {"worst_queue_us", JsonNumber(worst)}});
+}
 
-int main() {
-  using namespace berth::emulator::testing;  // NOLINT(google-build-using-namespace)
-  CommandsPerSecond(63);
-  CommandsPerSecond(1);
+// All guests have full rings; when the first has been served completely, how far is the last?
+void FairnessOfFloods() {
+  constexpr uint32_t kLog2Size = 17;
+  FilledCaches filled(8);
+  Poller poller({});
+  Unit unit(8, kLog2Size, &poller, filled.smmu());
+  const uint32_t size = 1U << kLog2Size;
+  for (size_t q = 0; q < unit.queues(); ++q) FillRing(unit.queue(q).ring(), 63);
+  for (size_t q = 0; q < unit.queues(); ++q) unit.queue(q).registers().Store(Register::kProd, size);
+  const auto sum = [](const std::vector<uint64_t>& counts) {
+    return std::accumulate(counts.begin(), counts.end(), uint64_t{0});
+  };
+  std::vector<uint64_t> counts(unit.queues());
+  while (sum(counts) < unit.queues() * size / 2) {
+    for (size_t q = 0; q < unit.queues(); ++q) counts[q] = unit.Executed(q);
+  }
+  std::vector<double> shares;
+  const double mean = static_cast<double>(sum(counts)) / static_cast<double>(counts.size());
+  for (const uint64_t count : counts) shares.push_back(mean / static_cast<double>(count + 1));
+  const double worst = *std::max_element(shares.begin(), shares.end());
+  PrintMeasure("queue_fairness", "ratio", worst, QuantilesOf(shares),
+               {{"load", JsonText("all queues flood")},
+                {"value_is", JsonText("mean of executed commands over those of the worst queue")},
+                {"iotlb", ToJson(Caches::kFilled)},
+                {"queues", absl::StrCat(unit.queues())}});
+}
+
+void All() {
+  for (const uint32_t tlbis : {63U, 1U}) {
+    CommandsPerSecond(tlbis, Caches::kNone, 1);
+    CommandsPerSecond(tlbis, Caches::kFilled, 1);
+  }
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  for (int threads = 2; threads <= cores; threads *= 2) {
+    CommandsPerSecond(63, Caches::kFilled, threads);
+  }
   HotSyncLatency(1);
   HotSyncLatency(63);
   IdleSyncLatency();
   IdleCpu();
+  FairnessUnderFlood();
+  FairnessOfFloods();
+}
+
+}  // namespace
+}  // namespace berth::bench
+
+int main() {
+  berth::bench::All();
   return 0;
 }

@@ -320,20 +320,6 @@ TEST_F(RegisterTest, AnyVcmdqCanBeAnyLvcmdqOfAnyVintf) {
   EXPECT_EQ(registers_.Load(VintfRegister(3, vintf_config::kLvcmdqErrMap)), 1u << 9);
 }
 
-TEST_F(RegisterTest, DeadHardwareAnswersNothingUntilItLivesAgain) {
-  Reset();
-  GuestQueue guest = Ready(1, 0);
-  cmdqv_->SetLife(Cmdqv::Life::kDead);
-  guest.Submit({kSync});
-  registers_.Store(VintfRegister(2, vintf_config::kConfig), kEnable);
-  for (int i = 0; i < 50; ++i) PassTime();
-  EXPECT_EQ(guest.cons(), 0u);
-  EXPECT_EQ(registers_.Load(VintfRegister(2, vintf_config::kStatus)), 0u);
-  cmdqv_->SetLife(Cmdqv::Life::kAlive);
-  ASSERT_TRUE(guest.AwaitIdle());
-  ASSERT_TRUE(Await(VintfRegister(2, vintf_config::kStatus), kEnable));
-}
-
 TEST_F(RegisterTest, AllOfItWorksWithThreadsThatOnlyPoll) {
   Poller poller({.threads = 2});
   config_.polling = CmdqvConfig::Polling::kThread;
