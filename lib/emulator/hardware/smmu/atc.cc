@@ -6,12 +6,12 @@
 namespace berth::emulator {
 
 Atc::Epoch Atc::BeginRequest() {
-  const SpinLockHolder lock(&lock_);
+  const BriefLockHolder lock(&lock_);
   return epoch_;
 }
 
 void Atc::Insert(Epoch epoch, Entry entry) {
-  const SpinLockHolder lock(&lock_);
+  const BriefLockHolder lock(&lock_);
   if (epoch_ != epoch) return;
   Erase(entry.first, entry.last);
   if (used_ < kEntries) {
@@ -23,7 +23,7 @@ void Atc::Insert(Epoch epoch, Entry entry) {
 }
 
 std::optional<Atc::Entry> Atc::Find(uint64_t address) {
-  const SpinLockHolder lock(&lock_);
+  const BriefLockHolder lock(&lock_);
   for (size_t i = 0; i < used_; ++i) {
     if (entries_[i].first <= address && address <= entries_[i].last) return entries_[i];
   }
@@ -31,7 +31,7 @@ std::optional<Atc::Entry> Atc::Find(uint64_t address) {
 }
 
 void Atc::Invalidate(uint64_t first, uint64_t last) {
-  const SpinLockHolder lock(&lock_);
+  const BriefLockHolder lock(&lock_);
   ++epoch_;
   Erase(first, last);
 }

@@ -9,8 +9,8 @@
 #include <optional>
 
 #include "absl/base/thread_annotations.h"
+#include "lib/emulator/hardware/smmu/brief_lock.h"
 #include "lib/emulator/hardware/smmu/memory.h"
-#include "lib/emulator/hardware/smmu/spin_lock.h"
 #include "lib/emulator/hardware/smmu/stage2.h"
 
 namespace berth::emulator {
@@ -43,7 +43,7 @@ class Atc {
 
   void Erase(uint64_t first, uint64_t last) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
-  SpinLock lock_;
+  BriefLock lock_;
   Epoch epoch_ ABSL_GUARDED_BY(lock_) = 0;
   size_t used_ ABSL_GUARDED_BY(lock_) = 0;
   size_t oldest_ ABSL_GUARDED_BY(lock_) = 0;

@@ -7,13 +7,13 @@ namespace berth::emulator {
 
 Iotlb::Epoch Iotlb::BeginWalk(uint16_t vmid) {
   Bank& bank = BankOf(vmid);
-  const SpinLockHolder lock(&bank.lock);
+  const BriefLockHolder lock(&bank.lock);
   return bank.epoch;
 }
 
 std::optional<Iotlb::LeafHit> Iotlb::FindLeaf(uint16_t vmid, uint16_t asid, uint64_t address) {
   Bank& bank = BankOf(vmid);
-  const SpinLockHolder lock(&bank.lock);
+  const BriefLockHolder lock(&bank.lock);
   if (bank.store == nullptr) return std::nullopt;
   const auto found = bank.store->leaves.Find(vmid, asid, address);
   if (!found) return std::nullopt;
@@ -22,7 +22,7 @@ std::optional<Iotlb::LeafHit> Iotlb::FindLeaf(uint16_t vmid, uint16_t asid, uint
 
 void Iotlb::InsertLeaf(Epoch epoch, const TlbTag& tag, CachedLeaf leaf) {
   Bank& bank = BankOf(tag.vmid);
-  const SpinLockHolder lock(&bank.lock);
+  const BriefLockHolder lock(&bank.lock);
   if (bank.epoch != epoch) return;
   if (bank.store == nullptr) bank.store = std::make_unique<Store>();
   bank.store->leaves.Insert(tag, std::move(leaf));
@@ -30,7 +30,7 @@ void Iotlb::InsertLeaf(Epoch epoch, const TlbTag& tag, CachedLeaf leaf) {
 
 std::optional<Table> Iotlb::FindTable(uint16_t vmid, uint16_t asid, uint64_t address) {
   Bank& bank = BankOf(vmid);
-  const SpinLockHolder lock(&bank.lock);
+  const BriefLockHolder lock(&bank.lock);
   if (bank.store == nullptr) return std::nullopt;
   const auto found = bank.store->tables.Find(vmid, asid, address);
   if (!found) return std::nullopt;
@@ -39,7 +39,7 @@ std::optional<Table> Iotlb::FindTable(uint16_t vmid, uint16_t asid, uint64_t add
 
 void Iotlb::InsertTable(Epoch epoch, const TlbTag& tag, const Table& table) {
   Bank& bank = BankOf(tag.vmid);
-  const SpinLockHolder lock(&bank.lock);
+  const BriefLockHolder lock(&bank.lock);
   if (bank.epoch != epoch) return;
   if (bank.store == nullptr) bank.store = std::make_unique<Store>();
   bank.store->tables.Insert(tag, table);
@@ -47,7 +47,7 @@ void Iotlb::InsertTable(Epoch epoch, const TlbTag& tag, const Table& table) {
 
 void Iotlb::InvalidateRange(const TlbRange& range, Scope scope) {
   Bank& bank = BankOf(range.vmid);
-  const SpinLockHolder lock(&bank.lock);
+  const BriefLockHolder lock(&bank.lock);
   ++bank.epoch;
   if (bank.store == nullptr) return;
   bank.store->leaves.EraseRange(range);
@@ -59,7 +59,7 @@ void Iotlb::InvalidateRange(const TlbRange& range, Scope scope) {
 
 void Iotlb::InvalidateAsid(uint16_t vmid, uint16_t asid) {
   Bank& bank = BankOf(vmid);
-  const SpinLockHolder lock(&bank.lock);
+  const BriefLockHolder lock(&bank.lock);
   ++bank.epoch;
   if (bank.store == nullptr) return;
   bank.store->leaves.EraseAsid(vmid, asid);
@@ -68,7 +68,7 @@ void Iotlb::InvalidateAsid(uint16_t vmid, uint16_t asid) {
 
 void Iotlb::InvalidateVmid(uint16_t vmid) {
   Bank& bank = BankOf(vmid);
-  const SpinLockHolder lock(&bank.lock);
+  const BriefLockHolder lock(&bank.lock);
   ++bank.epoch;
   if (bank.store == nullptr) return;
   bank.store->leaves.EraseVmid(vmid);
@@ -77,7 +77,7 @@ void Iotlb::InvalidateVmid(uint16_t vmid) {
 
 void Iotlb::InvalidateAll() {
   for (Bank& bank : banks_) {
-    const SpinLockHolder lock(&bank.lock);
+    const BriefLockHolder lock(&bank.lock);
     ++bank.epoch;
     bank.store.reset();
   }

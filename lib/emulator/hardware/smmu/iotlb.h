@@ -8,8 +8,8 @@
 #include <optional>
 
 #include "absl/base/thread_annotations.h"
+#include "lib/emulator/hardware/smmu/brief_lock.h"
 #include "lib/emulator/hardware/smmu/memory.h"
-#include "lib/emulator/hardware/smmu/spin_lock.h"
 #include "lib/emulator/hardware/smmu/stage2.h"
 #include "lib/emulator/hardware/smmu/tlb_array.h"
 #include "lib/emulator/hardware/smmu/walk.h"
@@ -69,7 +69,7 @@ class Iotlb {
   };
   // A part of the VMIDs, so that VMs seldom wait for one another.
   struct alignas(64) Bank {
-    SpinLock lock;
+    BriefLock lock;
     Epoch epoch ABSL_GUARDED_BY(lock) = 0;  // counts invalidations
     std::unique_ptr<Store> store ABSL_GUARDED_BY(lock);
   };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef BERTH_LIB_EMULATOR_HARDWARE_SMMU_SPIN_LOCK_H_
-#define BERTH_LIB_EMULATOR_HARDWARE_SMMU_SPIN_LOCK_H_
+#ifndef BERTH_LIB_EMULATOR_HARDWARE_SMMU_BRIEF_LOCK_H_
+#define BERTH_LIB_EMULATOR_HARDWARE_SMMU_BRIEF_LOCK_H_
 
 #include <sched.h>
 
@@ -12,7 +12,7 @@ namespace berth::emulator {
 
 // For what is held some nanoseconds, some ten million times a second. A waiter lets others run
 // after a moment, in case the holder has no core.
-class ABSL_LOCKABLE SpinLock {
+class ABSL_LOCKABLE BriefLock {
  public:
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() {
     while (held_.exchange(true, std::memory_order_acquire)) {
@@ -28,19 +28,19 @@ class ABSL_LOCKABLE SpinLock {
   std::atomic<bool> held_ = false;
 };
 
-class ABSL_SCOPED_LOCKABLE SpinLockHolder {
+class ABSL_SCOPED_LOCKABLE BriefLockHolder {
  public:
-  explicit SpinLockHolder(SpinLock* lock) ABSL_EXCLUSIVE_LOCK_FUNCTION(lock) : lock_(lock) {
+  explicit BriefLockHolder(BriefLock* lock) ABSL_EXCLUSIVE_LOCK_FUNCTION(lock) : lock_(lock) {
     lock_->Lock();
   }
-  ~SpinLockHolder() ABSL_UNLOCK_FUNCTION() { lock_->Unlock(); }
-  SpinLockHolder(const SpinLockHolder&) = delete;
-  SpinLockHolder& operator=(const SpinLockHolder&) = delete;
+  ~BriefLockHolder() ABSL_UNLOCK_FUNCTION() { lock_->Unlock(); }
+  BriefLockHolder(const BriefLockHolder&) = delete;
+  BriefLockHolder& operator=(const BriefLockHolder&) = delete;
 
  private:
-  SpinLock* const lock_;
+  BriefLock* const lock_;
 };
 
 }  // namespace berth::emulator
 
-#endif  // BERTH_LIB_EMULATOR_HARDWARE_SMMU_SPIN_LOCK_H_
+#endif  // BERTH_LIB_EMULATOR_HARDWARE_SMMU_BRIEF_LOCK_H_
