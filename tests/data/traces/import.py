@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Cuts parts of recorded command streams into this folder: import.py RECORDINGS
+With --all FOLDER: all of every stream into FOLDER, for tests/emulator/hardware/replay_all.
 
 RECORDINGS holds manifest.json, RUN.SEGMENT.qN.bin.xz (commands) and RUN.SEGMENT.doorbells.bin.xz
 (all PROD values seen, bit 31 = queue). Each part starts after a CMD_SYNC and ends with one.
@@ -8,6 +9,7 @@ RECORDINGS holds manifest.json, RUN.SEGMENT.qN.bin.xz (commands) and RUN.SEGMENT
 import json
 import lzma
 import pathlib
+import re
 import struct
 import sys
 
@@ -22,6 +24,7 @@ OPCODES = {0x11: "tlbi_nh_asid", 0x12: "tlbi_nh_va", 0x40: "atc_inv", 0x46: "cmd
 COLUMNS = ["name", "queue", "log2size", "first_prod", "commands", "doorbells",
            *OPCODES.values(), "full_rings", "vsids"]
 CMD_SYNC = 0x46
+EVERYTHING = 1 << 62
 
 
 def read(path):
@@ -52,8 +55,8 @@ def cut(raw, ends, limit, size, want_full):
     return first, last
 
 
-def part(recordings, manifest, name, row):
-    recorded, limit, want_full = PARTS[name]
+def part(recordings, folder, name, source, row):
+    recorded, limit, want_full = source
     queue, mask = row["queue"], (2 << row["log2size"]) - 1
     raw = read(recordings / row["file"])
     words = struct.iter_unpack("<I", read(recordings / f"{recorded}.doorbells.bin.xz"))
@@ -65,7 +68,7 @@ def part(recordings, manifest, name, row):
     first_prod = prods[first] if first >= 0 else row["first_prod"]
     commands = raw[16 * start:16 * ends[last]]
     prods = prods[first + 1:last + 1]
-    stem = pathlib.Path(__file__).parent / f"{name}.q{queue}"
+    stem = folder / f"{name}.q{queue}"
     stem.with_name(stem.name + ".cmds").write_bytes(commands)
     stem.with_name(stem.name + ".doorbells").write_bytes(struct.pack(f"<{len(prods)}I", *prods))
     opcodes = commands[::16]
@@ -80,13 +83,18 @@ def part(recordings, manifest, name, row):
 
 def main():
     recordings = pathlib.Path(sys.argv[1])
-    manifest = json.loads((recordings / "manifest.json").read_text())
+    folder, parts = pathlib.Path(__file__).parent, PARTS
+    rows = json.loads((recordings / "manifest.json").read_text())["traces"]
+    if sys.argv[2:3] == ["--all"]:
+        folder = pathlib.Path(sys.argv[3])
+        names = {row["file"].rsplit(".q", 1)[0] for row in rows if row["commands"] > 0}
+        parts = {re.sub(r"\W", "_", name): (name, EVERYTHING, False) for name in sorted(names)}
     lines = ["\t".join(COLUMNS)]
-    for name, (recorded, _, _) in PARTS.items():
-        for row in manifest["traces"]:
-            if row["file"].startswith(recorded + ".q"):
-                lines.append("\t".join(map(str, part(recordings, manifest, name, row))))
-    pathlib.Path(__file__).with_name("index.tsv").write_text("\n".join(lines) + "\n")
+    for name, source in parts.items():
+        for row in rows:
+            if row["file"].startswith(source[0] + ".q") and row["commands"] > 0:
+                lines.append("\t".join(map(str, part(recordings, folder, name, source, row))))
+    (folder / "index.tsv").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

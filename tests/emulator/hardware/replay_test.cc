@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a Linux guest wrote (tests/data/traces), into the emulated hardware.
+// What a Linux guest wrote (tests/data/traces, or BERTH_TRACES_FOLDER), into the emulated hardware.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -16,14 +17,24 @@
 namespace berth::emulator::testing {
 namespace {
 
+std::string Folder() {
+  const char* folder = std::getenv("BERTH_TRACES_FOLDER");
+  return folder != nullptr ? folder : BERTH_TRACES;
+}
+
 // A line of index.tsv.
 struct Stream {
   std::map<std::string, std::string> fields;
   [[nodiscard]] uint32_t Number(const std::string& column) const {
     return static_cast<uint32_t>(std::stoul(fields.at(column)));
   }
+  // Commands that only a queue with HYP_OWN=1 takes.
+  [[nodiscard]] uint32_t Others() const {
+    return Number("commands") - Number("tlbi_nh_asid") - Number("tlbi_nh_va") - Number("atc_inv") -
+           Number("cmd_sync");
+  }
   [[nodiscard]] std::string Path(const std::string& suffix) const {
-    return std::string(BERTH_TRACES) + "/" + fields.at("name") + ".q" + fields.at("queue") + suffix;
+    return Folder() + "/" + fields.at("name") + ".q" + fields.at("queue") + suffix;
   }
 };
 
@@ -35,7 +46,7 @@ std::vector<std::string> SplitLine(const std::string& line, char separator) {
 }
 
 std::vector<Stream> ReadIndex() {
-  std::ifstream file(std::string(BERTH_TRACES) + "/index.tsv");
+  std::ifstream file(Folder() + "/index.tsv");
   std::string line;
   std::getline(file, line);
   const std::vector<std::string> columns = SplitLine(line, '\t');
@@ -61,6 +72,7 @@ class ReplayTest : public PolledUnitTest, public ::testing::WithParamInterface<S
  public:
   ReplayTest() {
     EXPECT_EQ(cmdqv_->AllocVintf(1, 0), 1);
+    if (GetParam().Others() > 0) OwnByHypervisor();
     page0_ = MapPage0(*cmdqv_, 1);
     const std::string& vsids = GetParam().fields.at("vsids");
     for (const std::string& vsid : SplitLine(vsids == "-" ? "" : vsids, ',')) {
@@ -69,11 +81,20 @@ class ReplayTest : public PolledUnitTest, public ::testing::WithParamInterface<S
   }
 
  protected:
+  // As for a VINTF of the host's own kernel.
+  void OwnByHypervisor() {
+    const RegisterView vintf = cmdqv_->hardware().registers().At(config_page::Vintf(1));
+    for (const uint32_t config : {0U, kVintfHypOwn | kEnable}) {
+      vintf.Store(vintf_config::kConfig, config);
+      cmdqv_->hardware().Serve(1);
+    }
+  }
   void ExpectEverythingExecuted(const LvcmdqCounters& counters) {
     EXPECT_EQ(counters.tlbi_nh_asid, GetParam().Number("tlbi_nh_asid"));
     EXPECT_EQ(counters.tlbi_nh_va, GetParam().Number("tlbi_nh_va"));
     EXPECT_EQ(counters.atc_inv, GetParam().Number("atc_inv"));
     EXPECT_EQ(counters.cmd_sync, GetParam().Number("cmd_sync"));
+    EXPECT_EQ(counters.other, GetParam().Others());
     EXPECT_EQ(counters.command_errors + counters.fetch_errors + counters.atc_timeouts +
                   counters.init_errors,
               0u);
