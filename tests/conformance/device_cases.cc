@@ -155,25 +155,47 @@ TEST_P(KernelApiSuite, HwInfoTellsSmmuAndCmdqv) {
   EXPECT_EQ(arg.data_len, sizeof(uapi::IommuHwInfoArmSmmuv3));
 }
 
-TEST_P(KernelApiSuite, HwInfoChecksItsArguments) {
+// device.c, iommufd_get_hw_info().
+TEST_P(KernelApiSuite, HwInfoChecksInOrder) {
   const Vm vm = NewVm();
+  uapi::IommuHwInfoArmSmmuv3 info = {};
   using Arg = uapi::IommuHwInfo;
-  auto arg = Sized<Arg>();
+  auto valid = Sized<Arg>();
+  valid.dev_id = vm.device;
+  valid.data_len = sizeof(info);
+  valid.data_uptr = reinterpret_cast<uint64_t>(&info);
+  const auto other_vendor = [](Arg& a) {
+    a.flags |= uapi::kHwInfoInputType;
+    a.data_type = uapi::kHwInfoVtd;
+  };
+  ExpectPrecedence<Arg>(vm.context, uapi::kIommuGetHwInfo, valid,
+                        {{"unknown flag", [](Arg& a) { a.flags |= 2; }, EOPNOTSUPP},
+                         {"reserved", [](Arg& a) { a.reserved[2] = 1; }, EOPNOTSUPP},
+                         {"no such device", [](Arg& a) { a.dev_id = kStaleId; }, ENOENT},
+                         {"an IOAS", [&](Arg& a) { a.dev_id = vm.ioas; }, ENOENT},
+                         {"another vendor's type", other_vendor, EOPNOTSUPP},
+                         {"unwritable", [](Arg& a) { a.data_uptr = 8; }, EFAULT}});
+  EXPECT_EQ(CallReadOnly(vm.context, uapi::kIommuGetHwInfo, valid), -EFAULT);
+}
+
+TEST_P(KernelApiSuite, HwInfoFillsAShortBuffer) {
+  const Vm vm = NewVm();
+  const uapi::IommuHwInfoArmSmmuv3 whole = SmmuInfo(vm);
+  unsigned char part[16];
+  std::memset(part, 0xee, sizeof(part));
+  auto arg = Sized<uapi::IommuHwInfo>();
   arg.dev_id = vm.device;
-  for (const auto& [what, apply, error] :
-       std::vector<Fault<Arg>>{{"unknown flag", [](Arg& a) { a.flags = 2; }, EOPNOTSUPP},
-                               {"no such device", [](Arg& a) { a.dev_id = kStaleId; }, ENOENT},
-                               {"an IOAS", [&](Arg& a) { a.dev_id = vm.ioas; }, ENOENT},
-                               {"another vendor's type",
-                                [](Arg& a) {
-                                  a.flags = uapi::kHwInfoInputType;
-                                  a.data_type = uapi::kHwInfoVtd;
-                                },
-                                EOPNOTSUPP}}) {
-    Arg spoilt = arg;
-    apply(spoilt);
-    EXPECT_EQ(Call(vm.context, uapi::kIommuGetHwInfo, spoilt), -error) << what;
-  }
+  arg.data_len = 12;
+  arg.data_uptr = reinterpret_cast<uint64_t>(part);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuGetHwInfo, arg), 0);
+  EXPECT_EQ(arg.data_len, sizeof(whole)) << "how much there is";
+  EXPECT_EQ(std::memcmp(part, &whole, 12), 0);
+  EXPECT_EQ(part[12], 0xee) << "not written";
+  arg.flags = uapi::kHwInfoInputType;
+  arg.data_type = uapi::kHwInfoDefault;
+  arg.data_len = 0;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuGetHwInfo, arg), 0);
+  EXPECT_EQ(arg.data_type, uapi::kHwInfoArmSmmuv3) << "what the default is";
 }
 
 }  // namespace berth::conformance

@@ -107,4 +107,79 @@ TEST_P(KernelApiSuite, FailedHwQueueLeavesNothing) {
   EXPECT_EQ(Destroy(vm.context, viommu), 0);
 }
 
+// viommu.c, iommufd_hw_queue_alloc_phys(): sizes that no memory has, before it is looked for.
+TEST_P(KernelApiSuite, HwQueueSizeIsCheckedBeforeItsMemory) {
+  const Vm vm = NewVm();
+  const uint32_t viommu = NewViommu(vm);
+  auto arg = HwQueueArg(viommu, 0);
+  arg.nesting_parent_iova = 0;
+  arg.length = UINT64_MAX;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -ERANGE) << "wraps when rounded up";
+  arg.nesting_parent_iova = kPage - 1;
+  arg.length = UINT64_MAX - kPage + 2;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -ERANGE) << "with the page's offset";
+  arg.nesting_parent_iova = kHoleIova;
+  arg.length = uint64_t{1} << 40;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -ENOMEM) << "too many pages";
+  arg.length = uint64_t{1} << 20;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -ENOENT);
+  arg.nesting_parent_iova = kMemoryIova + kMemorySize - kPage;
+  arg.length = 2 * kPage;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -ENOENT) << "beyond the mapping";
+}
+
+// tegra241-cmdqv.c, tegra241_vintf_alloc_lvcmdq_user(): index, order, length, address.
+TEST_P(KernelApiSuite, HwQueueIndexIsCheckedAfterTheMemory) {
+  const Vm vm = NewVm();
+  const uint32_t viommu = NewViommu(vm);
+  NewHwQueue(vm, viommu, 0);
+  auto misaligned = HwQueueArg(viommu, 1);
+  misaligned.nesting_parent_iova = kMemoryIova + 1024;
+  misaligned.length = 2048;
+  ExpectPrecedence<Arg>(vm.context, uapi::kIommuHwQueueAlloc, misaligned,
+                        {{"not mapped", [](Arg& a) { a.nesting_parent_iova = kHoleIova; }, ENOENT},
+                         {"no such index", [](Arg& a) { a.index = 1000; }, EINVAL},
+                         {"taken", [](Arg& a) { a.index = 0; }, EEXIST},
+                         {"length", [](Arg& a) { a.length = 48; }, EINVAL},
+                         {"address", [](Arg&) {}, EINVAL}});
+}
+
+// io_pagetable.c, iopt_area_add_access(): each queue locks what it lies in.
+TEST_P(KernelApiSuite, MemoryOfTwoQueuesIsPinnedTwice) {
+  const Vm vm = NewVm();
+  const uint32_t viommu = NewViommu(vm);
+  const uint32_t first = NewHwQueue(vm, viommu, 0);
+  const uint32_t second = NewHwQueue(vm, viommu, 1);
+  EXPECT_EQ(Unmap(vm.context, vm.ioas, 0, UINT64_MAX), -EBUSY);
+  EXPECT_EQ(Destroy(vm.context, second), 0);
+  EXPECT_EQ(Unmap(vm.context, vm.ioas, kMemoryIova, kMemorySize), -EBUSY);
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, vm.memory.get(), kPage, kHoleIova), 0);
+  EXPECT_EQ(Unmap(vm.context, vm.ioas, kHoleIova, kPage), 0) << "beside it one can";
+  EXPECT_EQ(Destroy(vm.context, first), 0);
+  EXPECT_EQ(Unmap(vm.context, vm.ioas, kMemoryIova, kMemorySize), 0);
+}
+
+// Queues belong to the vIOMMU, not to a device.
+TEST_P(KernelApiSuite, QueuesOutliveTheDevice) {
+  Vm vm = NewVm();
+  const uint32_t viommu = NewViommu(vm);
+  const uint32_t first = NewHwQueue(vm, viommu, 0);
+  vm.cdev.Reset();
+  const uint32_t second = NewHwQueue(vm, viommu, 1);
+  EXPECT_EQ(Destroy(vm.context, first), -EBUSY);
+  EXPECT_EQ(Destroy(vm.context, second), 0);
+  EXPECT_EQ(Destroy(vm.context, first), 0);
+  EXPECT_EQ(Destroy(vm.context, viommu), 0);
+}
+
+TEST_P(KernelApiSuite, EveryViommuHasItsOwnQueues) {
+  const Vm vm = NewVm();
+  const uint32_t first = NewViommu(vm);
+  const uint32_t second = NewViommu(vm);
+  NewHwQueue(vm, first, 0);
+  auto arg = HwQueueArg(second, 1);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -EIO) << "0 is the other one's";
+  NewHwQueue(vm, second, 0);
+}
+
 }  // namespace berth::conformance

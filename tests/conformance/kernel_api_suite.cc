@@ -48,12 +48,17 @@ Vm KernelApiSuite::NewVm(const std::string& name) {
 }
 
 uint32_t KernelApiSuite::NewHwpt(const Vm& vm, uint32_t flags) {
+  auto arg = PagingArg(vm, flags);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwptAlloc, arg), 0);
+  return arg.out_hwpt_id;
+}
+
+uapi::IommuHwptAlloc KernelApiSuite::PagingArg(const Vm& vm, uint32_t flags) {
   auto arg = Sized<uapi::IommuHwptAlloc>();
   arg.flags = flags;
   arg.dev_id = vm.device;
   arg.pt_id = vm.ioas;
-  EXPECT_EQ(Call(vm.context, uapi::kIommuHwptAlloc, arg), 0);
-  return arg.out_hwpt_id;
+  return arg;
 }
 
 uapi::IommuViommuAlloc KernelApiSuite::ViommuArg(const Vm& vm,
@@ -83,12 +88,17 @@ uint32_t KernelApiSuite::NewPlainViommu(const Vm& vm) {
 }
 
 uint32_t KernelApiSuite::NewVdevice(const Vm& vm, uint32_t viommu, uint64_t vsid) {
+  auto arg = VdeviceArg(vm, viommu, vsid);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuVdeviceAlloc, arg), 0);
+  return arg.out_vdevice_id;
+}
+
+uapi::IommuVdeviceAlloc KernelApiSuite::VdeviceArg(const Vm& vm, uint32_t viommu, uint64_t vsid) {
   auto arg = Sized<uapi::IommuVdeviceAlloc>();
   arg.viommu_id = viommu;
   arg.dev_id = vm.device;
   arg.virt_id = vsid;
-  EXPECT_EQ(Call(vm.context, uapi::kIommuVdeviceAlloc, arg), 0);
-  return arg.out_vdevice_id;
+  return arg;
 }
 
 uapi::IommuHwQueueAlloc KernelApiSuite::HwQueueArg(uint32_t viommu, uint32_t index) {
@@ -108,13 +118,18 @@ uint32_t KernelApiSuite::NewHwQueue(const Vm& vm, uint32_t viommu, uint32_t inde
 }
 
 NewEventQueue KernelApiSuite::NewVeventq(const Vm& vm, uint32_t viommu, uint32_t type) {
+  auto arg = VeventqArg(viommu, type);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuVeventqAlloc, arg), 0);
+  return {arg.out_veventq_id, UniqueFd(arg.out_veventq_fd)};
+}
+
+uapi::IommuVeventqAlloc KernelApiSuite::VeventqArg(uint32_t viommu, uint32_t type) {
   auto arg = Sized<uapi::IommuVeventqAlloc>();
   arg.viommu_id = viommu;
   arg.type = type;
   arg.veventq_depth = 8;
   arg.out_veventq_fd = -1;
-  EXPECT_EQ(Call(vm.context, uapi::kIommuVeventqAlloc, arg), 0);
-  return {arg.out_veventq_id, UniqueFd(arg.out_veventq_fd)};
+  return arg;
 }
 
 uapi::IommuHwptAlloc KernelApiSuite::NestedArg(const Vm& vm, uint32_t viommu,
@@ -178,6 +193,26 @@ int KernelApiSuite::Detach(const UniqueFd& cdev) {
   return Call(cdev, uapi::kVfioDeviceDetachIommufdPt, arg);
 }
 
+std::vector<uapi::IommuIovaRange> KernelApiSuite::IovaRanges(const UniqueFd& context,
+                                                             uint32_t ioas) {
+  std::vector<uapi::IommuIovaRange> ranges(64);
+  auto arg = Sized<uapi::IommuIoasIovaRanges>();
+  arg.ioas_id = ioas;
+  arg.num_iovas = static_cast<uint32_t>(ranges.size());
+  arg.allowed_iovas = reinterpret_cast<uint64_t>(ranges.data());
+  EXPECT_EQ(Call(context, uapi::kIommuIoasIovaRanges, arg), 0);
+  EXPECT_LE(arg.num_iovas, ranges.size());
+  ranges.resize(arg.num_iovas);
+  return ranges;
+}
+
+bool KernelApiSuite::MsiWindowIsOpen(const Vm& vm) {
+  for (const uapi::IommuIovaRange& range : IovaRanges(vm.context, vm.ioas)) {
+    if (range.start <= uapi::kSwMsiBase && range.last >= uapi::kSwMsiBase) return true;
+  }
+  return false;
+}
+
 int KernelApiSuite::FreeVintfs() {
   const Vm vm = NewVm(device(1));
   for (int count = 0;; ++count) {
@@ -196,6 +231,16 @@ uapi::IommuHwInfoTegra241Cmdqv KernelApiSuite::CmdqvInfo(const Vm& vm) {
   arg.flags = uapi::kHwInfoInputType;
   arg.dev_id = vm.device;
   arg.data_type = uapi::kHwInfoTegra241Cmdqv;
+  arg.data_len = sizeof(info);
+  arg.data_uptr = reinterpret_cast<uint64_t>(&info);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuGetHwInfo, arg), 0);
+  return info;
+}
+
+uapi::IommuHwInfoArmSmmuv3 KernelApiSuite::SmmuInfo(const Vm& vm) {
+  uapi::IommuHwInfoArmSmmuv3 info = {};
+  auto arg = Sized<uapi::IommuHwInfo>();
+  arg.dev_id = vm.device;
   arg.data_len = sizeof(info);
   arg.data_uptr = reinterpret_cast<uint64_t>(&info);
   EXPECT_EQ(Call(vm.context, uapi::kIommuGetHwInfo, arg), 0);

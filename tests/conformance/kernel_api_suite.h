@@ -7,8 +7,10 @@
 #define BERTH_TESTS_CONFORMANCE_KERNEL_API_SUITE_H_
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -61,6 +63,26 @@ struct Tailed {
   uint64_t tail;
 };
 
+// A struct that can be read and not written, so that the kernel's answer faults.
+template <typename Struct>
+class ReadOnly {
+ public:
+  explicit ReadOnly(const Struct& arg)
+      : page_(::mmap(nullptr, sizeof(Struct), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                     -1, 0)) {
+    if (page_ == MAP_FAILED) return;
+    std::memcpy(page_, &arg, sizeof(arg));
+    ::mprotect(page_, sizeof(arg), PROT_READ);
+  }
+  ~ReadOnly() { ::munmap(page_, sizeof(Struct)); }
+  ReadOnly(const ReadOnly&) = delete;
+  ReadOnly& operator=(const ReadOnly&) = delete;
+  [[nodiscard]] void* get() const { return page_; }
+
+ private:
+  void* page_;
+};
+
 // One thing wrong with a call, and the errno for it.
 template <typename Struct>
 struct Fault {
@@ -101,6 +123,12 @@ class KernelApiSuite : public ::testing::TestWithParam<KernelParam> {
   template <typename Struct>
   int Call(const UniqueFd& fd, uapi::Request request, Struct& arg) {
     return kernel().Ioctl(fd.get(), request, &arg);
+  }
+
+  // The same with an answer that cannot be written.
+  template <typename Struct>
+  int CallReadOnly(const UniqueFd& fd, uapi::Request request, const Struct& arg) {
+    return kernel().Ioctl(fd.get(), request, ReadOnly<Struct>(arg).get());
   }
 
   // Each fault alone, and together with all after it, gives its own errno: the first check wins.
@@ -148,10 +176,21 @@ class KernelApiSuite : public ::testing::TestWithParam<KernelParam> {
   uapi::IommuHwptAlloc NestedArg(const Vm& vm, uint32_t viommu, const uint64_t (&ste)[2]);
   uapi::IommuIoasMapFile MapFileArg(uint32_t ioas, int fd);
 
+  uapi::IommuVdeviceAlloc VdeviceArg(const Vm& vm, uint32_t viommu, uint64_t vsid);
+  uapi::IommuVeventqAlloc VeventqArg(uint32_t viommu, uint32_t type);
+  uapi::IommuHwptAlloc PagingArg(const Vm& vm, uint32_t flags);
+
+  // What IOVA_RANGES tells; at most 64 ranges.
+  std::vector<uapi::IommuIovaRange> IovaRanges(const UniqueFd& context, uint32_t ioas);
+  // Whether the MSI window of the SMMU is among them.
+  bool MsiWindowIsOpen(const Vm& vm);
+
   // How many vIOMMUs of type TEGRA241_CMDQV the unit has room for now; uses device(1), unbound.
   int FreeVintfs();
   // HW queues per VINTF, and SID slots, as GET_HW_INFO says.
   uapi::IommuHwInfoTegra241Cmdqv CmdqvInfo(const Vm& vm);
+
+  uapi::IommuHwInfoArmSmmuv3 SmmuInfo(const Vm& vm);
 
   // A memfd of `size` bytes on small pages, no two of which are physically adjacent.
   static UniqueFd NewMemory(uint64_t size);

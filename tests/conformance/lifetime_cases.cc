@@ -2,7 +2,13 @@
 //
 // What keeps what alive. Linux drivers/iommu/iommufd/main.c: iommufd_object_remove(),
 // iommufd_fops_release().
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cerrno>
+#include <set>
+#include <thread>
 
 #include "tests/conformance/kernel_api_suite.h"
 
@@ -106,6 +112,116 @@ TEST_P(KernelApiSuite, CdevDupKeepsTheDeviceBound) {
   EXPECT_EQ(Call(other, uapi::kVfioDeviceBindIommufd, arg), -EINVAL);
   dup.Reset();
   EXPECT_EQ(Call(other, uapi::kVfioDeviceBindIommufd, arg), 0);
+}
+
+// iommufd/device.c, iommufd_device_pre_destroy(): a tombstone for each vDEVICE that was left.
+TEST_P(KernelApiSuite, TombstonesAddUp) {
+  Vm vm = NewVm();
+  const uint32_t viommu = NewViommu(vm);
+  for (uint32_t i = 0; i < 3; ++i) {
+    // Device and vDEVICE come and go; the device's id is reused, the vDEVICE's is not.
+    const uint32_t vdevice = NewVdevice(vm, viommu, 1);
+    EXPECT_EQ(vdevice, viommu + 1 + i);
+    vm.cdev.Reset();
+    EXPECT_EQ(Destroy(vm.context, vdevice), -ENOENT);
+    vm.cdev = OpenCdev(device(0));
+    EXPECT_EQ(Bind(vm.cdev, vm.context), vm.device);
+  }
+}
+
+// A vDEVICE that was destroyed in time leaves none.
+TEST_P(KernelApiSuite, DestroyedVdeviceLeavesNoTombstone) {
+  Vm vm = NewVm();
+  const uint32_t viommu = NewViommu(vm);
+  const uint32_t vdevice = NewVdevice(vm, viommu, 1);
+  EXPECT_EQ(Destroy(vm.context, vdevice), 0);
+  vm.cdev.Reset();
+  EXPECT_EQ(NewIoas(vm.context), vm.device);
+  EXPECT_EQ(NewIoas(vm.context), vdevice);
+}
+
+// iommufd/pages.c: a mapping keeps its file, whatever that is, also the context itself. (Left in
+// place it would keep the context and its VINTF until the next boot.)
+TEST_P(KernelApiSuite, ContextCanBeMappedIntoItself) {
+  const int all = FreeVintfs();
+  {
+    const Vm vm = NewVm();
+    NewViommu(vm);
+    const uint32_t ioas = NewIoas(vm.context);
+    EXPECT_EQ(MapFile(vm.context, vm.ioas, vm.context.get(), kPage, kHoleIova), -EINVAL)
+        << "not where pages are pinned";
+    ASSERT_EQ(MapFile(vm.context, ioas, vm.context.get(), kPage, kHoleIova), 0);
+    EXPECT_EQ(Unmap(vm.context, ioas, kHoleIova, kPage), 0);
+  }
+  EXPECT_EQ(FreeVintfs(), all);
+}
+
+TEST_P(KernelApiSuite, FaultFdKeepsTheContext) {
+  const int all = FreeVintfs();
+  Vm vm = NewVm();
+  NewViommu(vm);
+  auto fault = Sized<uapi::IommuFaultAlloc>();
+  ASSERT_EQ(Call(vm.context, uapi::kIommuFaultQueueAlloc, fault), 0);
+  UniqueFd fd(fault.out_fault_fd);
+  vm.cdev.Reset();
+  vm.context.Reset();
+  EXPECT_EQ(FreeVintfs(), all - 1);
+  fd.Reset();
+  EXPECT_EQ(FreeVintfs(), all);
+}
+
+// The last process that holds the fds dies without a word.
+TEST_P(KernelApiSuite, KilledHolderFreesEverything) {
+  const int all = FreeVintfs();
+  pid_t holder = -1;
+  {
+    const Vm vm = NewVm();
+    const uint32_t viommu = NewViommu(vm);
+    NewVdevice(vm, viommu, 1);
+    NewHwQueue(vm, viommu, 0);
+    NewHwQueue(vm, viommu, 1);
+    ASSERT_EQ(Attach(vm.cdev, NewNested(vm, viommu, uapi::kSteAbort)), 0);
+    const NewEventQueue events = NewVeventq(vm, viommu, uapi::kVeventqTypeArmSmmuv3);
+    holder = ::fork();
+    if (holder == 0) {
+      while (true) ::pause();
+    }
+  }
+  ASSERT_GT(holder, 0);
+  EXPECT_EQ(FreeVintfs(), all - 1) << "the child holds them all";
+  EXPECT_EQ(::kill(holder, SIGKILL), 0);
+  EXPECT_EQ(::waitpid(holder, nullptr, 0), holder);
+  EXPECT_EQ(FreeVintfs(), all);
+  const Vm again = NewVm();
+  EXPECT_NE(again.parent, 0U);
+}
+
+// A context is one, however many threads call.
+TEST_P(KernelApiSuite, ThreadsNeverShareAnId) {
+  constexpr int kThreads = 4;
+  constexpr uint32_t kEach = 25;
+  const UniqueFd context = NewContext();
+  std::vector<std::vector<uint32_t>> ids(kThreads);
+  std::vector<std::thread> threads;
+  for (std::vector<uint32_t>& mine : ids) {
+    threads.emplace_back([&] {
+      for (uint32_t i = 0; i < kEach; ++i) {
+        mine.push_back(NewIoas(context));
+        // Every other one is freed at once, for anyone to take.
+        if (i % 2 == 0) {
+          EXPECT_EQ(Destroy(context, mine.back()), 0);
+          mine.pop_back();
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  std::set<uint32_t> all;
+  for (const std::vector<uint32_t>& mine : ids) {
+    for (const uint32_t id : mine) EXPECT_TRUE(all.insert(id).second) << id;
+  }
+  for (const uint32_t id : all) EXPECT_EQ(Destroy(context, id), 0);
+  EXPECT_EQ(NewIoas(context), 1U);
 }
 
 }  // namespace berth::conformance

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// vIOMMUs, vDEVICEs and event queues. Linux drivers/iommu/iommufd/{viommu,eventq}.c,
+// vIOMMUs and vDEVICEs. Linux drivers/iommu/iommufd/viommu.c,
 // drivers/iommu/arm/arm-smmu-v3/{arm-smmu-v3-iommufd,tegra241-cmdqv}.c.
-#include <fcntl.h>
-#include <poll.h>
-
 #include <cerrno>
 
 #include "lib/iommufd/mapped_region.h"
@@ -136,49 +133,50 @@ TEST_P(KernelApiSuite, SidSlotsOfAVintfRunOut) {
   EXPECT_EQ(Call(vm.context, uapi::kIommuVdeviceAlloc, arg), 0) << "one slot is free again";
 }
 
-TEST_P(KernelApiSuite, VeventqAllocChecksInOrder) {
+// tegra241-cmdqv.c, tegra241_cmdqv_init_vintf_user(): the data, then the VINTF.
+TEST_P(KernelApiSuite, ViommuDataIsReadBeforeAVintfIsSought) {
+  const Vm vm = NewVm();
+  for (int i = 0; i < under_test().vintfs(); ++i) NewViommu(vm);
+  uapi::IommuViommuTegra241Cmdqv page0 = {};
+  using Arg = uapi::IommuViommuAlloc;
+  ExpectPrecedence<Arg>(vm.context, uapi::kIommuViommuAlloc, ViommuArg(vm, &page0),
+                        {{"no such HWPT", [](Arg& a) { a.hwpt_id = kStaleId; }, ENOENT},
+                         {"no data", [](Arg& a) { a.data_len = 0; }, EINVAL},
+                         {"unreadable", [](Arg& a) { a.data_uptr = 8; }, EFAULT},
+                         {"no VINTF", [](Arg&) {}, ENOSPC}});
+  NewPlainViommu(vm);  // needs none
+}
+
+TEST_P(KernelApiSuite, VdeviceAllocTakesOnlyItsTypes) {
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
-  auto valid = Sized<uapi::IommuVeventqAlloc>();
-  valid.viommu_id = viommu;
-  valid.type = uapi::kVeventqTypeTegra241Cmdqv;
-  valid.veventq_depth = 1;
-  using Arg = uapi::IommuVeventqAlloc;
-  ExpectPrecedence<Arg>(
-      vm.context, uapi::kIommuVeventqAlloc, valid,
-      {{"flags", [](Arg& a) { a.flags = 1; }, EOPNOTSUPP},
-       {"reserved", [](Arg& a) { a.reserved = 1; }, EOPNOTSUPP},
-       {"type 0", [](Arg& a) { a.type = uapi::kVeventqTypeDefault; }, EOPNOTSUPP},
-       {"depth 0", [](Arg& a) { a.veventq_depth = 0; }, EINVAL},
-       {"too deep", [](Arg& a) { a.veventq_depth = uapi::kVeventqMaxDepth + 1; }, EINVAL},
-       {"no such vIOMMU", [](Arg& a) { a.viommu_id = kStaleId; }, ENOENT},
-       {"not a vIOMMU", [&](Arg& a) { a.viommu_id = vm.parent; }, ENOENT}});
-  const NewEventQueue smmu = NewVeventq(vm, viommu, uapi::kVeventqTypeArmSmmuv3);
-  const NewEventQueue cmdqv = NewVeventq(vm, viommu, uapi::kVeventqTypeTegra241Cmdqv);
-  auto arg = valid;
-  EXPECT_EQ(Call(vm.context, uapi::kIommuVeventqAlloc, arg), -EEXIST) << "one of a type";
+  using Arg = uapi::IommuVdeviceAlloc;
+  ExpectPrecedence<Arg>(vm.context, uapi::kIommuVdeviceAlloc, VdeviceArg(vm, viommu, 1),
+                        {{"not a vIOMMU", [&](Arg& a) { a.viommu_id = vm.device; }, ENOENT},
+                         {"not a device", [&](Arg& a) { a.dev_id = viommu; }, ENOENT}});
 }
 
-TEST_P(KernelApiSuite, EmptyEventQueueReadsNothing) {
+// viommu.c, iommufd_vdevice_alloc_ioctl(): vSIDs are of the vIOMMU, a vDEVICE is of the device.
+TEST_P(KernelApiSuite, VsidsAreOfTheirViommu) {
   const Vm vm = NewVm();
-  const NewEventQueue queue = NewVeventq(vm, NewViommu(vm), uapi::kVeventqTypeTegra241Cmdqv);
-  EXPECT_EQ(::fcntl(queue.fd.get(), F_GETFD), FD_CLOEXEC);
-  char buffer[64];
-  EXPECT_EQ(kernel().ReadEvents(queue.fd.get(), buffer, sizeof(buffer)), 0);
-  EXPECT_EQ(kernel().ReadEvents(queue.fd.get(), buffer, 7), -EINVAL) << "less than a header";
-  pollfd poll = {queue.fd.get(), POLLIN, 0};
-  EXPECT_EQ(::poll(&poll, 1, 0), 0) << poll.revents;
+  const UniqueFd cdev = OpenCdev(device(1));
+  const uint32_t first = NewViommu(vm);
+  const uint32_t second = NewViommu(vm);
+  const uint32_t vdevice = NewVdevice(vm, first, 7);
+  auto other = VdeviceArg(vm, second, 7);
+  other.dev_id = Bind(cdev, vm.context);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuVdeviceAlloc, other), 0) << "the same vSID elsewhere";
+  EXPECT_EQ(Destroy(vm.context, vdevice), 0);
+  EXPECT_EQ(NewVdevice(vm, first, 7), vdevice) << "device and vSID are free again";
 }
 
-TEST_P(KernelApiSuite, OpenEventFdIsEbusy) {
+// A vDEVICE that was refused by the driver leaves neither device nor vSID taken.
+TEST_P(KernelApiSuite, RefusedVdeviceLeavesNothing) {
   const Vm vm = NewVm();
-  NewEventQueue queue = NewVeventq(vm, NewViommu(vm), uapi::kVeventqTypeArmSmmuv3);
-  UniqueFd dup(::fcntl(queue.fd.get(), F_DUPFD_CLOEXEC, 0));
-  EXPECT_EQ(Destroy(vm.context, queue.id), -EBUSY);
-  queue.fd.Reset();
-  EXPECT_EQ(Destroy(vm.context, queue.id), -EBUSY) << "a dup is open";
-  dup.Reset();
-  EXPECT_EQ(Destroy(vm.context, queue.id), 0);
+  const uint32_t viommu = NewViommu(vm);
+  auto arg = VdeviceArg(vm, viommu, 1 << uapi::kVsidBits);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuVdeviceAlloc, arg), -EINVAL);
+  EXPECT_EQ(NewVdevice(vm, viommu, 1), viommu + 1);
 }
 
 }  // namespace berth::conformance

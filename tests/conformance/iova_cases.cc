@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// IOVAs that the kernel chooses, ranges, and mappings from one address space into another. Linux
+// drivers/iommu/iommufd/{ioas,io_pagetable}.c.
+#include <sys/mman.h>
+
+#include <cerrno>
+
+#include "tests/conformance/kernel_api_suite.h"
+
+namespace berth::conformance {
+namespace {
+
+constexpr uint64_t kAll = UINT64_MAX;
+
+uapi::IommuIoasAllowIovas AllowArg(uint32_t ioas, const std::vector<uapi::IommuIovaRange>& ranges) {
+  auto arg = Sized<uapi::IommuIoasAllowIovas>();
+  arg.ioas_id = ioas;
+  arg.num_iovas = static_cast<uint32_t>(ranges.size());
+  arg.allowed_iovas = reinterpret_cast<uint64_t>(ranges.data());
+  return arg;
+}
+
+uapi::IommuIoasCopy CopyArg(uint32_t from, uint32_t to) {
+  auto arg = Sized<uapi::IommuIoasCopy>();
+  arg.flags = uapi::kIoasMapFixedIova | uapi::kIoasMapReadable;
+  arg.src_ioas_id = from;
+  arg.dst_ioas_id = to;
+  arg.length = kPage;
+  arg.src_iova = kMemoryIova;
+  arg.dst_iova = kHoleIova;
+  return arg;
+}
+
+}  // namespace
+
+// ioas.c, iommufd_ioas_iova_ranges().
+TEST_P(KernelApiSuite, IovaRangesChecksInOrder) {
+  const UniqueFd context = NewContext();
+  const uint32_t ioas = NewIoas(context);
+  uapi::IommuIovaRange range = {};
+  auto valid = Sized<uapi::IommuIoasIovaRanges>();
+  valid.ioas_id = ioas;
+  valid.num_iovas = 1;
+  valid.allowed_iovas = reinterpret_cast<uint64_t>(&range);
+  using Arg = uapi::IommuIoasIovaRanges;
+  ExpectPrecedence<Arg>(context, uapi::kIommuIoasIovaRanges, valid,
+                        {{"reserved", [](Arg& a) { a.reserved = 1; }, EOPNOTSUPP},
+                         {"no such IOAS", [](Arg& a) { a.ioas_id = kStaleId; }, ENOENT},
+                         {"no array", [](Arg& a) { a.allowed_iovas = 0; }, EFAULT}});
+  auto arg = valid;
+  EXPECT_EQ(Call(context, uapi::kIommuIoasIovaRanges, arg), 0);
+  EXPECT_EQ(arg.num_iovas, 1U);
+  EXPECT_EQ(range.start, 0U);
+  EXPECT_EQ(range.last, kAll) << "no device, no limits";
+  EXPECT_EQ(arg.out_iova_alignment, 1U);
+  arg = valid;
+  arg.num_iovas = 0;
+  arg.allowed_iovas = 0;
+  EXPECT_EQ(Call(context, uapi::kIommuIoasIovaRanges, arg), -EMSGSIZE);
+  EXPECT_EQ(arg.num_iovas, 1U);
+  EXPECT_EQ(arg.out_iova_alignment, 1U);
+}
+
+// ioas.c, iommufd_ioas_allow_iovas(), iommufd_ioas_load_iovas(); io_pagetable.c,
+// iopt_set_allow_iova().
+TEST_P(KernelApiSuite, AllowIovasChecksInOrder) {
+  const Vm vm = NewVm();
+  ASSERT_EQ(Attach(vm.cdev, vm.parent), 0);
+  using Arg = uapi::IommuIoasAllowIovas;
+  const std::vector<uapi::IommuIovaRange> msi = {{uapi::kSwMsiBase, uapi::kSwMsiBase + kPage}};
+  const std::vector<uapi::IommuIovaRange> backward = {{2 * kPage, kPage}};
+  ExpectPrecedence<Arg>(
+      vm.context, uapi::kIommuIoasAllowIovas, AllowArg(vm.ioas, msi),
+      {{"reserved", [](Arg& a) { a.reserved = 1; }, EOPNOTSUPP},
+       {"no such IOAS", [](Arg& a) { a.ioas_id = kStaleId; }, ENOENT},
+       {"no array", [](Arg& a) { a.allowed_iovas = 0; }, EFAULT},
+       {"last before start",
+        [&](Arg& a) { a.allowed_iovas = reinterpret_cast<uint64_t>(backward.data()); }, EINVAL},
+       {"reserved for MSIs", [](Arg&) {}, EADDRINUSE}});
+  for (const auto& overlapping :
+       std::vector<std::vector<uapi::IommuIovaRange>>{{{0, 0}},  // a range has at least two bytes
+                                                      {{0, kPage}, {kPage, 2 * kPage}},
+                                                      {{0, 8 * kPage}, {kPage, 2 * kPage}},
+                                                      {{kPage, 2 * kPage}, {0, 8 * kPage}}}) {
+    auto arg = AllowArg(vm.ioas, overlapping);
+    EXPECT_EQ(Call(vm.context, uapi::kIommuIoasAllowIovas, arg), -EINVAL);
+  }
+}
+
+// io_pagetable.c, iopt_alloc_iova(), iopt_reserve_iova().
+TEST_P(KernelApiSuite, AllowedIovasAreForAutomaticMappings) {
+  const Vm vm = NewVm();
+  const uapi::IommuIovaRange allowed = {kHoleIova, kHoleIova + 4 * kPage - 1};
+  const std::vector<uapi::IommuIovaRange> ranges = {allowed};
+  auto allow = AllowArg(vm.ioas, ranges);
+  ASSERT_EQ(Call(vm.context, uapi::kIommuIoasAllowIovas, allow), 0);
+  auto map = MapFileArg(vm.ioas, vm.memory.get());
+  map.flags &= ~uapi::kIoasMapFixedIova;
+  for (int i = 0; i < 4; ++i) {
+    map.iova = 0;
+    ASSERT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, map), 0) << i;
+    EXPECT_GE(map.iova, allowed.start);
+    EXPECT_LE(map.iova + kPage - 1, allowed.last);
+    EXPECT_EQ(map.iova % kPage, 0U);
+  }
+  EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, map), -ENOSPC);
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, vm.memory.get(), kPage, 2 * kHoleIova), 0)
+      << "a fixed IOVA may be anywhere";
+  auto none = AllowArg(vm.ioas, {});
+  EXPECT_EQ(Call(vm.context, uapi::kIommuIoasAllowIovas, none), 0);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, map), 0) << "no range means all";
+
+  const std::vector<uapi::IommuIovaRange> msi = {{uapi::kSwMsiBase, uapi::kSwMsiBase + kPage}};
+  auto in_the_way = AllowArg(vm.ioas, msi);
+  ASSERT_EQ(Call(vm.context, uapi::kIommuIoasAllowIovas, in_the_way), 0);
+  EXPECT_EQ(Attach(vm.cdev, vm.parent), -EADDRINUSE) << "what is allowed cannot be reserved";
+}
+
+TEST_P(KernelApiSuite, AutomaticIovaAvoidsWhatIsTaken) {
+  const Vm vm = NewVm();
+  ASSERT_EQ(Attach(vm.cdev, vm.parent), 0);
+  auto map = MapFileArg(vm.ioas, vm.memory.get());
+  map.flags &= ~uapi::kIoasMapFixedIova;
+  std::vector<uint64_t> iovas;
+  for (int i = 0; i < 8; ++i) {
+    ASSERT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, map), 0);
+    EXPECT_NE(map.iova, 0U) << "0 is never chosen";
+    for (const uint64_t other : iovas) EXPECT_NE(map.iova, other);
+    iovas.push_back(map.iova);
+  }
+  map.length = 0;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, map), -EINVAL);
+  auto huge = MapFileArg(NewIoas(vm.context), vm.memory.get());
+  huge.flags &= ~uapi::kIoasMapFixedIova;
+  huge.length = uint64_t{1} << 63;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, huge), -EOVERFLOW);
+  huge.length = kAll - kPage + 1;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, huge), -EINVAL) << "too long for pages.c";
+}
+
+// ioas.c, iommufd_ioas_copy(); io_pagetable.c, iopt_get_pages().
+TEST_P(KernelApiSuite, CopyChecksInOrder) {
+  const UniqueFd context = NewContext();
+  const uint32_t from = NewIoas(context);
+  const uint32_t to = NewIoas(context);
+  const UniqueFd memory = NewMemory(kMemorySize);
+  ASSERT_EQ(MapFile(context, from, memory.get(), 4 * kPage, kMemoryIova), 0);
+  ASSERT_EQ(MapFile(context, to, memory.get(), kPage, kPage), 0);
+  using Arg = uapi::IommuIoasCopy;
+  ExpectPrecedence<Arg>(context, uapi::kIommuIoasCopy, CopyArg(from, to),
+                        {{"unknown flag", [](Arg& a) { a.flags |= 8; }, EOPNOTSUPP},
+                         {"length at the limit", [](Arg& a) { a.length = kAll; }, EOVERFLOW},
+                         {"target at the limit", [](Arg& a) { a.dst_iova = kAll; }, EOVERFLOW},
+                         {"no access", [](Arg& a) { a.flags &= ~uapi::kIoasMapReadable; }, EINVAL},
+                         {"no such source", [](Arg& a) { a.src_ioas_id = kStaleId; }, ENOENT},
+                         {"empty", [](Arg& a) { a.length = 0; }, EINVAL},
+                         {"longer than the mapping", [](Arg& a) { a.length = 5 * kPage; }, ENOENT},
+                         {"no such target", [](Arg& a) { a.dst_ioas_id = kStaleId; }, ENOENT},
+                         {"overlaps", [](Arg& a) { a.dst_iova = kPage; }, EEXIST}});
+  auto hole = CopyArg(from, to);
+  hole.src_iova = kHoleIova;
+  EXPECT_EQ(Call(context, uapi::kIommuIoasCopy, hole), -ENOENT);
+}
+
+TEST_P(KernelApiSuite, CopySharesThePages) {
+  const UniqueFd context = NewContext();
+  const uint32_t from = NewIoas(context);
+  const uint32_t to = NewIoas(context);
+  const UniqueFd memory = NewMemory(kMemorySize);
+  ASSERT_EQ(MapFile(context, from, memory.get(), 4 * kPage, kMemoryIova), 0);
+  auto part = CopyArg(from, to);
+  part.src_iova = kMemoryIova + kPage;
+  part.length = 2 * kPage;
+  part.flags |= uapi::kIoasMapWriteable;
+  EXPECT_EQ(Call(context, uapi::kIommuIoasCopy, part), 0) << "a part of a mapping";
+  auto within = CopyArg(from, from);
+  EXPECT_EQ(Call(context, uapi::kIommuIoasCopy, within), 0) << "to itself";
+  auto automatic = CopyArg(from, to);
+  automatic.flags &= ~uapi::kIoasMapFixedIova;
+  automatic.dst_iova = 0;
+  EXPECT_EQ(Call(context, uapi::kIommuIoasCopy, automatic), 0);
+  EXPECT_NE(automatic.dst_iova, 0U);
+  EXPECT_EQ(Unmap(context, from, 0, kAll), 0);
+  EXPECT_EQ(Destroy(context, from), 0);
+  EXPECT_EQ(Unmap(context, to, kHoleIova, 2 * kPage), 0) << "the copy is a mapping of its own";
+}
+
+// io_pagetable.c, iopt_alloc_area_pages(): pages that were pinned for reading stay so.
+TEST_P(KernelApiSuite, CopyOfReadOnlyPagesIsNotWriteable) {
+  const UniqueFd context = NewContext();
+  const uint32_t ioas = NewIoas(context);
+  const UniqueFd memory = NewMemory(kPage);
+  auto map = MapFileArg(ioas, memory.get());
+  map.flags &= ~uapi::kIoasMapWriteable;
+  map.iova = kMemoryIova;
+  ASSERT_EQ(Call(context, uapi::kIommuIoasMapFile, map), 0);
+  auto copy = CopyArg(ioas, ioas);
+  copy.flags |= uapi::kIoasMapWriteable;
+  EXPECT_EQ(Call(context, uapi::kIommuIoasCopy, copy), -EPERM);
+  copy.flags &= ~uapi::kIoasMapWriteable;
+  EXPECT_EQ(Call(context, uapi::kIommuIoasCopy, copy), 0) << "nothing of the refused one is left";
+}
+
+// ioas.c, iommufd_ioas_map(); pages.c.
+TEST_P(KernelApiSuite, MapOfUserMemoryChecksInOrder) {
+  const Vm vm = NewVm();
+  void* memory = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, vm.memory.get(), 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  auto valid = Sized<uapi::IommuIoasMap>();
+  valid.flags = uapi::kIoasMapFixedIova | uapi::kIoasMapReadable | uapi::kIoasMapWriteable;
+  valid.ioas_id = vm.ioas;
+  valid.user_va = reinterpret_cast<uint64_t>(memory);
+  valid.length = kPage;
+  valid.iova = kHoleIova;
+  using Arg = uapi::IommuIoasMap;
+  ExpectPrecedence<Arg>(
+      vm.context, uapi::kIommuIoasMap, valid,
+      {{"unknown flag", [](Arg& a) { a.flags |= 8; }, EOPNOTSUPP},
+       {"iova at the limit", [](Arg& a) { a.iova = kAll; }, EOVERFLOW},
+       {"no access", [](Arg& a) { a.flags &= ~(uapi::kIoasMapReadable | uapi::kIoasMapWriteable); },
+        EINVAL},
+       {"no such IOAS", [](Arg& a) { a.ioas_id = kStaleId; }, ENOENT},
+       {"overlaps", [](Arg& a) { a.iova = kMemoryIova; }, EEXIST},
+       {"nothing there", [](Arg& a) { a.user_va = kPage; }, EFAULT}});
+  auto reserved = valid;
+  reserved.reserved = 1;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMap, reserved), -EOPNOTSUPP);
+  auto empty = valid;
+  empty.length = 0;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMap, empty), -EINVAL);
+  auto arg = valid;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMap, arg), 0);
+  ::munmap(memory, kPage);
+  EXPECT_EQ(Unmap(vm.context, vm.ioas, kHoleIova, kPage), 0) << "the pages stay pinned";
+}
+
+}  // namespace berth::conformance
