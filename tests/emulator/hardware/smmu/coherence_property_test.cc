@@ -138,7 +138,7 @@ class Machine {
       Vm& v = vms_[vm];
       v.memory = std::make_unique<GuestMemory>();
       for (int page = 0; page < kPages; ++page) {
-        const Value value = static_cast<Value>(vm * 100 + page + 1);
+        const Value value = Value{100} * static_cast<Value>(vm) + static_cast<Value>(page) + 1;
         v.pages[page] = v.memory->AllocatePage(value);
         if (page < 2) v.blocks[page] = v.memory->AllocatePage(value, 2 << 20);
       }
