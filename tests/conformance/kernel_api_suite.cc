@@ -132,6 +132,15 @@ uapi::IommuVeventqAlloc KernelApiSuite::VeventqArg(uint32_t viommu, uint32_t typ
   return arg;
 }
 
+NewEventQueue KernelApiSuite::Occupy(const Vm& vm) {
+  const uint32_t viommu = NewViommu(vm);
+  NewVdevice(vm, viommu, 1);
+  NewHwQueue(vm, viommu, 0);
+  NewHwQueue(vm, viommu, 1);
+  EXPECT_EQ(Attach(vm.cdev, NewNested(vm, viommu, uapi::kSteAbort)), 0);
+  return NewVeventq(vm, viommu, uapi::kVeventqTypeTegra241Cmdqv);
+}
+
 uapi::IommuHwptAlloc KernelApiSuite::NestedArg(const Vm& vm, uint32_t viommu,
                                                const uint64_t (&ste)[2]) {
   auto arg = Sized<uapi::IommuHwptAlloc>();

@@ -176,6 +176,9 @@ class KernelApiSuite : public ::testing::TestWithParam<KernelParam> {
   uapi::IommuHwptAlloc NestedArg(const Vm& vm, uint32_t viommu, const uint64_t (&ste)[2]);
   uapi::IommuIoasMapFile MapFileArg(uint32_t ioas, int fd);
 
+  // A vIOMMU, a vDEVICE, HW queues, an event queue (its fd) and an attached nested HWPT at once.
+  NewEventQueue Occupy(const Vm& vm);
+
   uapi::IommuVdeviceAlloc VdeviceArg(const Vm& vm, uint32_t viommu, uint64_t vsid);
   uapi::IommuVeventqAlloc VeventqArg(uint32_t viommu, uint32_t type);
   uapi::IommuHwptAlloc PagingArg(const Vm& vm, uint32_t flags);

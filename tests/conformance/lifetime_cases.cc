@@ -63,12 +63,7 @@ TEST_P(KernelApiSuite, ClosedContextTakesEverythingAlong) {
   const int all = FreeVintfs();
   {
     const Vm vm = NewVm();
-    const uint32_t viommu = NewViommu(vm);
-    NewVdevice(vm, viommu, 1);
-    NewHwQueue(vm, viommu, 0);
-    NewHwQueue(vm, viommu, 1);
-    ASSERT_EQ(Attach(vm.cdev, NewNested(vm, viommu, uapi::kSteAbort)), 0);
-    const NewEventQueue events = NewVeventq(vm, viommu, uapi::kVeventqTypeTegra241Cmdqv);
+    const NewEventQueue events = Occupy(vm);
     EXPECT_EQ(FreeVintfs(), all - 1);
   }
   EXPECT_EQ(FreeVintfs(), all);
@@ -176,12 +171,7 @@ TEST_P(KernelApiSuite, KilledHolderFreesEverything) {
   pid_t holder = -1;
   {
     const Vm vm = NewVm();
-    const uint32_t viommu = NewViommu(vm);
-    NewVdevice(vm, viommu, 1);
-    NewHwQueue(vm, viommu, 0);
-    NewHwQueue(vm, viommu, 1);
-    ASSERT_EQ(Attach(vm.cdev, NewNested(vm, viommu, uapi::kSteAbort)), 0);
-    const NewEventQueue events = NewVeventq(vm, viommu, uapi::kVeventqTypeArmSmmuv3);
+    const NewEventQueue events = Occupy(vm);
     holder = ::fork();
     if (holder == 0) {
       while (true) ::pause();
