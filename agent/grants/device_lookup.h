@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/status.h"
 #include "berth/v1/device.pb.h"
 #include "lib/base/ids.h"
 
@@ -41,6 +42,10 @@ class DeviceLookup {
   // Nothing for a device that is not there or must not be handed out.
   [[nodiscard]] virtual std::optional<GrantDevice> FindDevice(const DeviceId& id) const = 0;
   [[nodiscard]] virtual std::optional<GrantUnit> FindUnit(const UnitId& id) const = 0;
+  // OK: what is not found of this unit is not there, or must not be handed out. Errors: DEVICE_BUSY
+  // (it is there, and none of its devices could be asked: something else holds them); KERNEL_GONE
+  // and others (the host could not be looked at).
+  [[nodiscard]] virtual absl::Status CheckKnown(const UnitId& id) const = 0;
 };
 
 }  // namespace berth

@@ -28,9 +28,10 @@ bool SameUnits(const agent::v1::DesiredGrant& a, const agent::v1::DesiredGrant& 
 
 }  // namespace
 
-Grant::Grant(AssignmentUid uid, const Environment* environment)
+Grant::Grant(AssignmentUid uid, const Environment* environment, Past past)
     : uid_(std::move(uid)),
       env_(*environment),
+      may_be_held_(past == Past::kUnknown),
       executor_(environment->options.pool, environment->options.limits.waiting_calls) {}
 
 Grant::~Grant() { executor_.Drain(); }
@@ -210,6 +211,8 @@ void Grant::Move(Observed to, std::optional<v1::Condition> why) {
   status_.clear_conditions();
   if (why.has_value()) *status_.add_conditions() = *std::move(why);
   if (to == Observed::kPreparing) status_.clear_failure();
+  if (to == Observed::kPrepared) may_be_held_ = true;
+  if (to == Observed::kGone) may_be_held_ = false;
   Publish();
 }
 
@@ -225,11 +228,18 @@ bool Grant::Prepare() {
     RetryLater();
     return false;
   }
-  if (reason == Reason::kDeviceBusy && Now() - since_ < limits().busy_patience) {
+  if (reason == Reason::kDeviceBusy && (may_be_held_ || Now() - since_ < limits().busy_patience)) {
     SetCondition(kPinned, true, status);
     RetryLater();
     return false;
   }
+  // A VMM of before may have some of the devices also when another one made it fail.
+  if (const absl::Status free = may_be_held_ ? ProveFree() : absl::OkStatus(); !free.ok()) {
+    SetCondition(kPinned, true, free);
+    RetryLater();
+    return false;
+  }
+  bound_.reset();
   held_.clear();
   *status_.mutable_failure() = ToFailure(status, Now());
   Move(Observed::kGone);
@@ -307,8 +317,14 @@ absl::Status Grant::DestroyContext() {
 // Nobody holds a device that can be bound to a fresh context.
 absl::Status Grant::ProveFree() {
   if (bound_.has_value()) return absl::OkStatus();
-  std::vector<GrantDevice> devices =
-      held_.empty() ? FindDevices(current_, *env_.options.devices) : held_;
+  std::vector<GrantDevice> devices = held_;
+  if (devices.empty()) {
+    absl::StatusOr<std::vector<GrantDevice>> found = FindDevices(current_, *env_.options.devices);
+    // What held them ended as a whole.
+    if (ReasonOf(found.status()) == Reason::kKernelGone) return absl::OkStatus();
+    if (!found.ok()) return found.status();
+    devices = *std::move(found);
+  }
   while (!devices.empty()) {
     absl::StatusOr<BoundContext> bound = BoundContext::Bind(env_.options.kernel, devices, {});
     if (bound.ok()) {

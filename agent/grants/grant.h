@@ -51,7 +51,10 @@ class Grant : public std::enable_shared_from_this<Grant> {
   // executor; must not block.
   using EndListener = std::function<void(uint64_t session, const absl::Status& why)>;
 
-  Grant(AssignmentUid uid, const Environment* environment);
+  // Whether a VMM can have got the devices from an agent that ran here before.
+  enum class Past { kNone, kUnknown };
+
+  Grant(AssignmentUid uid, const Environment* environment, Past past);
   ~Grant();
 
   // ---- From any thread.
@@ -162,6 +165,9 @@ class Grant : public std::enable_shared_from_this<Grant> {
   std::unique_ptr<PreparedContext> context_;
   std::unique_ptr<Guest> guest_;  // together with context_
   std::unique_ptr<EventForwarder> events_;
+  // A VMM may have its devices: it was PREPARED, here or by an agent before this one, and not GONE
+  // since. Then it is not GONE before they are free.
+  bool may_be_held_;
   bool devices_reset_ = false;
   std::optional<Session> session_;
   Vmm last_vmm_;

@@ -22,7 +22,8 @@ struct GrantLimits {
   // Waits between attempts at what the kernel does not let go of, or at a kernel that has ended.
   absl::Duration retry_min = absl::Milliseconds(20);
   absl::Duration retry_max = absl::Seconds(5);
-  // How long a prepare waits for a device that something else still holds.
+  // How long a prepare waits for a device that something else still holds, when the grant was never
+  // PREPARED; one that was waits for as long as it takes.
   absl::Duration busy_patience = absl::Seconds(2);
   // How long something may pin a context that is to go before the grant is ORPHANED.
   absl::Duration orphan_after = absl::Seconds(60);

@@ -30,7 +30,7 @@ class GrantManager::Impl {
   }
   ~Impl() { Stop(); }
 
-  absl::Status Upsert(const agent::v1::DesiredGrant& desired) {
+  absl::Status Upsert(const agent::v1::DesiredGrant& desired, Grant::Past past) {
     BERTH_RETURN_IF_ERROR(CheckDesired(desired, environment_.options.limits));
     const AssignmentUid uid(desired.assignment_uid());
     absl::MutexLock lock(&mu_);
@@ -40,7 +40,7 @@ class GrantManager::Impl {
       if (grants_.size() >= environment_.options.limits.grants) {
         return Error(Reason::kOverloaded, absl::StrCat("the host has ", grants_.size(), " grants"));
       }
-      it = grants_.emplace(uid, std::make_shared<Grant>(uid, &environment_)).first;
+      it = grants_.emplace(uid, std::make_shared<Grant>(uid, &environment_, past)).first;
     }
     absl::Status status = it->second->Want(desired);
     if (ReasonOf(status) == Reason::kFenced) ++fenced_;
@@ -52,7 +52,7 @@ class GrantManager::Impl {
     std::set<AssignmentUid> known;
     for (const agent::v1::DesiredGrant& grant : desired) {
       known.insert(AssignmentUid(grant.assignment_uid()));
-      first.Update(Upsert(grant));
+      first.Update(Upsert(grant, Grant::Past::kUnknown));
     }
     absl::MutexLock lock(&mu_);
     for (const auto& [uid, grant] : grants_) {
@@ -117,7 +117,7 @@ absl::Status GrantManager::Apply(const std::vector<agent::v1::DesiredGrant>& des
 }
 
 absl::Status GrantManager::Upsert(const agent::v1::DesiredGrant& desired) {
-  return impl_->Upsert(desired);
+  return impl_->Upsert(desired, Grant::Past::kNone);
 }
 
 void GrantManager::Forget(const AssignmentUid& uid) {

@@ -30,7 +30,9 @@ class Grant;
 // States change along the edges of lib/base/lifecycle.h only. A grant that failed to prepare is
 // GONE with its Failure; it is tried again when it comes with a newer generation. What this
 // version does not do (HAND_OFF, CONFINED) ends the same way, with reason UNSUPPORTED. GONE without
-// a Failure and still desired, after something pinned it for long, it is prepared anew.
+// a Failure and still desired, after something pinned it for long, it is prepared anew. It is not
+// GONE but stays PREPARING, with a condition that says why, while the kernel does not answer, and
+// while a VMM of an earlier life of it may still hold its devices.
 class GrantManager {
  public:
   // Told each time a status has changed, in order per grant, from pool threads. It must not block,
@@ -53,7 +55,8 @@ class GrantManager {
   GrantManager& operator=(const GrantManager&) = delete;
 
   // The whole desired set (Welcome): what is held and not in it is released and forgotten, unless a
-  // VMM is attached; that one is ORPHANED until the VMM leaves. What cannot be taken over is
+  // VMM is attached; that one is ORPHANED until the VMM leaves. What is new in it may have been
+  // PREPARED by an agent before this one. What cannot be taken over is
   // skipped as in Upsert(), and the first such error is returned.
   absl::Status Apply(const std::vector<agent::v1::DesiredGrant>& desired);
 

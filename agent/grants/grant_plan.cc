@@ -48,6 +48,14 @@ absl::Status CheckProfile(const GrantUnit& unit, int vcmdqs) {
   return absl::OkStatus();
 }
 
+// Why something of a unit is not found. `gone` is the answer when it is really not there.
+absl::Status WhyNotFound(const UnitId& unit, const DeviceLookup& lookup, const absl::Status& gone) {
+  const absl::Status known = lookup.CheckKnown(unit);
+  if (known.ok()) return gone;
+  if (ReasonOf(known) == Reason::kDeviceBusy) return known;
+  return Error(Reason::kKernelGone, std::string(known.message()), {{"unit", unit.str()}});
+}
+
 }  // namespace
 
 absl::Status CheckDesired(const agent::v1::DesiredGrant& desired, const GrantLimits& limits) {
@@ -95,8 +103,10 @@ absl::StatusOr<GrantPlan> MakePlan(const agent::v1::DesiredGrant& desired,
   for (const v1::UnitPlacement& placement : desired.units()) {
     std::optional<GrantUnit> facts = lookup.FindUnit(UnitId(placement.unit()));
     if (!facts.has_value()) {
-      return Error(Reason::kUnitUnknown, absl::StrCat("unit ", placement.unit(), " is not there"),
-                   {{"unit", placement.unit()}});
+      return WhyNotFound(
+          UnitId(placement.unit()), lookup,
+          Error(Reason::kUnitUnknown, absl::StrCat("unit ", placement.unit(), " is not there"),
+                {{"unit", placement.unit()}}));
     }
     BERTH_RETURN_IF_ERROR(CheckProfile(*facts, placement.vcmdqs()));
     GrantPlan::Unit unit;
@@ -104,10 +114,11 @@ absl::StatusOr<GrantPlan> MakePlan(const agent::v1::DesiredGrant& desired,
     for (const v1::DevicePlacement& wanted : placement.devices()) {
       std::optional<GrantDevice> device = lookup.FindDevice(DeviceId(wanted.device()));
       if (!device.has_value() || device->unit != facts->id) {
-        return Error(Reason::kDeviceGone,
-                     absl::StrCat("device ", wanted.device(), " is not behind unit ",
-                                  placement.unit(), " any more"),
-                     {{"device", wanted.device()}, {"unit", placement.unit()}});
+        return WhyNotFound(facts->id, lookup,
+                           Error(Reason::kDeviceGone,
+                                 absl::StrCat("device ", wanted.device(), " is not behind unit ",
+                                              placement.unit(), " any more"),
+                                 {{"device", wanted.device()}, {"unit", placement.unit()}}));
       }
       unit.devices.push_back(plan.devices.size());
       plan.devices.push_back(*std::move(device));
@@ -125,13 +136,17 @@ absl::StatusOr<GrantPlan> MakePlan(const agent::v1::DesiredGrant& desired,
   return plan;
 }
 
-std::vector<GrantDevice> FindDevices(const agent::v1::DesiredGrant& desired,
-                                     const DeviceLookup& lookup) {
+absl::StatusOr<std::vector<GrantDevice>> FindDevices(const agent::v1::DesiredGrant& desired,
+                                                     const DeviceLookup& lookup) {
   std::vector<GrantDevice> found;
   for (const v1::UnitPlacement& unit : desired.units()) {
     for (const v1::DevicePlacement& wanted : unit.devices()) {
       std::optional<GrantDevice> device = lookup.FindDevice(DeviceId(wanted.device()));
-      if (device.has_value()) found.push_back(*std::move(device));
+      if (device.has_value()) {
+        found.push_back(*std::move(device));
+      } else {
+        BERTH_RETURN_IF_ERROR(lookup.CheckKnown(UnitId(unit.unit())));
+      }
     }
   }
   return found;

@@ -27,13 +27,16 @@ struct GrantPlan {
 absl::Status CheckDesired(const agent::v1::DesiredGrant& desired, const GrantLimits& limits);
 
 // Errors: UNSUPPORTED (hand-off, CONFINED, an IOMMU without vIOMMUs), DEVICE_GONE, UNIT_UNKNOWN,
-// KERNEL_FEATURE_MISSING (queues of a unit that has none), SID_SLOTS_EXHAUSTED.
+// KERNEL_FEATURE_MISSING (queues of a unit that has none), SID_SLOTS_EXHAUSTED; and those that pass
+// by themselves: DEVICE_BUSY (the unit is there and could not be asked), KERNEL_GONE (the host
+// could not be looked at).
 absl::StatusOr<GrantPlan> MakePlan(const agent::v1::DesiredGrant& desired,
                                    const DeviceLookup& lookup);
 
-// The devices of `desired` that are still there: what a release has to prove free.
-std::vector<GrantDevice> FindDevices(const agent::v1::DesiredGrant& desired,
-                                     const DeviceLookup& lookup);
+// The devices of `desired` that are still there: what a release has to prove free. Errors: those of
+// DeviceLookup::CheckKnown(), when one may be there and cannot be named.
+absl::StatusOr<std::vector<GrantDevice>> FindDevices(const agent::v1::DesiredGrant& desired,
+                                                     const DeviceLookup& lookup);
 
 }  // namespace berth
 

@@ -67,7 +67,10 @@ int DefaultVintfs(Unit::Profile profile) {
 }  // namespace
 
 Inventory::Inventory(KernelApi* kernel, Clock* clock, Options options)
-    : kernel_(kernel), clock_(clock), options_(std::move(options)) {}
+    : kernel_(kernel),
+      clock_(clock),
+      options_(std::move(options)),
+      last_look_(Error(Reason::kKernelGone, "the host has not been looked at yet")) {}
 
 absl::Status Inventory::CheckKernel(const absl::Status& known) {
   absl::Status status = known.ok() ? kernel_->OpenContext().status() : known;
@@ -97,7 +100,15 @@ absl::Status Inventory::Refresh(const absl::Status& kernel) {
       devices[device.id] = device;
       units[device.unit] = ToGrantUnit(device.unit, facts->second);
     }
+    std::map<UnitId, absl::Status> not_asked;
+    for (const auto& [unit, error] : unit_errors_) {
+      // Whatever the kernel says of a device that is there may be due to who holds it.
+      const bool gone = ReasonOf(error) == Reason::kKernelGone;
+      not_asked[UnitId(unit)] = Error(gone ? Reason::kKernelGone : Reason::kDeviceBusy,
+                                      std::string(error.message()), {{"unit", unit}});
+    }
     absl::MutexLock lock(&mu_);
+    not_asked_ = std::move(not_asked);
     current_ = std::move(built);
     devices_ = std::move(devices);
     grant_units_ = std::move(units);
@@ -108,6 +119,7 @@ absl::Status Inventory::Refresh(const absl::Status& kernel) {
 
 void Inventory::SetHealth(const absl::Status& status) {
   absl::MutexLock lock(&mu_);
+  last_look_ = status;
   const absl::string_view message = status.message();
   const bool first = health_.type().empty();
   if (first || health_.status() != status.ok()) {
@@ -131,9 +143,10 @@ void Inventory::ProbeUnits(const std::vector<PciFunction>& functions) {
         ProbeUnit(kernel_, function.cdev, observe ? VintfCount::kObserve : VintfCount::kAssume);
     if (facts.ok()) {
       units_[function.unit] = *facts;
+      unit_errors_.erase(function.unit);
     } else {
-      unit_errors_[function.unit] = absl::StrCat("probing ", function.unit, " through ",
-                                                 function.address, ": ", facts.status().message());
+      unit_errors_[function.unit] = Annotate(
+          facts.status(), absl::StrCat("probing ", function.unit, " through ", function.address));
     }
   }
 }
@@ -200,7 +213,8 @@ v1::Device Inventory::BuildDevice(const PciFunction& function) const {
   std::string why = WhyNotAssignable(function, rule);
   if (why.empty() && units_.count(function.unit) == 0) {
     const auto error = unit_errors_.find(function.unit);
-    why = error == unit_errors_.end() ? "its unit is not known yet" : error->second;
+    why = error == unit_errors_.end() ? "its unit is not known yet"
+                                      : std::string(error->second.message());
   }
   device.set_assignable(why.empty());
   device.set_unassignable_reason(why);
@@ -233,6 +247,13 @@ std::optional<GrantUnit> Inventory::FindUnit(const UnitId& id) const {
   const auto it = grant_units_.find(id);
   if (it == grant_units_.end()) return std::nullopt;
   return it->second;
+}
+
+absl::Status Inventory::CheckKnown(const UnitId& id) const {
+  absl::MutexLock lock(&mu_);
+  if (!last_look_.ok()) return last_look_;
+  const auto it = not_asked_.find(id);
+  return it == not_asked_.end() ? absl::OkStatus() : it->second;
 }
 
 }  // namespace berth

@@ -47,6 +47,7 @@ class Inventory : public DeviceLookup {
   // Assignable devices, and the units in front of them, only.
   std::optional<GrantDevice> FindDevice(const DeviceId& id) const override;
   std::optional<GrantUnit> FindUnit(const UnitId& id) const override;
+  absl::Status CheckKnown(const UnitId& id) const override;
 
  private:
   absl::Status CheckKernel(const absl::Status& known);
@@ -62,11 +63,13 @@ class Inventory : public DeviceLookup {
   // Facts survive as long as the kernel does: a unit all of whose devices are in use cannot be
   // asked.
   std::map<std::string, UnitFacts> units_;
-  std::map<std::string, std::string> unit_errors_;
+  std::map<std::string, absl::Status> unit_errors_;
 
   mutable absl::Mutex mu_;
   agent::v1::Inventory current_ ABSL_GUARDED_BY(mu_);
   v1::Condition health_ ABSL_GUARDED_BY(mu_);
+  absl::Status last_look_ ABSL_GUARDED_BY(mu_);
+  std::map<UnitId, absl::Status> not_asked_ ABSL_GUARDED_BY(mu_);  // units that are there
   std::map<DeviceId, GrantDevice> devices_ ABSL_GUARDED_BY(mu_);
   std::map<UnitId, GrantUnit> grant_units_ ABSL_GUARDED_BY(mu_);
 };

@@ -58,6 +58,38 @@ TEST(KernelLoss, AHostWithoutItsKernelIsBrokenUntilItIsBack) {
   EXPECT_EQ(vmm.code, 0) << vmm.err;
 }
 
+TEST(KernelLoss, AnAgentThatStartsWithoutItsKernelKeepsWhatWasPlaced) {
+  // There is another host that would do.
+  Host::Options other = Gh200(Host::Emulator::kExternal);
+  other.id = "other";
+  Cluster cluster({Gh200(Host::Emulator::kExternal), other});
+  const absl::StatusOr<Assignment> created = cluster.Create("vm", OneOf("gpu"));
+  ASSERT_TRUE(created.ok()) << created.status();
+  ASSERT_TRUE(cluster.AwaitObserved("vm", Assignment::PREPARED));
+  const std::string id = created->placement().host().substr(std::string("hosts/").size());
+  Host& host = cluster.host(id);
+
+  host.agent().Kill();
+  host.KillEmulator();
+  host.StartAgent();
+  WaitFor("the agent waits for its kernel", [&] {
+    const absl::StatusOr<Assignment> now = cluster.Get("vm");
+    return now.ok() && now->observed() == Assignment::PREPARING && now->conditions_size() > 0;
+  });
+  EXPECT_EQ(cluster.Get("vm")->conditions(0).reason(), "KERNEL_GONE");
+  EXPECT_EQ(cluster.GetHost(id).state(), v1::Host::BROKEN);
+
+  host.StartEmulator();
+  cluster.AwaitReady(id);
+  ASSERT_TRUE(cluster.AwaitObserved("vm", Assignment::PREPARED));
+  const absl::StatusOr<Assignment> now = cluster.Get("vm");
+  EXPECT_EQ(now->uid(), created->uid());
+  EXPECT_EQ(now->generation(), created->generation());
+  EXPECT_EQ(now->placement().DebugString(), created->placement().DebugString());
+  EXPECT_FALSE(now->has_failure());
+  cluster.ExpectRecordsAgree(1);
+}
+
 TEST(KernelLoss, TheAgentStartsItsOwnEmulatorAgain) {
   Cluster cluster(std::vector<Host::Options>{Gh200(Host::Emulator::kOfTheAgent)});
   Host& host = cluster.host("gh200");

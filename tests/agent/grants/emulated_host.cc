@@ -104,10 +104,11 @@ std::string EmulatedHost::Leftovers() {
 std::optional<GrantDevice> EmulatedHost::Lookup::FindDevice(const DeviceId& id) const {
   absl::MutexLock lock(&mu_);
   const auto it = devices_.find(id);
-  return it == devices_.end() ? std::nullopt : std::optional(it->second);
+  return it == devices_.end() || !hidden_.ok() ? std::nullopt : std::optional(it->second);
 }
 
 std::optional<GrantUnit> EmulatedHost::Lookup::FindUnit(const UnitId& id) const {
+  if (!CheckKnown(id).ok()) return std::nullopt;
   if (id.str() == "smmu0") {
     return GrantUnit{.id = id,
                      .profile = v1::Unit::TEGRA241_CMDQV,
@@ -118,6 +119,16 @@ std::optional<GrantUnit> EmulatedHost::Lookup::FindUnit(const UnitId& id) const 
   if (id.str() == "smmu1") return GrantUnit{.id = id, .profile = v1::Unit::ARM_SMMUV3};
   if (id.str() == "vtd0") return GrantUnit{.id = id, .profile = v1::Unit::VTD};
   return std::nullopt;
+}
+
+absl::Status EmulatedHost::Lookup::CheckKnown(const UnitId&) const {
+  absl::MutexLock lock(&mu_);
+  return hidden_;
+}
+
+void EmulatedHost::Lookup::Hide(const absl::Status& why) {
+  absl::MutexLock lock(&mu_);
+  hidden_ = why;
 }
 
 void EmulatedHost::Lookup::Unplug(const std::string& device) {

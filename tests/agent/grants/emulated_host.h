@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "agent/grants/device_lookup.h"
 #include "berth/agent/v1/grant.pb.h"
@@ -35,6 +36,8 @@ class EmulatedHost {
   const DeviceLookup& lookup() const { return lookup_; }
   // From now on no grant finds it.
   void Unplug(const std::string& device) { lookup_.Unplug(device); }
+  // Until the next word nothing is found, and this is why. OK: all is found again.
+  void HideDevices(const absl::Status& why) { lookup_.Hide(why); }
 
   // The emulator ends, with all that it holds; the next comes up empty.
   void EndKernel() { server_.reset(); }
@@ -50,12 +53,15 @@ class EmulatedHost {
    public:
     [[nodiscard]] std::optional<GrantDevice> FindDevice(const DeviceId& id) const override;
     [[nodiscard]] std::optional<GrantUnit> FindUnit(const UnitId& id) const override;
+    [[nodiscard]] absl::Status CheckKnown(const UnitId& id) const override;
     void Unplug(const std::string& device);
+    void Hide(const absl::Status& why);
     void Add(GrantDevice device);
 
    private:
     mutable absl::Mutex mu_;
     std::map<DeviceId, GrantDevice> devices_ ABSL_GUARDED_BY(mu_);
+    absl::Status hidden_ ABSL_GUARDED_BY(mu_);
   };
 
   emulator::HostSpec spec_;

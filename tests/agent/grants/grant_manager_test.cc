@@ -255,6 +255,87 @@ TEST_F(GrantManagerTest, GivesUpOnADeviceThatStaysHeld) {
   EXPECT_EQ(gone.failure().metadata().at("device"), "gpu0");
 }
 
+TEST_F(GrantManagerTest, WaitsUntilTheHostCanBeLookedAt) {
+  limits().busy_patience = absl::ZeroDuration();
+  host_.HideDevices(Error(Reason::kKernelGone, "no emulator listens"));
+  ASSERT_TRUE(manager().Apply({Desired("a", {"gpu0"})}).ok());
+  EXPECT_EQ(AwaitCondition("a", "KernelHealthy").conditions(0).reason(), "KERNEL_GONE");
+  host_.HideDevices(absl::OkStatus());
+  EXPECT_EQ(Await("a", State::PREPARED).generation(), 1);
+  EXPECT_THAT(States("a"), ElementsAre(State::PREPARING, State::PREPARED));
+}
+
+TEST_F(GrantManagerTest, WaitsForAUnitWhoseDevicesCouldNotBeAsked) {
+  limits().busy_patience = absl::ZeroDuration();
+  host_.HideDevices(Error(Reason::kDeviceBusy, "all are bound"));
+  ASSERT_TRUE(manager().Apply({Desired("a", {"gpu0"})}).ok());
+  EXPECT_EQ(AwaitCondition("a", "Pinned").conditions(0).reason(), "DEVICE_BUSY");
+  host_.HideDevices(absl::OkStatus());
+  Await("a", State::PREPARED);
+  EXPECT_THAT(States("a"), ElementsAre(State::PREPARING, State::PREPARED));
+}
+
+// A device that somebody has, as the VMM of an agent before this one.
+class HeldDevice {
+ public:
+  HeldDevice(KernelApi* kernel, const std::string& cdev) {
+    absl::StatusOr<Context> context = Context::Open(kernel);
+    EXPECT_TRUE(context.ok()) << context.status();
+    context_.emplace(*std::move(context));
+    absl::StatusOr<Device> device = Device::Open(*context_, cdev);
+    EXPECT_TRUE(device.ok()) << device.status();
+    device_.emplace(*std::move(device));
+  }
+
+ private:
+  std::optional<Context> context_;
+  std::optional<Device> device_;
+};
+
+TEST_F(GrantManagerTest, IsNotGoneWhileAVmmOfBeforeHasADevice) {
+  limits().busy_patience = absl::ZeroDuration();
+  std::optional<HeldDevice> vmm(std::in_place, &host_.kernel(), "vfio1");
+  // "pulled" fails for another reason than that a device of it is held.
+  agent::v1::DesiredGrant pulled = Desired("pulled", {"gpu1"});
+  AddUnit("smmu9", 2, {"gpu9"}, &pulled);
+  ASSERT_TRUE(manager().Apply({Desired("whole", {"gpu0", "gpu1"}), pulled}).ok());
+  EXPECT_EQ(AwaitCondition("whole", "Pinned").conditions(0).reason(), "DEVICE_BUSY");
+  EXPECT_EQ(AwaitCondition("pulled", "Pinned").conditions(0).reason(), "DEVICE_BUSY");
+  ASSERT_TRUE(manager().Upsert(Releasing(pulled)).ok());
+  EXPECT_EQ(Await("pulled", State::SCRUBBING).units_size(), 2);
+  AwaitCondition("pulled", "Pinned");
+  vmm.reset();
+  Await("whole", State::PREPARED);
+  EXPECT_THAT(States("whole"), ElementsAre(State::PREPARING, State::PREPARED));
+}
+
+TEST_F(GrantManagerTest, IsNotReleasedBeforeItsDevicesCanBeNamed) {
+  host_.HideDevices(Error(Reason::kDeviceBusy, "all are bound"));
+  ASSERT_TRUE(manager().Apply({Releasing(Desired("a", {"gpu0"}))}).ok());
+  AwaitCondition("a", "Pinned");
+  EXPECT_THAT(States("a"), ElementsAre(State::PREPARING, State::SCRUBBING));
+  host_.HideDevices(absl::OkStatus());
+  Await("a", State::GONE);
+}
+
+TEST_F(GrantManagerTest, IsPreparedAgainHoweverLongItsDeviceIsHeldAfterAKernel) {
+  limits().busy_patience = absl::ZeroDuration();
+  ASSERT_TRUE(manager().Upsert(Desired("a", {"gpu0"})).ok());
+  Await("a", State::PREPARED);
+  host_.HideDevices(Error(Reason::kKernelGone, "no emulator listens"));
+  host_.EndKernel();
+  manager().KernelGone();
+  AwaitCondition("a", "KernelHealthy");
+  host_.StartKernel();
+  std::optional<HeldDevice> other(std::in_place, &host_.kernel(), "vfio0");
+  host_.HideDevices(absl::OkStatus());
+  AwaitCondition("a", "Pinned");
+  other.reset();
+  Await("a", State::PREPARED);
+  EXPECT_THAT(States("a"),
+              ElementsAre(State::PREPARING, State::PREPARED, State::PREPARING, State::PREPARED));
+}
+
 TEST_F(GrantManagerTest, ReleasesWhatTheWholeSetDoesNotName) {
   ASSERT_TRUE(manager().Apply({Desired("a", {"gpu0"}), Desired("b", {"gpu1"})}).ok());
   Await("a", State::PREPARED);

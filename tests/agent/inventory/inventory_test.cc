@@ -252,6 +252,23 @@ TEST_F(InventoryTest, AUnitWhoseDevicesAreAllBusyIsUnknownUntilOneIsFree) {
   EXPECT_TRUE(Device(Look(), kOther).assignable());
 }
 
+TEST_F(InventoryTest, TellsWhatIsNotThereFromWhatCouldNotBeAsked) {
+  EXPECT_EQ(ReasonOf(inventory().CheckKnown(UnitId("smmu3.0"))), Reason::kKernelGone);
+  Holder holder = Take("vfio10");
+  Look();
+  const absl::Status busy = inventory().CheckKnown(UnitId("smmu3.1"));
+  EXPECT_EQ(ReasonOf(busy), Reason::kDeviceBusy);
+  EXPECT_THAT(std::string(busy.message()), HasSubstr("through 0000:01:01.2"));
+  EXPECT_TRUE(inventory().CheckKnown(UnitId("smmu3.0")).ok());
+  EXPECT_TRUE(inventory().CheckKnown(UnitId("smmu3.9")).ok());
+  StopServer();
+  EXPECT_FALSE(inventory().Refresh().ok());
+  EXPECT_EQ(ReasonOf(inventory().CheckKnown(UnitId("smmu3.9"))), Reason::kKernelGone);
+  StartKernel();
+  Look();
+  EXPECT_TRUE(inventory().CheckKnown(UnitId("smmu3.1")).ok());
+}
+
 TEST_F(InventoryTest, AUnitIsProbedThroughAnotherDeviceWhenOneIsBusy) {
   const Holder holder = Take("vfio0");
   const agent::v1::Inventory found = Look();
