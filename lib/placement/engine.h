@@ -120,15 +120,18 @@ class Engine {
 
   // Decisions (engine_place.cc).
   void Decide(const Request& request, const ExcludedHosts& excluded, Explanation& explanation);
-  // Tries one combination of alternatives; fills `explanation` in any case.
+  // Tries one combination of alternatives; fills `explanation` in any case, and the obstacles and
+  // the nearest host of `if_empty` when it is unsatisfiable.
   void Attempt(Demand& demand, const ExcludedHosts& excluded, uint64_t& budget,
-               Explanation& explanation);
+               Explanation& explanation, Explanation& if_empty);
   void ChoosePrimary(Demand& demand) const;
   Index::Query QueryFor(const Demand& demand, std::vector<uint64_t>& kinds) const;
   void CountUnvisited(const Demand& demand, const Index::Walked& walked,
                       Explanation& explanation) const;
   void FindNearest(const Demand& demand, Explanation& explanation);
-  [[nodiscard]] bool ProveUnsatisfiable(const Demand& demand, const ExcludedHosts& excluded);
+  [[nodiscard]] bool ProveUnsatisfiable(const Demand& demand, const ExcludedHosts& excluded,
+                                        Explanation& if_empty);
+  void CountUnvisitedIfEmpty(const Demand& demand, uint64_t visited, Explanation& if_empty);
 
   // Audits (engine_check.cc).
   [[nodiscard]] absl::Status CheckHost(HostSlot slot) const;

@@ -36,6 +36,14 @@ void Add(Explanation& explanation, Obstacle obstacle, uint64_t hosts) {
   explanation.failed[static_cast<size_t>(obstacle)] += hosts;
 }
 
+void AddHost(Explanation& explanation, Obstacle obstacle, const HostId& host) {
+  Add(explanation, obstacle, 1);
+  if (explanation.nearest.empty() || explanation.nearest_lacks < obstacle) {
+    explanation.nearest = host;
+    explanation.nearest_lacks = obstacle;
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<Placement> Engine::Place(const Request& request, const ExcludedHosts& excluded) {
@@ -58,19 +66,24 @@ void Engine::Decide(const Request& request, const ExcludedHosts& excluded,
   uint64_t budget = options_.steps_per_decision;
   uint64_t combinations = options_.combinations;
   std::vector<size_t> choice(request.devices.size(), 0);
+  Explanation if_empty;
   bool first = true;
   bool more = true;
   for (; more && combinations > 0; --combinations) {
     Demand demand = MakeDemand(request, choice, kinds_);
     Explanation attempt;
-    Attempt(demand, excluded, budget, attempt);
+    Explanation attempt_if_empty;
+    Attempt(demand, excluded, budget, attempt, attempt_if_empty);
     if (attempt.placement.has_value()) {
       explanation = std::move(attempt);
       return;
     }
     const bool complete = explanation.complete && attempt.complete;
     const bool unsatisfiable = attempt.unsatisfiable && (first || explanation.unsatisfiable);
-    if (first) explanation = std::move(attempt);
+    if (first) {
+      explanation = std::move(attempt);
+      if_empty = std::move(attempt_if_empty);
+    }
     explanation.complete = complete;
     explanation.unsatisfiable = unsatisfiable;
     first = false;
@@ -80,6 +93,11 @@ void Engine::Decide(const Request& request, const ExcludedHosts& excluded,
     explanation.complete = false;
     explanation.unsatisfiable = false;
   }
+  if (!explanation.unsatisfiable) return;
+  // What is in use now is no reason for what would not fit an empty fleet either.
+  explanation.failed = if_empty.failed;
+  explanation.nearest = std::move(if_empty.nearest);
+  explanation.nearest_lacks = if_empty.nearest_lacks;
 }
 
 void Engine::ChoosePrimary(Demand& demand) const {
@@ -116,7 +134,7 @@ Index::Query Engine::QueryFor(const Demand& demand, std::vector<uint64_t>& kinds
 }
 
 void Engine::Attempt(Demand& demand, const ExcludedHosts& excluded, uint64_t& budget,
-                     Explanation& explanation) {
+                     Explanation& explanation, Explanation& if_empty) {
   explanation.hosts = slots_.size();
   ChoosePrimary(demand);
   fit_.Begin(demand, excluded, View::kNow);
@@ -130,11 +148,7 @@ void Engine::Attempt(Demand& demand, const ExcludedHosts& excluded, uint64_t& bu
         explanation.placement = fit_.TakePlacement(host);
         return true;
       }
-      Add(explanation, *obstacle, 1);
-      if (explanation.nearest.empty() || explanation.nearest_lacks < *obstacle) {
-        explanation.nearest = host.id;
-        explanation.nearest_lacks = *obstacle;
-      }
+      AddHost(explanation, *obstacle, host.id);
       return budget == 0;
     });
   }
@@ -147,7 +161,8 @@ void Engine::Attempt(Demand& demand, const ExcludedHosts& excluded, uint64_t& bu
   CountUnvisited(demand, walked, explanation);
   explanation.complete = explanation.failed[static_cast<size_t>(Obstacle::kSearchBudget)] == 0;
   if (explanation.nearest.empty()) FindNearest(demand, explanation);
-  explanation.unsatisfiable = explanation.complete && ProveUnsatisfiable(demand, excluded);
+  explanation.unsatisfiable =
+      explanation.complete && ProveUnsatisfiable(demand, excluded, if_empty);
 }
 
 void Engine::CountUnvisited(const Demand& demand, const Index::Walked& walked,
@@ -198,23 +213,52 @@ void Engine::FindNearest(const Demand& demand, Explanation& explanation) {
   });
 }
 
-bool Engine::ProveUnsatisfiable(const Demand& demand, const ExcludedHosts& excluded) {
+bool Engine::ProveUnsatisfiable(const Demand& demand, const ExcludedHosts& excluded,
+                                Explanation& if_empty) {
   if (slots_.empty()) return false;
   const Demand::ClassTotal& primary = demand.classes[0];
-  if (!primary.device_class.has_value()) return true;
+  if (!primary.device_class.has_value()) {
+    Add(if_empty, Obstacle::kClass, slots_.size());
+    return true;
+  }
   fit_.Begin(demand, excluded, View::kEmpty);
   uint64_t steps = kExtraSteps;
   uint64_t hosts = options_.hosts_for_proof;
+  uint64_t visited = 0;
   bool proved = true;
   index_.WalkPotential(
       *primary.device_class, primary.devices, primary.same_unit, [&](HostSlot slot) {
         const std::optional<Obstacle> obstacle = fit_.Try(*hosts_[slot], steps);
         if (!obstacle.has_value() || obstacle == Obstacle::kSearchBudget || --hosts == 0) {
           proved = false;
+        } else {
+          AddHost(if_empty, *obstacle, hosts_[slot]->id);
+          ++visited;
         }
         return !proved;
       });
+  if (proved) CountUnvisitedIfEmpty(demand, visited, if_empty);
   return proved;
+}
+
+void Engine::CountUnvisitedIfEmpty(const Demand& demand, uint64_t visited, Explanation& if_empty) {
+  const Demand::ClassTotal& primary = demand.classes[0];
+  const Index::Potential potential = index_.CountPotential(*primary.device_class, primary.devices);
+  Add(if_empty, Obstacle::kClass, slots_.size() - potential.hosts);
+  Add(if_empty, Obstacle::kCount, potential.hosts - potential.installed);
+  Add(if_empty, Obstacle::kAssignable, potential.installed - potential.assignable);
+  Add(if_empty, Obstacle::kIommuGroup, potential.assignable - potential.potential);
+  Add(if_empty, Obstacle::kSameUnit, potential.potential - visited);
+  if (!if_empty.nearest.empty()) return;
+  index_.WalkPotential(*primary.device_class, 0, 0, [&](HostSlot slot) {
+    uint64_t steps = kExtraSteps;
+    if_empty.nearest = hosts_[slot]->id;
+    // It has the devices when its units alone keep it from being visited.
+    if_empty.nearest_lacks = potential.potential > 0
+                                 ? Obstacle::kSameUnit
+                                 : fit_.Try(*hosts_[slot], steps).value_or(Obstacle::kSearchBudget);
+    return true;
+  });
 }
 
 }  // namespace berth::placement

@@ -22,7 +22,8 @@ struct Explanation {
   std::optional<Placement> placement;
   uint64_t hosts = 0;  // in the fleet
   // Hosts by the obstacle that each met first; their sum is `hosts`. About the first alternative of
-  // each device request.
+  // each device request. When `unsatisfiable`, this and the nearest host are what they would be if
+  // all hosts were empty, ready and untainted.
   std::array<uint64_t, kObstacles> failed{};
   std::string device_class;  // what was asked for, for texts: "gpu", "gpu or nic"
   HostId nearest;            // empty: no host has any of it

@@ -84,7 +84,9 @@ std::optional<Obstacle> HostFit::CheckCounts(const HostRecord& host) const {
         total.device_class.has_value() ? host.FindClass(*total.device_class) : nullptr;
     if (summary == nullptr) return Obstacle::kClass;
     if (view_ == View::kEmpty) {
-      if (summary->potential < total.devices) return Obstacle::kCount;
+      if (summary->devices[kInstalled] < total.devices) return Obstacle::kCount;
+      if (summary->devices[kAssignable] < total.devices) return Obstacle::kAssignable;
+      if (summary->potential < total.devices) return Obstacle::kIommuGroup;
       continue;
     }
     for (size_t level = 0; level < kLevels; ++level) {

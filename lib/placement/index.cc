@@ -57,6 +57,9 @@ void Index::Put(const Key& base, const ClassSummary& summary, bool schedulable) 
   ClassIndex& index = classes_[summary.device_class];
   index.by_potential.emplace(Key{summary.potential, base.hash, base.slot}, summary.potential_unit);
   CountOne(index.potential_units, summary.potential_unit);
+  CountOne(index.potentials, summary.potential);
+  CountOne(index.installed, summary.devices[kInstalled]);
+  CountOne(index.assignable, summary.devices[kAssignable]);
   if (!schedulable) return;
   const Facts facts{summary.unit_sizes, summary.kinds};
   for (uint64_t sizes = summary.unit_sizes; sizes != 0; sizes &= sizes - 1) {
@@ -73,6 +76,9 @@ void Index::Drop(const Key& base, const ClassSummary& summary, bool schedulable)
   ClassIndex& index = classes_[summary.device_class];
   index.by_potential.erase(Key{summary.potential, base.hash, base.slot});
   --index.potential_units[summary.potential_unit];
+  --index.potentials[summary.potential];
+  --index.installed[summary.devices[kInstalled]];
+  --index.assignable[summary.devices[kAssignable]];
   if (!schedulable) return;
   for (uint64_t sizes = summary.unit_sizes; sizes != 0; sizes &= sizes - 1) {
     const auto size = static_cast<uint32_t>(std::countr_zero(sizes));
@@ -175,6 +181,15 @@ void Index::WalkPotential(ClassNumber device_class, uint32_t devices, uint32_t s
     if (it->first.rank < devices) return;
     if (it->second >= same_unit && visit(it->first.slot)) return;
   }
+}
+
+Index::Potential Index::CountPotential(ClassNumber device_class, uint32_t devices) const {
+  const ClassIndex* index = Find(device_class);
+  if (index == nullptr) return {};
+  return {.hosts = HostsFrom(index->installed, 0),
+          .installed = HostsFrom(index->installed, devices),
+          .assignable = HostsFrom(index->assignable, devices),
+          .potential = HostsFrom(index->potentials, devices)};
 }
 
 std::optional<HostSlot> Index::Richest(ClassNumber device_class) const {

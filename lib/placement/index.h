@@ -59,6 +59,15 @@ class Index {
   void WalkPotential(ClassNumber device_class, uint32_t devices, uint32_t same_unit,
                      absl::FunctionRef<bool(HostSlot)> visit) const;
 
+  // How many hosts, schedulable or not, would have the devices if they were empty.
+  struct Potential {
+    uint64_t hosts = 0;       // with any of the class
+    uint64_t installed = 0;   // of them, with so many devices
+    uint64_t assignable = 0;  // of them, with so many assignable ones
+    uint64_t potential = 0;   // of them, those that WalkPotential() visits without same_unit
+  };
+  [[nodiscard]] Potential CountPotential(ClassNumber device_class, uint32_t devices) const;
+
   // The schedulable host that has come farthest: most placeable devices, then most of the level
   // before, and so on. nullopt when no schedulable host has the class.
   [[nodiscard]] std::optional<HostSlot> Richest(ClassNumber device_class) const;
@@ -85,8 +94,12 @@ class Index {
   struct ClassIndex {
     Ranking by_unit;  // one entry for each different size of a host's units
     Ranking by_host;
-    absl::btree_map<Key, uint16_t> by_potential;            // value: ClassSummary::potential_unit
-    std::vector<uint32_t> potential_units;                  // hosts by ClassSummary::potential_unit
+    absl::btree_map<Key, uint16_t> by_potential;  // value: ClassSummary::potential_unit
+    std::vector<uint32_t> potential_units;        // hosts by ClassSummary::potential_unit
+    std::vector<uint32_t> potentials;             // hosts by ClassSummary::potential
+    // Of all hosts, unlike the histograms.
+    std::vector<uint32_t> installed;
+    std::vector<uint32_t> assignable;
     std::array<std::vector<uint32_t>, kLevels> histograms;  // hosts by number of devices
   };
 

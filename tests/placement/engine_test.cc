@@ -76,6 +76,46 @@ TEST_F(EngineTest, WhatNoEmptyHostCouldHoldIsUnsatisfiable) {
   EXPECT_EQ(Take("b", Ask("fpga")), "UNSATISFIABLE");
 }
 
+// What is in use, cordoned or not ready cannot be why it would not fit an empty fleet.
+TEST_F(EngineTest, TheReasonForUnsatisfiableIsThatOfAnEmptyFleet) {
+  Add(HostBuilder("apart").Unit("u0").Devices("gpu", 2).Unit("u1").Devices("gpu", 2));
+  Add(HostBuilder("small").Unit("u0").Devices("gpu", 1));
+  Add(HostBuilder("other").Unit("u0").Devices("nic", 4));
+  Add(HostBuilder("broken").Unit("u0").Devices("gpu", 2));
+  const Request together = With(Ask("gpu", 3), Constraint::Kind::kSameUnit);
+  const std::string why = Why(together);
+  EXPECT_EQ(why,
+            "no host could fit it, even if all were empty: 2 of 4 hosts have too few devices of "
+            "class gpu; 1 of 4 has no device of class gpu; 1 of 4 has no unit with all the "
+            "devices; nearest is apart, which lacks a unit with all the devices");
+  Take("a", Ask("gpu", 4));
+  Take("b", Ask("gpu", 2));
+  Take("c", Ask("gpu"));
+  ASSERT_TRUE(engine_.SetHostSchedulable(HostId("broken"), Schedulability::kNotReady).ok());
+  ASSERT_TRUE(engine_.SetHostSchedulable(HostId("apart"), Schedulability::kCordoned).ok());
+  EXPECT_EQ(Why(together), why);
+  EXPECT_EQ(Why(Ask("fpga")),
+            "no host could fit it, even if all were empty: 4 of 4 hosts have no device of class "
+            "fpga; no host is near");
+
+  // Large enough a unit, but not of what is wanted: the search itself says why.
+  Request large = together;
+  large.devices[0].alternatives[0].count = 2;
+  large.devices[0].alternatives[0].requirements = {{"mem", Operator::kGt, {"100"}}};
+  EXPECT_THAT(Why(large), HasSubstr("2 of 4 hosts have too few free gpu devices that meet"));
+}
+
+TEST_F(EngineTest, UnassignableDevicesAreNamedAsSuchWhenNothingCouldFit) {
+  HostBuilder host("h1");
+  host.Unit("u0").Devices("gpu", 2);
+  host.snapshot().devices[0].assignability = Assignability::kNotAssignable;
+  Add(host);
+  EXPECT_EQ(Why(Ask("gpu", 2)),
+            "no host could fit it, even if all were empty: 1 of 1 host has too few assignable "
+            "devices of class gpu; nearest is h1, which lacks enough assignable devices of class "
+            "gpu");
+}
+
 TEST_F(EngineTest, AFleetWithoutHostsHasNoCapacityYet) {
   EXPECT_EQ(Take("a", Ask("gpu")), "NO_CAPACITY");
   EXPECT_THAT(Why(Ask("gpu")), HasSubstr("there are no hosts"));
