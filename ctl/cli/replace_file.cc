@@ -3,11 +3,14 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,21 +25,44 @@ absl::Status CannotWrite(const std::string& path, int error) {
                {{"path", path}, {"errno", ErrnoName(error)}});
 }
 
+// The kernel follows as many (Linux fs/namei.c, MAXSYMLINKS).
+constexpr int kMaxLinks = 40;
+
+// What `path` leads to, which need not exist: rename(2) would replace the link itself.
+std::string FollowLinks(const std::string& path) {
+  std::filesystem::path target = path;
+  std::error_code error;
+  for (int i = 0; i < kMaxLinks && std::filesystem::is_symlink(target, error); ++i) {
+    target = target.parent_path() / std::filesystem::read_symlink(target, error);
+  }
+  return target.string();
+}
+
 }  // namespace
 
 ReplaceFile::ReplaceFile(std::string path, std::string temporary, UniqueFd fd)
     : path_(std::move(path)), temporary_(std::move(temporary)), fd_(std::move(fd)) {}
 
 absl::StatusOr<ReplaceFile> ReplaceFile::Open(const std::string& path) {
-  std::string temporary = path + ".XXXXXX";
+  struct stat info = {};
+  const bool exists = ::stat(path.c_str(), &info) == 0;
+  if (!exists && errno != ENOENT) return CannotWrite(path, errno);
+  if (exists && S_ISDIR(info.st_mode)) return CannotWrite(path, EISDIR);
+  if (exists && !S_ISREG(info.st_mode)) {
+    UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY));
+    if (!fd.valid()) return CannotWrite(path, errno);
+    return ReplaceFile(path, "", std::move(fd));
+  }
+  std::string target = FollowLinks(path);
+  std::string temporary = target + ".XXXXXX";
   // mkostemp(3) makes files with mode 0600.
   UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));
   if (!fd.valid()) return CannotWrite(path, errno);
-  return ReplaceFile(path, std::move(temporary), std::move(fd));
+  return ReplaceFile(std::move(target), std::move(temporary), std::move(fd));
 }
 
 ReplaceFile::~ReplaceFile() {
-  if (fd_.valid()) ::unlink(temporary_.c_str());
+  if (fd_.valid() && !temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
 absl::Status ReplaceFile::Commit(std::string_view content) {
@@ -46,7 +72,9 @@ absl::Status ReplaceFile::Commit(std::string_view content) {
     if (n < 0) return CannotWrite(path_, errno);
     content.remove_prefix(static_cast<size_t>(n));
   }
-  if (::fsync(fd_.get()) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+  // What is no regular file has nothing to sync, and stays where it is.
+  if (!temporary_.empty() &&
+      (::fsync(fd_.get()) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0)) {
     return CannotWrite(path_, errno);
   }
   fd_.Reset();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // create, delete and rotate-token: what is sent, and what becomes of the token.
+#include <filesystem>
+
 #include "lib/base/status.h"
 #include "tests/cli/cli_test_base.h"
 
@@ -120,6 +122,14 @@ TEST_F(CreateTest, TheTokenFileIsForItsOwnerOnly) {
 TEST_F(CreateTest, ATokenFileThatCannotBeWrittenPreventsTheCreation) {
   const CliResult result = Run({"create", "-f", "-", "--token-file", Path("no/folder")}, kWeb);
   EXPECT_EQ(result.exit_code, kExitUsage);
+  EXPECT_TRUE(Creates().empty());
+}
+
+TEST_F(CreateTest, ATokenFileThatIsAFolderPreventsTheCreation) {
+  std::filesystem::create_directory(Path("folder"));
+  const CliResult result = Run({"create", "-f", "-", "--token-file", Path("folder")}, kWeb);
+  EXPECT_EQ(result.exit_code, kExitUsage);
+  EXPECT_THAT(result.err, HasSubstr("folder: Is a directory"));
   EXPECT_TRUE(Creates().empty());
 }
 

@@ -22,6 +22,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class ExampleTest : public ::testing::Test {
  protected:
@@ -150,6 +151,8 @@ TEST_F(ExampleTest, TellsPeopleWhatHappened) {
   EXPECT_THAT(out.str(), HasSubstr("attached   assignment assignment-1, session 0x5e55\n"));
   EXPECT_THAT(out.str(), HasSubstr("device     0000:01:00.0 behind smmu3.0: vSID 0x8, translated"));
   EXPECT_THAT(out.str(), HasSubstr("error      an illegal command stopped vCMDQ 0 of smmu3.0"));
+  EXPECT_THAT(out.str(), HasSubstr("\nplayed     boot, "));
+  EXPECT_THAT(out.str(), HasSubstr(": every one\n"));
   EXPECT_THAT(out.str(), HasSubstr("detached   everything given back\n"));
 }
 
@@ -199,6 +202,25 @@ TEST(TraceTest, RewritesOnlyTheStreamIdsOfAtcInv) {
   EXPECT_THAT(out.commands,
               ElementsAre(Command{0x0000000800000040, 52}, Command{0x0007000000000012, 0x1000},
                           Command{0x0000001000000040, 0}));
+}
+
+std::string TextOf(const Report& report) {
+  std::ostringstream out;
+  PrintForPeople(report, out);
+  return out.str();
+}
+
+TEST(ReportTest, ClaimsOnlyWhatHasHappened) {
+  Report report;
+  report.play.commands = 1000;
+  EXPECT_EQ(TextOf(report), "") << "the play has failed";
+  report.played = true;
+  EXPECT_THAT(TextOf(report), HasSubstr("1000 commands, "));
+  EXPECT_THAT(TextOf(report), HasSubstr("speed "));
+  EXPECT_THAT(TextOf(report), Not(HasSubstr("every one"))) << "nothing was counted";
+  report.complete = true;
+  EXPECT_THAT(TextOf(report), HasSubstr("executed   TLBI_NH_ASID 0, "));
+  EXPECT_THAT(TextOf(report), HasSubstr(": every one\n"));
 }
 
 TEST(ReportTest, PercentilesOfFewSamples) {

@@ -108,7 +108,6 @@ class Lines {
 };
 
 void PrintPlay(const Report& report, Lines* lines) {
-  const Counts counts = report.executed();
   lines->Line("played") << Join(report.traces, ", ", [](const std::string& name) { return name; })
                         << ": " << report.play.commands << " commands, " << report.play.doorbells
                         << " doorbells, waited " << report.play.full_waits
@@ -116,11 +115,9 @@ void PrintPlay(const Report& report, Lines* lines) {
   lines->Line("speed") << Fixed(Rate(report.play), 0) << " commands/s; CMD_SYNC p50 "
                        << Micros(Percentile(report.play.sync_ns, 50)) << " us, p99 "
                        << Micros(Percentile(report.play.sync_ns, 99)) << " us\n";
-  if (report.recovered) {
-    lines->Line("error") << "an illegal command stopped vCMDQ 0 of " << report.error_unit
-                         << "; event after " << Micros(report.error_event_ns)
-                         << " us; repaired, acknowledged, went on\n";
-  }
+}
+
+void PrintExecuted(const Counts& counts, Lines* lines) {
   lines->Line("executed") << "TLBI_NH_ASID " << counts.tlbi_nh_asid << ", TLBI_NH_VA "
                           << counts.tlbi_nh_va << ", ATC_INV " << counts.atc_inv << ", CMD_SYNC "
                           << counts.cmd_sync << ": every one\n";
@@ -165,7 +162,13 @@ void PrintForPeople(const Report& report, std::ostream& out) {
                          << ": vSID " << Hex(device.vsid) << ", "
                          << (device.translated ? "translated" : "bypass") << "\n";
   }
-  if (report.play.commands != 0) PrintPlay(report, &lines);
+  if (report.played && report.play.commands != 0) PrintPlay(report, &lines);
+  if (report.recovered) {
+    lines.Line("error") << "an illegal command stopped vCMDQ 0 of " << report.error_unit
+                        << "; event after " << Micros(report.error_event_ns)
+                        << " us; repaired, acknowledged, went on\n";
+  }
+  if (report.complete && report.play.commands != 0) PrintExecuted(report.executed(), &lines);
   if (report.trapped_commands != 0) {
     lines.Line("trapped") << report.trapped_commands << " commands executed by the agent\n";
   }

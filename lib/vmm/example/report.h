@@ -40,6 +40,8 @@ struct Report {
   std::vector<DeviceLine> devices;
   std::vector<std::string> traces;
   PlayResult play;
+  bool played = false;    // every trace to its end; false: `play` is what was done until then
+  bool complete = false;  // the hardware has executed every command of every queue
   bool recovered = false;
   std::string error_unit;
   uint64_t error_event_ns = 0;  // from the doorbell to the forwarded event

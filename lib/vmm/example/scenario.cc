@@ -137,6 +137,7 @@ Outcome CheckQueues(const Guest& guest, Report* report) {
       report->units[unit.index].executed[queue.index()] = queue.counts();
     }
   }
+  report->complete = true;
   return {};
 }
 
@@ -154,6 +155,7 @@ Outcome DriveQueues(const Options& options, const std::vector<Trace>& traces, Gu
     BERTH_EXAMPLE_TRY(Play(trace, options.repeat, guest, &report->play));
     report->traces.push_back(trace.name);
   }
+  report->played = true;
   for (Unit& unit : guest->units()) {
     if (unit.queues.empty()) continue;
     BERTH_EXAMPLE_TRY(ProvokeAndRecover(guest, &unit, report));
