@@ -86,9 +86,9 @@ std::string ExitCodesHelp() {
       "    failed in a way that no other code names\n", "  ", kExitUsage,
       "    the command line, a file or a field is wrong\n", "  ", kExitNotFound,
       "    no such resource\n", "  ", kExitConflict,
-      "    the name is taken, or not possible in this state\n", "  ", kExitUnavailable,
-      "    the controller cannot be reached, or not done in time\n", "  ", kExitPermission,
-      "    not allowed, or not known\n", "  ", kExitExhausted,
+      "    the name is taken, not possible in this state, or on no host ever (UNSATISFIABLE)\n",
+      "  ", kExitUnavailable, "    the controller cannot be reached, or not done in time\n", "  ",
+      kExitPermission, "    not allowed, or not known\n", "  ", kExitExhausted,
       "    no capacity, quota used up, or a limit\n", "  ", kExitInterrupted, "  interrupted\n");
 }
 

@@ -71,9 +71,9 @@ class RulesTest(unittest.TestCase):
             list(rules.functions('#define M(x) {\nint F() {\n  if (a) { "}"; }\n}\n\nvoid G(int) {}')))
 
     def test_readme(self):
-        self.assertTrue(found(rules.readme, "lib/x/y.cc", ""))
-        both = [rules.File(path, "") for path in ("lib/x/y.cc", "lib/x/README.md",
-                                                  "proto/README.md")]
+        for path in ("lib/x/y.cc", "lib/CMakeLists.txt", ".ci/run", "proto/berth/v1/host.proto"):
+            self.assertTrue(found(rules.readme, path, ""), path)
+        both = [rules.File(path, "") for path in ("CMakeLists.txt", "lib/x/y.cc", "lib/x/README.md")]
         self.assertFalse(list(rules.readme(both)))
 
     def test_unfinished(self):
