@@ -103,6 +103,57 @@ TEST_F(HostTest, SilenceMakesItSuspectAndThenLostAndAHeartbeatBringsItBack) {
   EXPECT_THAT(client().Create(CreateOf("new")), IsOk());
 }
 
+TEST_F(HostTest, AssignmentsOfALostHostSaySoUntilItIsBack) {
+  auto agent = AddHost();
+  ASSERT_THAT(client().Create(CreateOf("vm")), IsOk());
+  client().AwaitObserved("assignments/vm", Assignment::PREPARED);
+  EXPECT_EQ(client().Get("assignments/vm")->conditions_size(), 0);
+  const auto is_lost = [](const Assignment& assignment) {
+    return assignment.conditions_size() == 1 &&
+           assignment.conditions(0).type() == "HostReachable" && !assignment.conditions(0).status();
+  };
+  const auto is_found = [](const Assignment& assignment) {
+    return assignment.conditions_size() == 0;
+  };
+  v1::WatchAssignmentsRequest request;
+  request.set_name("assignments/vm");
+  const auto watch = client().Watch(request);
+  // The first change that the watch tells of, after the present state, that is so.
+  const auto told = [&watch](const auto& is) {
+    for (;;) {
+      const auto message = watch->Next();
+      if (!message.ok()) {
+        ADD_FAILURE() << message.status();
+        return Assignment();
+      }
+      for (const v1::AssignmentEvent& event : message->events()) {
+        if (is(event.assignment())) return event.assignment();
+      }
+    }
+  };
+  told(is_found);
+  clock.Advance(absl::Seconds(61));
+  const Assignment lost = told(is_lost);
+  EXPECT_EQ(lost.intent(), Assignment::PLACED) << "still charged";
+  EXPECT_EQ(lost.observed(), Assignment::PREPARED) << "what it said last";
+  EXPECT_EQ(lost.conditions(0).reason(), "HOST_NOT_READY");
+  EXPECT_THAT(lost.conditions(0).message(), HasSubstr("nothing was heard from hosts/h1 since "));
+  EXPECT_TRUE(lost.conditions(0).has_last_transition_time());
+  agent->Heartbeat();
+  told(is_found);
+
+  // A controller that has never heard from it says the same.
+  agent.reset();
+  Restart();
+  const auto unheard = client().Get("assignments/vm");
+  ASSERT_THAT(unheard, IsOk());
+  EXPECT_TRUE(is_lost(*unheard));
+  EXPECT_EQ(unheard->observed(), Assignment::OBSERVED_UNSPECIFIED);
+  EXPECT_THAT(unheard->conditions(0).message(), HasSubstr("since this controller started"));
+  agent = AddHost();
+  EXPECT_EQ(client().Await("assignments/vm", is_found).intent(), Assignment::PLACED);
+}
+
 TEST_F(HostTest, AnAgentThatReportsTroubleIsBrokenUntilItIsOver) {
   const auto agent = AddHost();
   auto inventory = MakeInventory();

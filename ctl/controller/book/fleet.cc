@@ -118,6 +118,7 @@ void Fleet::LoadRecord(Record record) {
     HostEntry& entry = hosts[record.key.id];
     entry.committed = entry.latest = parsed;
     entry.revision = record.revision;
+    entry.state_since = clock().Now();
   } else if (record.key.kind == kRequestKind) {
     RequestRecord parsed;
     if (!parsed.ParseFromString(record.payload)) return broken();
@@ -259,8 +260,11 @@ void Fleet::PublishHost(const std::string& id, const HostRecordPtr& record, Revi
   batch->changes.push_back(ChangeOf(Render(id, entry, v1::FULL)));
   const bool was_draining = before != nullptr && before->draining();
   if (was_draining == record->draining()) return;
-  // What is there is asked to leave, or not any more. Counted as observed, because no record of
-  // theirs says so: a watch that resumes finds it.
+  // What is there is asked to leave, or not any more.
+  AddOnHost(id, batch);
+}
+
+void Fleet::AddOnHost(const std::string& id, WatchBatch* batch) {
   ++observed_sequence_;
   for (AssignmentEntry* there : OnHost(id)) {
     there->observed_sequence = observed_sequence_;
@@ -275,7 +279,10 @@ void Fleet::Publish(const ChangeSet& changes, Revision revision) {
     PublishAssignment(id, record, revision, batch.get());
   }
   for (const auto& [id, record] : changes.hosts) PublishHost(id, record, revision, batch.get());
-  if (batch->changes.empty()) return;
+  if (!batch->changes.empty()) PublishBatch(std::move(batch));
+}
+
+void Fleet::PublishBatch(std::shared_ptr<WatchBatch> batch) {
   batch->position = Position();
   options_.hub->Publish(std::move(batch));
 }
@@ -283,8 +290,7 @@ void Fleet::Publish(const ChangeSet& changes, Revision revision) {
 void Fleet::PublishOne(WatchChange change) {
   auto batch = std::make_shared<WatchBatch>();
   batch->changes.push_back(std::move(change));
-  batch->position = Position();
-  options_.hub->Publish(std::move(batch));
+  PublishBatch(std::move(batch));
 }
 
 void Fleet::PublishObserved(AssignmentEntry* entry) {
@@ -297,6 +303,17 @@ void Fleet::PublishObserved(const std::string& id, HostEntry* entry) {
   if (entry->committed == nullptr) return;
   (void)engine.SetHostSchedulable(HostId(id), SchedulabilityOf(*entry));
   PublishOne(ChangeOf(Render(id, *entry, v1::FULL)));
+}
+
+void Fleet::SetHostState(const std::string& id, HostEntry* entry, v1::Host::State state) {
+  const bool was_lost = entry->state == v1::Host::LOST;
+  entry->state = state;
+  entry->state_since = clock().Now();
+  PublishObserved(id, entry);
+  if (was_lost == (state == v1::Host::LOST)) return;
+  auto batch = std::make_shared<WatchBatch>();
+  AddOnHost(id, batch.get());
+  if (!batch->changes.empty()) PublishBatch(std::move(batch));
 }
 
 absl::Status Fleet::UpdateEngine(const std::string& id, const HostEntry& entry) {

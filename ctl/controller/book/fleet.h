@@ -71,6 +71,7 @@ struct HostEntry {
   HostRecordPtr latest;
   Revision revision = 0;
   v1::Host::State state = v1::Host::LOST;
+  absl::Time state_since = absl::InfinitePast();
   int64_t observed_sequence = 0;
   absl::Time last_heard = absl::InfinitePast();
   // Of the last connection; BROKEN hosts say there why.
@@ -126,6 +127,10 @@ class Fleet {
   // After a change of `report` or `state`, which are not stored: tells watchers.
   void PublishObserved(AssignmentEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void PublishObserved(const std::string& id, HostEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // Tells watchers, also of the assignments there when the host is lost or back. The host must be
+  // committed.
+  void SetHostState(const std::string& id, HostEntry* entry, v1::Host::State state)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
 
   // What the engine is to know of a host now.
   absl::Status UpdateEngine(const std::string& id, const HostEntry& entry)
@@ -166,6 +171,10 @@ class Fleet {
   // Adds or removes `record` to what placed_ counts.
   void CountPlaced(const std::string& id, const AssignmentRecordPtr& record, int by)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // Adds what is placed on a host, whose part of it has changed. Counted as observed, because no
+  // record of theirs says so: a watch that resumes finds it.
+  void AddOnHost(const std::string& id, WatchBatch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void PublishBatch(std::shared_ptr<WatchBatch> batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // Hands `rendered` to watchers as the one change of a batch.
   void PublishOne(WatchChange change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   static Transaction MakeTransaction(const ChangeSet& changes, int64_t term);

@@ -5,14 +5,38 @@
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "ctl/controller/book/convert.h"
 #include "ctl/controller/book/fleet.h"
+#include "lib/base/status.h"
 #include "lib/config/timestamp.h"
 
 namespace berth {
 
 using internal::v1::AssignmentRecord;
 using internal::v1::HostRecord;
+
+namespace {
+
+// What an assignment says while its host is lost.
+v1::Condition HostLost(const std::string& name, const HostEntry& host) {
+  const bool heard = host.last_heard != absl::InfinitePast();
+  v1::Condition condition;
+  condition.set_type("HostReachable");
+  condition.set_status(false);
+  condition.set_reason(std::string(ReasonName(Reason::kHostNotReady)));
+  condition.set_message(
+      heard
+          ? absl::StrCat("nothing was heard from ", name, " since ",
+                         absl::FormatTime(absl::RFC3339_sec, host.last_heard, absl::UTCTimeZone()),
+                         "; what it reported may not be so any more")
+          : absl::StrCat("nothing was heard from ", name, " since this controller started"));
+  *condition.mutable_last_transition_time() = ToTimestamp(host.state_since);
+  return condition;
+}
+
+}  // namespace
 
 v1::Assignment Fleet::Render(const AssignmentEntry& entry) const {
   const AssignmentRecord& record = *entry.committed;
@@ -27,8 +51,11 @@ v1::Assignment Fleet::Render(const AssignmentEntry& entry) const {
   }
   if (assignment.has_placement()) {
     const auto host = hosts.find(HostIdOf(assignment.placement().host()));
-    assignment.set_eviction_requested(host != hosts.end() && host->second.committed != nullptr &&
-                                      host->second.committed->draining());
+    const bool known = host != hosts.end() && host->second.committed != nullptr;
+    assignment.set_eviction_requested(known && host->second.committed->draining());
+    if (known && host->second.state == v1::Host::LOST) {
+      *assignment.add_conditions() = HostLost(assignment.placement().host(), host->second);
+    }
   }
   return assignment;
 }

@@ -171,9 +171,10 @@ void HostRegistry::OnConnected(const agent::v1::Hello& hello,
       HostEntry& entry = found->second;
       replaced = std::exchange(entry.session, session);
       entry.last_heard = fleet_->clock().Now();
-      SetConditions(hello.host_id(), &entry, {});
-      // Before the agent can say anything newer.
+      // Before the agent can say anything newer, and before the host counts as back: what it
+      // reported before it was lost is not believed for a moment.
       tracker_->ReportAll(hello.host_id(), {hello.grants().begin(), hello.grants().end()});
+      SetConditions(hello.host_id(), &entry, {});
       for (agent::v1::DesiredGrant& grant : tracker_->DesiredFor(hello.host_id())) {
         *welcome.add_desired() = std::move(grant);
       }
@@ -219,9 +220,7 @@ v1::Host::State HostRegistry::StateOf(const HostEntry& entry) const {
 void HostRegistry::SetState(const std::string& id, HostEntry* entry) {
   if (entry->committed == nullptr) return;
   const v1::Host::State state = StateOf(*entry);
-  if (state == entry->state) return;
-  entry->state = state;
-  fleet_->PublishObserved(id, entry);
+  if (state != entry->state) fleet_->SetHostState(id, entry, state);
 }
 
 void HostRegistry::SetConditions(const std::string& id, HostEntry* entry,
