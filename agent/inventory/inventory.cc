@@ -34,6 +34,23 @@ std::vector<PciFunction> Relevant(std::vector<PciFunction> functions) {
   return functions;
 }
 
+bool IsUncounted(const UnitFacts& facts) {
+  return facts.profile == Unit::TEGRA241_CMDQV && !facts.observed_vintfs.has_value();
+}
+
+// The cdevs of all other functions of its unit, also of those that are kept back.
+std::vector<std::string> OthersBehind(const PciFunction& function,
+                                      const std::vector<PciFunction>& functions) {
+  std::vector<std::string> others;
+  for (const PciFunction& other : functions) {
+    if (other.unit == function.unit && other.address != function.address && IsVfio(other) &&
+        !other.cdev.empty()) {
+      others.push_back(other.cdev);
+    }
+  }
+  return others;
+}
+
 GrantDevice ToGrantDevice(const PciFunction& function) {
   return {.id = DeviceId(MakeDeviceId(function)),
           .cdev = function.cdev,
@@ -133,18 +150,23 @@ void Inventory::SetHealth(const absl::Status& status) {
 
 void Inventory::ProbeUnits(const std::vector<PciFunction>& functions) {
   unit_errors_.clear();
+  std::set<std::string> asked;
   for (const PciFunction& function : functions) {
-    if (function.unit.empty() || units_.count(function.unit) > 0) continue;
-    const DeviceRule* rule = MatchRule(options_.config, function);
-    if (!WhyNotAssignable(function, rule).empty()) continue;
+    if (function.unit.empty() || asked.count(function.unit) > 0) continue;
+    const auto known = units_.find(function.unit);
     const bool observe =
         options_.config.observe_vintfs() && options_.config.vintfs().count(function.unit) == 0;
+    if (known != units_.end() && !(observe && IsUncounted(known->second))) continue;
+    const DeviceRule* rule = MatchRule(options_.config, function);
+    if (!WhyNotAssignable(function, rule).empty()) continue;
     absl::StatusOr<UnitFacts> facts =
-        ProbeUnit(kernel_, function.cdev, observe ? VintfCount::kObserve : VintfCount::kAssume);
+        ProbeUnit(kernel_, function.cdev, observe ? VintfCount::kObserve : VintfCount::kAssume,
+                  OthersBehind(function, functions));
+    if (facts.ok() || known != units_.end()) asked.insert(function.unit);
     if (facts.ok()) {
       units_[function.unit] = *facts;
       unit_errors_.erase(function.unit);
-    } else {
+    } else if (known == units_.end()) {
       unit_errors_[function.unit] = Annotate(
           facts.status(), absl::StrCat("probing ", function.unit, " through ", function.address));
     }

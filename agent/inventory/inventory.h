@@ -38,7 +38,8 @@ class Inventory : public DeviceLookup {
   // not be started), it is not asked, and the error stands for its answer. A unit that no device
   // could be probed of yet is left out, and its devices are not assignable. When the kernel or
   // sysfs cannot be read, the condition KernelHealthy turns false, what was known stays, and the
-  // error is returned; after KERNEL_GONE units are probed anew.
+  // error is returned; after KERNEL_GONE units are probed anew. VINTFs are counted at the first
+  // look that finds all devices of their unit idle.
   absl::Status Refresh(const absl::Status& kernel = absl::OkStatus());
 
   agent::v1::Inventory Current() const;

@@ -40,9 +40,20 @@ absl::StatusOr<int> CountVintfs(const Context& context, const Device& device) {
   return count;
 }
 
+absl::StatusOr<std::vector<Device>> OpenAll(const Context& context,
+                                            std::span<const std::string> names) {
+  std::vector<Device> devices;
+  for (const std::string& name : names) {
+    BERTH_ASSIGN_OR_RETURN(Device device, Device::Open(context, name));
+    devices.push_back(std::move(device));
+  }
+  return devices;
+}
+
 }  // namespace
 
-absl::StatusOr<UnitFacts> ProbeUnit(KernelApi* kernel, const std::string& name, VintfCount count) {
+absl::StatusOr<UnitFacts> ProbeUnit(KernelApi* kernel, const std::string& name, VintfCount count,
+                                    std::span<const std::string> others) {
   BERTH_ASSIGN_OR_RETURN(Context context, Context::Open(kernel));
   BERTH_ASSIGN_OR_RETURN(Device device, Device::Open(context, name));
   UnitFacts facts;
@@ -64,6 +75,10 @@ absl::StatusOr<UnitFacts> ProbeUnit(KernelApi* kernel, const std::string& name, 
   facts.sids_per_vintf = 1 << (cmdqv->log2vsids & 0xf);
   facts.max_queue_log2 = QueueLog2(smmu->smmu);
   if (count == VintfCount::kObserve) {
+    // Bound for as long as it is counted: nobody allocates meanwhile.
+    const absl::StatusOr<std::vector<Device>> idle = OpenAll(context, others);
+    if (ReasonOf(idle.status()) == Reason::kKernelGone) return idle.status();
+    if (!idle.ok()) return facts;
     BERTH_ASSIGN_OR_RETURN(facts.observed_vintfs, CountVintfs(context, device));
   }
   return facts;

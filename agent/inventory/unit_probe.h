@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -19,7 +20,7 @@ struct UnitFacts {
   int sids_per_vintf = 0;
   int max_queue_log2 = 0;  // IDR1.CMDQS
   int cmdqv_version = 0;
-  std::optional<int> observed_vintfs;
+  std::optional<int> observed_vintfs;  // nothing: not counted (yet)
 };
 
 enum class VintfCount { kAssume, kObserve };
@@ -27,9 +28,11 @@ enum class VintfCount { kAssume, kObserve };
 // Binds the cdev `name` to a scratch context, asks IOMMU_GET_HW_INFO, and unbinds it again. The
 // profile is decided from what GET_HW_INFO says, never from the success of VIOMMU_ALLOC. With
 // kObserve, VINTFs are also allocated until ENOSPC and freed one at a time; other processes may see
-// the unit full meanwhile. Errors: those of Device::Open (DEVICE_BUSY: in use), KERNEL_GONE,
-// KERNEL_FEATURE_MISSING.
-absl::StatusOr<UnitFacts> ProbeUnit(KernelApi* kernel, const std::string& name, VintfCount count);
+// the unit full meanwhile. `others` are the other cdevs behind the unit: while one of them cannot
+// be bound, its holder may have a VINTF, and nothing is counted. Errors: those of Device::Open
+// (DEVICE_BUSY: in use), KERNEL_GONE, KERNEL_FEATURE_MISSING.
+absl::StatusOr<UnitFacts> ProbeUnit(KernelApi* kernel, const std::string& name, VintfCount count,
+                                    std::span<const std::string> others = {});
 
 }  // namespace berth
 

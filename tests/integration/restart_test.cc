@@ -123,6 +123,34 @@ TEST(ControllerCrash, RightAfterCreateLosesNothing) {
   cluster.ExpectRecordsAgree(1);
 }
 
+TEST(AgentRestart, BesideAVmmKeepsThePlacementUntilTheVmmEnds) {
+  Cluster cluster({"gh200"});
+  const absl::StatusOr<Assignment> created = cluster.Create("vm", OneOf("gpu"));
+  ASSERT_TRUE(created.ok()) << created.status();
+  ASSERT_TRUE(cluster.AwaitObserved("vm", Assignment::PREPARED));
+  const std::unique_ptr<Process> vmm = cluster.StartVmm(
+      "holder", *created, {"--hold", "--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+  WaitFor("the VMM is attached",
+          [&] { return cluster.OutputOf("holder").find("holding") != std::string::npos; });
+
+  cluster.host("gh200").agent().Kill();
+  cluster.host("gh200").StartAgent();
+  WaitFor("the agent waits for the device", [&] {
+    const absl::StatusOr<Assignment> now = cluster.Get("vm");
+    return now.ok() && now->conditions_size() > 0 && now->conditions(0).reason() == "DEVICE_BUSY";
+  });
+  EXPECT_EQ(cluster.Get("vm")->observed(), Assignment::PREPARING);
+  const v1::Host host = cluster.GetHost("gh200");
+  for (const v1::Unit& unit : host.units()) EXPECT_EQ(unit.vintfs(), 63);
+
+  vmm->Kill();
+  ASSERT_TRUE(cluster.AwaitObserved("vm", Assignment::PREPARED));
+  const absl::StatusOr<Assignment> now = cluster.Get("vm");
+  EXPECT_EQ(now->generation(), created->generation());
+  EXPECT_EQ(now->placement().DebugString(), created->placement().DebugString());
+  cluster.ExpectRecordsAgree(1);
+}
+
 TEST(AgentRestart, IsANewIncarnationOfTheSameHost) {
   Cluster cluster({"gh200"});
   const v1::Host before = cluster.GetHost("gh200");

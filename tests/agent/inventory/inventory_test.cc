@@ -151,6 +151,23 @@ TEST_F(InventoryTest, VintfsAreCountedWhenTheConfigurationSaysSo) {
   EXPECT_EQ(Unit(found, "smmu3.0").vintf_source(), v1::Unit::OBSERVED);
 }
 
+TEST_F(InventoryTest, VintfsAreNotCountedBeforeAllDevicesOfTheirUnitAreIdle) {
+  Configure("observe_vintfs: true");
+  for (const char* held : {"vfio0", "vfio2"}) {
+    Holder holder = Take(held);
+    const agent::v1::Inventory busy = Look();
+    EXPECT_EQ(Unit(busy, "smmu3.0").vintf_source(), v1::Unit::DEFAULT) << held;
+    EXPECT_EQ(Unit(busy, "smmu3.0").vintfs(), 63);
+    EXPECT_EQ(Unit(Look(), "smmu3.0").vintf_source(), v1::Unit::DEFAULT) << "still held";
+  }
+  const agent::v1::Inventory idle = Look();
+  EXPECT_EQ(Unit(idle, "smmu3.0").vintf_source(), v1::Unit::OBSERVED);
+  EXPECT_EQ(Unit(idle, "smmu3.0").vintfs(), 3);
+  // Counted once: what is taken later is not missing.
+  const Holder holder = Take("vfio0");
+  EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 3);
+}
+
 TEST_F(InventoryTest, WhatTheOperatorSaysOfVintfsGoesFirst) {
   Configure("{observe_vintfs: true, vintfs: {smmu3.0: 2}}");
   const agent::v1::Inventory found = Look();
