@@ -20,7 +20,7 @@ const Assignment& Cast(const Message& message) { return static_cast<const Assign
 
 std::string State(const Assignment& assignment) {
   return absl::StrCat(EnumName(Assignment::Intent_Name, assignment.intent()), ", ",
-                      EnumName(Assignment::Observed_Name, assignment.observed()));
+                      ObservedText(assignment));
 }
 
 // Why an assignment will never be used on its host again; OK while it may.
@@ -47,6 +47,17 @@ Goal UntilObserved(std::string_view text, std::vector<Assignment::Observed> stat
             BERTH_RETURN_IF_ERROR(Hopeless(assignment));
             return false;
           }};
+}
+
+// As UntilObserved(), and its host is there to be used.
+Goal UntilUsable(std::string_view text, std::vector<Assignment::Observed> states) {
+  Goal goal = UntilObserved(text, std::move(states));
+  goal.reached = [observed =
+                      std::move(goal.reached)](const Message& message) -> absl::StatusOr<bool> {
+    BERTH_ASSIGN_OR_RETURN(const bool reached, observed(message));
+    return reached && !IsHostLost(Cast(message));
+  };
+  return goal;
 }
 
 Goal UntilIntent(std::string_view text, Assignment::Intent intent) {
@@ -134,9 +145,9 @@ class Type : public ResourceType {
     if (text == "deleted") return UntilDeleted();
     // Who is attached has been prepared.
     if (text == "prepared") {
-      return UntilObserved(text, {Assignment::PREPARED, Assignment::ATTACHED});
+      return UntilUsable(text, {Assignment::PREPARED, Assignment::ATTACHED});
     }
-    if (text == "attached") return UntilObserved(text, {Assignment::ATTACHED});
+    if (text == "attached") return UntilUsable(text, {Assignment::ATTACHED});
     if (text.starts_with(kIntent)) {
       const auto intent = ParseEnum(text.substr(kIntent.size()), Assignment::Intent_Parse);
       if (intent.has_value()) return UntilIntent(text, *intent);

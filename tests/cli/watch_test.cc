@@ -130,6 +130,23 @@ TEST_F(WaitTest, WhoIsAttachedWasPrepared) {
   EXPECT_EQ(Run({"wait", "asg/web", "--for=attached"}).exit_code, kExitOk);
 }
 
+TEST_F(WaitTest, WhatIsOnALostHostIsNotPreparedUntilTheHostIsBack) {
+  v1::Assignment lost = With(v1::Assignment::PREPARED);
+  lost.add_conditions()->set_type("HostReachable");
+  server_.Put(lost);
+  for (const char* goal : {"--for=prepared", "--for=attached"}) {
+    if (std::string(goal) == "--for=attached") {
+      lost.set_observed(v1::Assignment::ATTACHED);
+      server_.Put(lost);
+    }
+    const CliResult result = Run({"wait", "asg/web", goal, "--timeout=50ms"});
+    EXPECT_EQ(result.exit_code, kExitUnavailable) << goal;
+    EXPECT_THAT(result.err, HasSubstr("ED,HOST_LOST (DEADLINE_EXCEEDED)")) << goal;
+  }
+  server_.Expect({.messages = {PutEvent(With(v1::Assignment::ATTACHED), "s/9")}, .end = {}});
+  EXPECT_EQ(Run({"wait", "asg/web", "--for=prepared"}).out, "assignment/web prepared\n");
+}
+
 TEST_F(WaitTest, FailsEarlyWithTheReason) {
   v1::Assignment failed = web_;
   failed.set_intent(v1::Assignment::FAILED);

@@ -44,7 +44,7 @@ void AddWait(CLI::App& app, Run* run) {
       ->required();
   command->footer(
       "--timeout says how long, in all; 30s unless given. Ends early, with the reason,\n"
-      "when an assignment fails.");
+      "when an assignment fails. prepared and attached mean that its host is not LOST, too.");
 }
 
 }  // namespace berth::cli

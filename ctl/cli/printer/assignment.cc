@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/cli/printer/assignment.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -15,10 +16,6 @@ using v1::AssignmentSpec;
 
 std::string IntentOf(const Assignment& assignment) {
   return EnumName(Assignment::Intent_Name, assignment.intent());
-}
-
-std::string ObservedOf(const Assignment& assignment) {
-  return EnumName(Assignment::Observed_Name, assignment.observed());
 }
 
 // A count of something that a placement gives; none without one.
@@ -117,6 +114,18 @@ void WriteFailure(const v1::Failure& failure, absl::Time now, TextWriter* writer
 
 }  // namespace
 
+bool IsHostLost(const Assignment& assignment) {
+  return std::any_of(assignment.conditions().begin(), assignment.conditions().end(),
+                     [](const v1::Condition& condition) {
+                       return condition.type() == "HostReachable" && !condition.status();
+                     });
+}
+
+std::string ObservedText(const Assignment& assignment) {
+  return absl::StrCat(EnumName(Assignment::Observed_Name, assignment.observed()),
+                      IsHostLost(assignment) ? ",HOST_LOST" : "");
+}
+
 TableRow AssignmentHeader(Width width) {
   if (width == Width::kNormal) {
     return {"NAME", "INTENT", "OBSERVED", "HOST", "DEVICES", "VCMDQS", "AGE"};
@@ -135,7 +144,7 @@ TableRow AssignmentRow(const Assignment& assignment, Width width, absl::Time now
     units.push_back(unit.unit());
   }
   TableRow row = {Cell(Id(assignment.name())),      IntentOf(assignment),
-                  ObservedOf(assignment),           Cell(Id(assignment.placement().host())),
+                  ObservedText(assignment),         Cell(Id(assignment.placement().host())),
                   PlacedCount(assignment, devices), PlacedCount(assignment, vcmdqs)};
   if (width == Width::kWide) {
     row.push_back(Cell(absl::StrJoin(units, ",")));
@@ -175,7 +184,7 @@ std::string DescribeAssignment(const Assignment& assignment, absl::Time now) {
   writer.Line("Labels", JoinLabels(assignment.labels()));
   writer.LineIfSet("Annotations", JoinLabels(assignment.annotations()));
   writer.Line("Intent", IntentOf(assignment));
-  writer.Line("Observed", ObservedOf(assignment));
+  writer.Line("Observed", ObservedText(assignment));
   writer.Line("Generation", absl::StrCat(assignment.generation()));
   writer.Line("Token version", absl::StrCat(assignment.token_version()));
   writer.Line("Age", AgeOf(assignment.create_time(), now));

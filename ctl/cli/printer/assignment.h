@@ -12,6 +12,11 @@
 
 namespace berth::cli {
 
+// Its host is lost: nobody knows whether it is what it was observed to be.
+bool IsHostLost(const v1::Assignment& assignment);
+// "PREPARED", or "PREPARED,HOST_LOST".
+std::string ObservedText(const v1::Assignment& assignment);
+
 TableRow AssignmentHeader(Width width);
 TableRow AssignmentRow(const v1::Assignment& assignment, Width width, absl::Time now);
 std::string DescribeAssignment(const v1::Assignment& assignment, absl::Time now);
