@@ -27,6 +27,13 @@ constexpr int kMaxRounds = 3;
 // Servers of Berth's say what is wrong; gRPC itself sends no details.
 bool IsFromServer(const grpc::Status& status) { return !status.error_details().empty(); }
 
+// For people to read; never 0.
+absl::Duration Rounded(absl::Duration elapsed) {
+  const absl::Duration unit =
+      elapsed < absl::Seconds(1) ? absl::Milliseconds(1) : absl::Milliseconds(100);
+  return std::max(absl::Floor(elapsed + unit / 2, unit), absl::Milliseconds(1));
+}
+
 }  // namespace
 
 struct Client::Endpoint {
@@ -46,11 +53,10 @@ struct Client::Endpoint {
                                   cause.empty() ? "" : ": ", AbslView(cause)),
                      metadata);
       case grpc::StatusCode::DEADLINE_EXCEEDED:
-        return Error(
-            Reason::kDeadlineExceeded,
-            absl::StrCat("no answer from the controller at ", address, " within ",
-                         absl::FormatDuration(absl::Trunc(elapsed, absl::Milliseconds(100)))),
-            metadata);
+        return Error(Reason::kDeadlineExceeded,
+                     absl::StrCat("no answer from the controller at ", address, " within ",
+                                  absl::FormatDuration(Rounded(elapsed))),
+                     metadata);
       case grpc::StatusCode::UNIMPLEMENTED:
         return Error(Reason::kUnsupported,
                      absl::StrCat("the server at ", address, " does not offer this call"),

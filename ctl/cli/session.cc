@@ -40,6 +40,10 @@ absl::StatusOr<Client*> Session::client(Patience patience) {
   return client_.get();
 }
 
+absl::Duration Session::given_timeout() const {
+  return ParseTimeout(options_.timeout).value_or(absl::InfiniteDuration());
+}
+
 void Session::Report(const absl::Status& status) {
   if (status.ok()) return;
   out().flush();

@@ -59,6 +59,9 @@ class Session {
   // Made at the first call, when the command's time begins to run.
   absl::StatusOr<Client*> client(Patience patience = Patience::kBounded);
 
+  // What --timeout says; for ever if it was not given or is wrong.
+  absl::Duration given_timeout() const;
+
   // Prints an error and goes on; the first one decides the exit code. OK: nothing.
   void Report(const absl::Status& status);
   ExitCode exit_code() const { return exit_code_; }

@@ -89,7 +89,21 @@ TEST_F(WatchTest, ANameMustExist) {
 }
 
 TEST_F(WatchTest, EndsAfterItsTime) {
-  EXPECT_EQ(Run({"watch", "asg", "--timeout", "50ms"}).exit_code, kExitUnavailable);
+  server_.Expect(Script<v1::WatchAssignmentsResponse>{});
+  const CliResult result = Run({"watch", "asg", "--timeout", "50ms"});
+  EXPECT_EQ(result.exit_code, kExitUnavailable);
+  // Of this clock no time has passed.
+  EXPECT_THAT(result.err, HasSubstr("no answer from the controller"));
+  EXPECT_THAT(result.err, HasSubstr(" within 1ms (DEADLINE_EXCEEDED)"));
+}
+
+TEST_F(WatchTest, TheEndOfItsTimeIsNotTheControllersSilence) {
+  server_.Expect({.messages = {PutEvent(MakeAssignment("web"), "s/1")},
+                  .end = Error(Reason::kDeadlineExceeded, "too late")});
+  const CliResult result = Run({"get", "asg", "-w", "-o", "name", "--timeout", "90m"});
+  EXPECT_EQ(result.exit_code, kExitUnavailable);
+  EXPECT_EQ(result.out, "assignments/web\n");
+  EXPECT_EQ(result.err, "Error: watch ended after 1h30m (--timeout) (DEADLINE_EXCEEDED)\n");
 }
 
 class WaitTest : public WatchTest {

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <set>
 
+#include "absl/strings/str_cat.h"
 #include "ctl/cli/client.h"
 #include "ctl/cli/watcher.h"
 #include "lib/base/status.h"
@@ -73,11 +74,21 @@ absl::Status WatchTargets(const std::vector<Target>& targets, const ViewFlags& v
   query.detail = IsData(view.format) ? Detail::kEverything : Detail::kRow;
   Selection selection(type, std::move(filter), std::move(names));
   ChangeWriter writer(type, view.format, view.headers);
-  return WatchChanges(*client, type, std::move(query), session.err(), [&](const WatchBatch& batch) {
-    const std::vector<Change> shown = selection.Take(batch);
-    session.out() << writer.Write(shown, session.now()) << std::flush;
-    return session.out().good() ? Next::kContinue : Next::kStop;
-  });
+  bool answered = false;
+  const absl::Status status =
+      WatchChanges(*client, type, std::move(query), session.err(), [&](const WatchBatch& batch) {
+        answered = true;
+        const std::vector<Change> shown = selection.Take(batch);
+        session.out() << writer.Write(shown, session.now()) << std::flush;
+        return session.out().good() ? Next::kContinue : Next::kStop;
+      });
+  const absl::Duration timeout = session.given_timeout();
+  // The controller was not silent: it is the user who wanted no more.
+  if (answered && absl::IsDeadlineExceeded(status) && timeout != absl::InfiniteDuration()) {
+    return Error(Reason::kDeadlineExceeded,
+                 absl::StrCat("watch ended after ", absl::FormatDuration(timeout), " (--timeout)"));
+  }
+  return status;
 }
 
 void AddWatch(CLI::App& app, Run* run) {
