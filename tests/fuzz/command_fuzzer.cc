@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 
 #include "lib/emulator/hardware/command.h"
 #include "lib/emulator/hardware/executor.h"
+#include "lib/emulator/hardware/registers.h"
 
 namespace berth::emulator {
 namespace {
@@ -32,9 +35,10 @@ void CheckDecoder(const RawCommand& raw) {
 
 class Guest {
  public:
-  Guest() : executor_(config_) {
+  Guest() {
     executor_.SetVmid(7);
-    Require(executor_.AddSid(0x42, 0x100) == 0);
+    vintf_.Store(vintf_config::SidReplace(0), 0x100);
+    vintf_.Store(vintf_config::SidMatch(0), 0x42U << kSidMatchShift | kSidMatchEnable);
   }
 
   void Check(const RawCommand& raw) {
@@ -52,7 +56,9 @@ class Guest {
 
  private:
   const CmdqvConfig config_;
-  CommandExecutor executor_;
+  alignas(4) std::array<std::byte, kVintfStride> registers_ = {};
+  const RegisterView vintf_{registers_.data()};
+  CommandExecutor executor_{config_, vintf_};
   LvcmdqCounters counters_;
 };
 
