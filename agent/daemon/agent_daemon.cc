@@ -19,6 +19,7 @@
 #include "agent/local/local_service.h"
 #include "agent/vmm/vmm_server.h"
 #include "lib/base/status.h"
+#include "lib/config/duration.h"
 #include "lib/config/timestamp.h"
 #include "lib/daemon/daemon.h"
 #include "lib/rpc/channel.h"
@@ -223,8 +224,7 @@ class AgentDaemon::Impl : public LinkDelegate {
   }
 
   void WatchHost() {
-    const absl::Duration interval = absl::Seconds(config_.inventory().interval().seconds()) +
-                                    absl::Nanoseconds(config_.inventory().interval().nanos());
+    const absl::Duration interval = FromProtoDuration(config_.inventory().interval());
     absl::Time next = options_.clock->Now() + interval;
     for (;;) {
       {

@@ -12,6 +12,7 @@
 #include "berth/agent/v1/agent_link.grpc.pb.h"
 #include "lib/base/absl_view.h"
 #include "lib/base/status.h"
+#include "lib/config/duration.h"
 #include "lib/rpc/error.h"
 #include "lib/rpc/why_not_connected.h"
 
@@ -185,8 +186,7 @@ std::optional<AgentMessage> ControllerLink::NextMessage() {
 absl::Status ControllerLink::OnWelcome(const agent::v1::Welcome& welcome) {
   BERTH_RETURN_IF_ERROR(options_.delegate->OnWelcome(welcome));
   absl::MutexLock lock(&mu_);
-  const absl::Duration asked = absl::Seconds(welcome.heartbeat_interval().seconds()) +
-                               absl::Nanoseconds(welcome.heartbeat_interval().nanos());
+  const absl::Duration asked = FromProtoDuration(welcome.heartbeat_interval());
   heartbeat_interval_ = std::clamp(asked, absl::Milliseconds(10), absl::Minutes(1));
   status_.connected = true;
   status_.last_error.clear();

@@ -37,7 +37,7 @@ EXCEPTIONS = {
                               "proto/internal"],
     "lib/emulator/emulator_main.h": ["lib/daemon"],
     "lib/emulator/control_service.*": ["lib/rpc", "grpc", "protobuf", "proto/internal"],
-    "lib/emulator/faults/fault_service.*": ["lib/rpc", "grpc", "protobuf", "proto/internal"],
+    "lib/emulator/faults/fault_service.*": ["lib/config", "lib/rpc", "grpc", "protobuf", "proto/internal"],
     "lib/emulator/host_file.*": ["lib/config", "protobuf", "proto/internal"],
 }
 

@@ -15,6 +15,7 @@
 #include "ctl/cli/printer/text.h"
 #include "lib/base/status.h"
 #include "lib/config/config.h"
+#include "lib/config/duration.h"
 #include "lib/rpc/channel.h"
 #include "lib/rpc/error.h"
 
@@ -140,9 +141,7 @@ absl::Status AddIoctlFault(const DebugOptions& options, Session& session) {
   ioctl->set_error(options.error);
   if (!options.delay.empty()) {
     BERTH_ASSIGN_OR_RETURN(const absl::Duration delay, ParseTimeout(options.delay));
-    const int64_t nanos = absl::ToInt64Nanoseconds(delay);
-    ioctl->mutable_delay()->set_seconds(nanos / 1'000'000'000);
-    ioctl->mutable_delay()->set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
+    *ioctl->mutable_delay() = ToProtoDuration(delay);
   }
   return Create(options, std::move(fault), session);
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "lib/config/timestamp.h"
 #include "lib/rpc/text.h"
 
 namespace berth::cli {
@@ -63,7 +64,7 @@ std::string Age(absl::Duration age) {
 
 std::string AgeOf(const google::protobuf::Timestamp& time, absl::Time now) {
   if (time.seconds() == 0 && time.nanos() == 0) return kUnknown;
-  return Age(now - (absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos())));
+  return Age(now - FromTimestamp(time));
 }
 
 std::string TableWriter::Rows(absl::Span<const TableRow> rows) {

@@ -10,6 +10,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "lib/base/absl_view.h"
+#include "lib/config/duration.h"
+#include "lib/config/timestamp.h"
 
 namespace berth::cli {
 namespace {
@@ -80,15 +82,14 @@ std::string Text(const v1::Taint& taint) {
 
 std::string TimeAndAge(const google::protobuf::Timestamp& time, absl::Time now) {
   if (time.seconds() == 0 && time.nanos() == 0) return "";
-  const absl::Time at = absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+  const absl::Time at = FromTimestamp(time);
   const std::string when = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", at, absl::UTCTimeZone());
   return at > now ? absl::StrCat(when, " (in ", Age(at - now), ")")
                   : absl::StrCat(when, " (", Age(now - at), " ago)");
 }
 
 std::string Text(const google::protobuf::Duration& duration) {
-  return absl::FormatDuration(absl::Seconds(duration.seconds()) +
-                              absl::Nanoseconds(duration.nanos()));
+  return absl::FormatDuration(FromProtoDuration(duration));
 }
 
 void WriteConditions(const google::protobuf::RepeatedPtrField<v1::Condition>& conditions,

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
+#include "lib/config/duration.h"
 
 namespace berth {
 namespace {
@@ -23,7 +24,8 @@ absl::Status FinishTime(const char* name, absl::Duration fallback,
     value->set_seconds(absl::ToInt64Seconds(fallback));
     return absl::OkStatus();
   }
-  if (FromProto(*value) < absl::Milliseconds(10) || FromProto(*value) > absl::Hours(24)) {
+  if (FromProtoDuration(*value) < absl::Milliseconds(10) ||
+      FromProtoDuration(*value) > absl::Hours(24)) {
     return Error(Reason::kInvalidField, absl::StrCat("liveness.", name, " is not 10ms to 24h"));
   }
   return absl::OkStatus();
@@ -39,8 +41,9 @@ absl::Status FinishLiveness(internal::v1::LivenessConfig* liveness) {
       FinishTime("suspect_after", absl::Seconds(3), liveness->mutable_suspect_after(), suspect));
   BERTH_RETURN_IF_ERROR(
       FinishTime("lost_after", absl::Seconds(60), liveness->mutable_lost_after(), lost));
-  if (FromProto(liveness->suspect_after()) <= FromProto(liveness->heartbeat_interval()) ||
-      FromProto(liveness->lost_after()) <= FromProto(liveness->suspect_after())) {
+  if (FromProtoDuration(liveness->suspect_after()) <=
+          FromProtoDuration(liveness->heartbeat_interval()) ||
+      FromProtoDuration(liveness->lost_after()) <= FromProtoDuration(liveness->suspect_after())) {
     return Error(Reason::kInvalidField,
                  "liveness: heartbeat_interval < suspect_after < lost_after does not hold");
   }
@@ -83,10 +86,6 @@ absl::Status CheckRoles(const ControllerConfig& config) {
 }
 
 }  // namespace
-
-absl::Duration FromProto(const google::protobuf::Duration& duration) {
-  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
-}
 
 absl::Status FinishControllerConfig(const std::string& config_path, ControllerConfig* config) {
   const fs::path folder = fs::absolute(config_path).parent_path();

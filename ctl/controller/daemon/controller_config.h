@@ -5,7 +5,6 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/time/time.h"
 #include "berth/internal/v1/controller_config.pb.h"
 
 namespace berth {
@@ -15,8 +14,6 @@ namespace berth {
 // MISSING_FIELD, INVALID_FIELD.
 absl::Status FinishControllerConfig(const std::string& config_path,
                                     internal::v1::ControllerConfig* config);
-
-absl::Duration FromProto(const google::protobuf::Duration& duration);
 
 }  // namespace berth
 

@@ -15,6 +15,7 @@
 #include "ctl/controller/link/agent_link_service.h"
 #include "lib/base/executor.h"
 #include "lib/base/status.h"
+#include "lib/config/duration.h"
 #include "lib/rpc/server.h"
 #include "lib/store/memory_store.h"
 #include "lib/store/sqlite_store.h"
@@ -131,10 +132,11 @@ class ControllerDaemon::Impl {
     const auto& liveness = config_.liveness();
     registry_ = std::make_unique<HostRegistry>(
         fleet_.get(), tracker_.get(),
-        HostRegistry::Options{.heartbeat_interval = FromProto(liveness.heartbeat_interval()),
-                              .suspect_after = FromProto(liveness.suspect_after()),
-                              .lost_after = FromProto(liveness.lost_after()),
-                              .max_hosts = static_cast<size_t>(config_.limits().hosts())});
+        HostRegistry::Options{
+            .heartbeat_interval = FromProtoDuration(liveness.heartbeat_interval()),
+            .suspect_after = FromProtoDuration(liveness.suspect_after()),
+            .lost_after = FromProtoDuration(liveness.lost_after()),
+            .max_hosts = static_cast<size_t>(config_.limits().hosts())});
     book_ = std::make_unique<AssignmentBook>(
         fleet_.get(), tracker_.get(), &*tokens_,
         AssignmentBook::Options{.max_assignments = config_.limits().assignments()});
@@ -172,7 +174,7 @@ class ControllerDaemon::Impl {
 
   // What happens by time alone.
   void RunTicker(absl::Time started) {
-    const absl::Duration interval = FromProto(config_.liveness().heartbeat_interval());
+    const absl::Duration interval = FromProtoDuration(config_.liveness().heartbeat_interval());
     absl::Time now = started;
     absl::Time bookmark = started + kBookmarkInterval;
     for (int ticks = 1;; ++ticks) {

@@ -15,6 +15,7 @@
 #include "ctl/controller/book/convert.h"
 #include "lib/base/ids.h"
 #include "lib/base/status.h"
+#include "lib/config/duration.h"
 #include "lib/config/timestamp.h"
 #include "lib/daemon/daemon.h"
 
@@ -188,10 +189,7 @@ void HostRegistry::OnConnected(const agent::v1::Hello& hello,
   }
   if (replaced == session) return;
   *welcome.mutable_epoch() = fleet_->epoch();
-  const int64_t milliseconds = absl::ToInt64Milliseconds(options_.heartbeat_interval);
-  welcome.mutable_heartbeat_interval()->set_seconds(milliseconds / 1000);
-  welcome.mutable_heartbeat_interval()->set_nanos(
-      static_cast<int32_t>(milliseconds % 1000 * 1'000'000));
+  *welcome.mutable_heartbeat_interval() = ToProtoDuration(options_.heartbeat_interval);
   welcome.set_controller_version(Version());
   welcome.set_protocol_version(kAgentProtocolVersion);
   if (!session->Welcome(std::move(welcome))) return Disconnect(hello.host_id(), session.get());

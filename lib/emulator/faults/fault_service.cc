@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
+#include "lib/config/duration.h"
 #include "lib/iommufd/uapi/ops.h"
 #include "lib/rpc/error.h"
 
@@ -62,7 +63,7 @@ absl::Status IoctlFromProto(const pb::IoctlFault& fault, FaultSpec* spec) {
                      absl::StrCat("no errno has the name \"", fault.error(), "\"; one is ENOSPC"));
     }
   }
-  spec->delay = absl::Seconds(fault.delay().seconds()) + absl::Nanoseconds(fault.delay().nanos());
+  spec->delay = FromProtoDuration(fault.delay());
   return absl::OkStatus();
 }
 
@@ -111,9 +112,7 @@ pb::Fault FaultToProto(const ArmedFault& fault) {
     ioctl->set_request(std::string(uapi::RequestName(fault.spec.request)));
     if (fault.spec.error != 0) ioctl->set_error(ErrnoName(fault.spec.error));
     if (fault.spec.delay > absl::ZeroDuration()) {
-      const int64_t nanos = absl::ToInt64Nanoseconds(fault.spec.delay);
-      ioctl->mutable_delay()->set_seconds(nanos / 1'000'000'000);
-      ioctl->mutable_delay()->set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
+      *ioctl->mutable_delay() = ToProtoDuration(fault.spec.delay);
     }
   }
   if (fault.spec.kind == FaultKind::kDeviceGone) {
