@@ -4,6 +4,7 @@
 #include <linux/capability.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
@@ -67,7 +68,7 @@ absl::StatusOr<Report> ReplayOnEmulator(const Recording& recording, const HostSh
     player.cdevs.push_back(device.vfio_name);
   }
   player.set_sys_resource = [&sys_resource](bool may) { sys_resource = may; };
-  return Replay(recording, player, most_differences);
+  return Replay(recording, std::move(player), most_differences);
 }
 
 }  // namespace berth::oracle

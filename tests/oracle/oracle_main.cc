@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// berth-oracle-replay: plays recorded answers of a real kernel to the emulator (README.md).
+// berth-oracle-replay: plays recorded answers of a real kernel to the emulator, or to the kernel of
+// this machine (README.md).
 #include <stdlib.h>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +12,7 @@
 
 #include "absl/strings/match.h"
 #include "tests/oracle/hosts.h"
+#include "tests/oracle/this_machine.h"
 
 namespace berth::oracle {
 namespace {
@@ -20,6 +22,8 @@ namespace fs = std::filesystem;
 struct Flags {
   std::vector<std::string> paths;
   HostShape shape;
+  bool this_machine = false;
+  std::vector<std::string> cdevs;
   size_t steps = std::numeric_limits<size_t>::max();
   size_t differences = 5;
 };
@@ -69,7 +73,9 @@ int Run(const Flags& flags, const std::string& folder) {
       std::cerr << "berth-oracle-replay: " << recording.status().message() << "\n";
       return 2;
     }
-    const auto report = ReplayOnEmulator(*recording, flags.shape, folder, flags.differences);
+    const auto report = flags.this_machine
+                            ? ReplayOnThisMachine(*recording, flags.cdevs, flags.differences)
+                            : ReplayOnEmulator(*recording, flags.shape, folder, flags.differences);
     if (!report.ok()) {
       std::cerr << "berth-oracle-replay: " << report.status().message() << "\n";
       return 2;
@@ -97,6 +103,11 @@ int Main(int argc, char** argv) {
   app.add_option("--sid-slots", flags.shape.sid_slots, "of each VINTF");
   app.add_option("--device-units", flags.shape.device_units,
                  "the unit of each device, as numbers from 0")
+      ->delimiter(',');
+  app.add_flag("--this-machine", flags.this_machine,
+               "play to the kernel of this machine, by its /dev/iommu, instead of an emulator");
+  app.add_option("--cdevs", flags.cdevs,
+                 "with --this-machine: names of the cdevs that stand for the recorded devices")
       ->delimiter(',');
   app.add_option("--steps", flags.steps, "play no more than so many of each recording");
   app.add_option("--differences", flags.differences, "show so many of each recording");

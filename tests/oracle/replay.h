@@ -30,7 +30,7 @@ struct Report {
 // Plays all steps of `recording` and holds each answer against the recorded one: errno, ids, mmap
 // offsets, lengths and counts written back, event bytes. Goes on after a difference, but what comes
 // after the first one may follow from it.
-Report Replay(const Recording& recording, const Player& player, size_t most_differences);
+Report Replay(const Recording& recording, Player player, size_t most_differences);
 
 }  // namespace berth::oracle
 

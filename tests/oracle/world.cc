@@ -34,8 +34,9 @@ uint64_t Get(const std::byte* from, const Field& field) {
 
 }  // namespace
 
-World::World(Player player, const Recording& recording) : player_(std::move(player)) {
-  for (size_t i = 0; i < recording.memfd_sizes.size(); ++i) {
+World::World(Player player, const Recording& recording)
+    : player_(std::move(player)), memfds_(std::move(player_.memfds)) {
+  for (size_t i = memfds_.size(); i < recording.memfd_sizes.size(); ++i) {
     const unsigned huge = recording.memfd_huge[i] ? MFD_HUGETLB : 0;
     memfds_.emplace_back(::memfd_create("recording", MFD_CLOEXEC | huge));
     if (::ftruncate(memfds_.back().get(), static_cast<off_t>(recording.memfd_sizes[i])) != 0) {
@@ -157,21 +158,30 @@ int64_t World::Open(absl::StatusOr<UniqueFd> fd, UniqueFd* slot) {
 
 int64_t World::Map(const Step& step) {
   const uint64_t length = step.args.Unsigned("length");
-  if (length == 0) return -EINVAL;
-  const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  auto region = player_.kernel->RegionForVmm(Context(step).get(), step.args.Unsigned("offset"),
-                                             (length + page - 1) & ~(page - 1));
-  if (!region.ok()) {
-    return ReasonOf(region.status()) == Reason::kNotFound ? -ENXIO : -ErrnoOf(region.status());
-  }
   const uint64_t wanted = step.args.Unsigned("prot");
   const int protection = static_cast<int>(
       (wanted & 1 ? PROT_READ : 0) | (wanted & 2 ? PROT_WRITE : 0) | (wanted & 4 ? PROT_EXEC : 0));
-  void* data = ::mmap(nullptr, region->length, protection, MAP_SHARED, region->fd.get(),
-                      static_cast<off_t>(region->offset));
-  if (data == MAP_FAILED) return -errno;
-  maps_.at(step.args.Unsigned("map")) = {static_cast<std::byte*>(data), region->length};
-  return 0;
+  Mapped& map = maps_.at(step.args.Unsigned("map"));
+  const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  const uint64_t rounded = (length + page - 1) & ~(page - 1);
+  const auto remember = [&](void* data) -> int64_t {
+    if (data == MAP_FAILED) return -errno;
+    map = {static_cast<std::byte*>(data), rounded};
+    return 0;
+  };
+  if (player_.recorded_machine) {
+    const int sharing = step.args.Unsigned("shared") != 0 ? MAP_SHARED : MAP_PRIVATE;
+    return remember(::mmap(nullptr, length, protection, sharing, Context(step).get(),
+                           static_cast<off_t>(step.args.Unsigned("offset"))));
+  }
+  if (length == 0) return -EINVAL;
+  auto region =
+      player_.kernel->RegionForVmm(Context(step).get(), step.args.Unsigned("offset"), rounded);
+  if (!region.ok()) {
+    return ReasonOf(region.status()) == Reason::kNotFound ? -ENXIO : -ErrnoOf(region.status());
+  }
+  return remember(::mmap(nullptr, region->length, protection, MAP_SHARED, region->fd.get(),
+                         static_cast<off_t>(region->offset)));
 }
 
 int64_t World::Unmap(const Step& step) {

@@ -22,6 +22,11 @@ struct Player {
   std::vector<std::string> cdevs;
   // Gives CAP_SYS_RESOURCE to the next calls, or takes it.
   std::function<void(bool)> set_sys_resource;
+  // A real kernel on a machine as the recorded one: contexts are mapped by mmap(2), in every way,
+  // and ID registers are the same.
+  bool recorded_machine = false;
+  // The recorded memfds; made, without regard to adjacency, when there are none.
+  std::vector<UniqueFd> memfds = {};
 };
 
 // The process that the recorder was: its fds, mappings and memory. A step makes one call.
@@ -61,7 +66,7 @@ class World {
   UniqueFd& Cdev(const Step& step) { return cdevs_.at(step.args.Unsigned("cdev")); }
   UniqueFd& Event(const Step& step) { return events_.at(step.args.Unsigned("ev")); }
 
-  const Player player_;
+  Player player_;
   UserMemory memory_;
   std::vector<UniqueFd> memfds_;
   UniqueFd pipe_;

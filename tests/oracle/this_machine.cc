@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/oracle/this_machine.h"
+
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <optional>
+
+#include "lib/base/status.h"
+#include "lib/iommufd/real_kernel.h"
+#include "tests/testing/scattered_memory.h"
+
+namespace berth::oracle {
+namespace {
+
+// Gives this thread CAP_SYS_RESOURCE, which it may have, or takes it.
+absl::Status SetSysResource(bool may) {
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
+  if (::syscall(SYS_capget, &header, sets) != 0) return ErrnoToStatus(errno, "capget");
+  uint32_t& effective = sets[CAP_TO_INDEX(CAP_SYS_RESOURCE)].effective;
+  const uint32_t bit = CAP_TO_MASK(CAP_SYS_RESOURCE);
+  effective = may ? effective | bit : effective & ~bit;
+  if (::syscall(SYS_capset, &header, sets) != 0) return ErrnoToStatus(errno, "capset");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Report> ReplayOnThisMachine(const Recording& recording,
+                                           const std::vector<std::string>& cdevs,
+                                           size_t most_differences) {
+  BERTH_RETURN_IF_ERROR(SetSysResource(true));
+  RealKernel kernel;
+  Player player;
+  player.kernel = &kernel;
+  player.cdevs = cdevs;
+  player.recorded_machine = true;
+  player.set_sys_resource = [](bool may) {
+    if (!SetSysResource(may).ok()) std::abort();
+  };
+  for (size_t i = 0; i < recording.memfd_sizes.size(); ++i) {
+    const auto kind =
+        recording.memfd_huge[i] ? testing::PageKind::kHuge : testing::PageKind::kSmall;
+    BERTH_ASSIGN_OR_RETURN(UniqueFd memory,
+                           testing::ScatteredMemory(recording.memfd_sizes[i], kind));
+    player.memfds.push_back(std::move(memory));
+  }
+  Report report = Replay(recording, std::move(player), most_differences);
+  BERTH_RETURN_IF_ERROR(SetSysResource(true));
+  return report;
+}
+
+}  // namespace berth::oracle
