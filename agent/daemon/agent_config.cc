@@ -115,6 +115,8 @@ absl::Status FinishAgentConfig(const std::string& config_path, const std::string
   Default(config->local_api().address(),
           absl::StrCat("unix:", config->runtime_dir(), "/agent.sock"),
           [&](const std::string& v) { config->mutable_local_api()->set_address(v); });
+  Default(config->log().level(), "info",
+          [&](const std::string& v) { config->mutable_log()->set_level(v); });
   if (config->vmm_socket().size() > kMaxSocketPath) {
     return Error(Reason::kInvalidField,
                  absl::StrCat("vmm_socket \"", config->vmm_socket(), "\" is longer than ",

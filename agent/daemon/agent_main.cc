@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/daemon/agent_main.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <memory>
 #include <optional>
 #include <ostream>
+#include <string>
+#include <system_error>
 
+#include "absl/strings/str_cat.h"
 #include "agent/daemon/agent_config.h"
 #include "agent/daemon/agent_daemon.h"
 #include "agent/link/agent_state.h"
@@ -14,6 +20,16 @@
 
 namespace berth {
 namespace {
+
+// Not there at the start is a mistake in the configuration; what becomes of the file later shows in
+// the host's condition KernelHealthy.
+absl::Status CheckHostFile(const internal::v1::BackendConfig& backend) {
+  if (!backend.has_emulated() || backend.emulated().external()) return absl::OkStatus();
+  const std::string& path = backend.emulated().host_file();
+  if (::access(path.c_str(), R_OK) == 0) return absl::OkStatus();
+  return Error(Reason::kInvalidField, absl::StrCat("backend.emulated.host_file: cannot read ", path,
+                                                   ": ", std::generic_category().message(errno)));
+}
 
 absl::Status Serve(const internal::v1::AgentConfig& config, Daemon& daemon) {
   auto agent = AgentDaemon::Start({.config = config, .clock = &Clock::Real(), .log = &daemon.log});
@@ -49,6 +65,7 @@ int AgentMain(int argc, const char* const* argv, const DaemonEnvironment& enviro
     BERTH_RETURN_IF_ERROR(FinishAgentConfig(path, program_dir, &config));
     // A command at the terminal serves no metrics and logs nothing but its errors.
     if (accept_store) return DaemonSettings{.log_level = "error", .metrics_address = ""};
+    BERTH_RETURN_IF_ERROR(CheckHostFile(config.backend()));
     return DaemonSettings{.log_level = config.log().level(),
                           .metrics_address = config.metrics().address()};
   };

@@ -122,6 +122,7 @@ TEST_F(CommandLine, ConfigurationsAreCheckedAndPrinted) {
     EXPECT_EQ(checked.code, 0) << checked.err;
     const Output printed = Daemon(program, config, "--print-config");
     EXPECT_EQ(printed.code, 0) << printed.err;
+    EXPECT_THAT(printed.out, HasSubstr("level: ")) << "also what the file does not say";
     // What is printed is a configuration, and nothing is left to add to it.
     const std::string again = File(program + ".yaml", printed.out);
     EXPECT_EQ(Daemon(program, again, "--print-config").out, printed.out);

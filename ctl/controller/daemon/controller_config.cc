@@ -96,6 +96,7 @@ absl::Status FinishControllerConfig(const std::string& config_path, ControllerCo
   if (config->agent_link().address().empty()) {
     config->mutable_agent_link()->set_address(kDefaultAgentLink);
   }
+  if (config->log().level().empty()) config->mutable_log()->set_level("info");
   switch (config->store().kind_case()) {
     case internal::v1::StoreConfig::kSqlite:
       if (config->store().sqlite().path().empty()) {

@@ -39,6 +39,7 @@ vmm_socket: /run/berth/vmm.sock
 local_api: {address: "unix:/run/berth/agent.sock"}
 inventory: {interval: 5s}
 limits: {memory_per_grant: 1099511627776, regions_per_grant: 64, workers: 8, vmm_connections: 1024}
+log: {level: info}
 )")));
 }
 

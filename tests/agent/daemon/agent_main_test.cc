@@ -100,6 +100,16 @@ TEST_F(AgentMainTest, ConfigurationIsCheckedAndPrintedWithItsDefaults) {
   EXPECT_THAT(err_.str(), HasSubstr("backend is missing"));
 }
 
+TEST_F(AgentMainTest, AnEmulatedHostIsDescribedByAFileThatIsThere) {
+  std::ofstream(config_file())
+      << "{host_id: left, backend: {emulated: {host_file: nowhere/left.yaml}}}\n";
+  EXPECT_EQ(Run({"-c", config_file(), "--check-config"}), kExitBadConfig);
+  EXPECT_THAT(err_.str(), AllOf(HasSubstr("backend.emulated.host_file: cannot read "),
+                                HasSubstr("/nowhere/left.yaml: No such file or directory")));
+  std::ofstream(config_file()) << "{host_id: left, backend: {emulated: {external: true}}}\n";
+  EXPECT_EQ(Run({"-c", config_file(), "--check-config"}), kExitOk) << err_.str();
+}
+
 TEST_F(AgentMainTest, TheHelpNamesTheCommand) {
   EXPECT_EQ(Run({"--help"}), kExitOk);
   EXPECT_THAT(out_.str(), HasSubstr("accept-store"));
