@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "ctl/cli/failure.h"
 #include "lib/base/absl_view.h"
 #include "lib/base/status.h"
@@ -80,12 +81,14 @@ absl::StatusOr<std::vector<Target>> ParseTargets(absl::Span<const std::string> w
     }
     return targets;
   }
-  BERTH_ASSIGN_OR_RETURN(const ResourceType* const type, TypeOf(words[0]));
-  for (const std::string& word : words.subspan(1)) {
-    BERTH_ASSIGN_OR_RETURN(std::string name, FullName(*type, word));
-    targets.push_back({.type = type, .name = std::move(name)});
+  for (const std::string& type_word : std::vector<std::string>(absl::StrSplit(words[0], ','))) {
+    BERTH_ASSIGN_OR_RETURN(const ResourceType* const type, TypeOf(type_word));
+    if (words.size() == 1) targets.push_back({.type = type, .name = ""});
+    for (const std::string& word : words.subspan(1)) {
+      BERTH_ASSIGN_OR_RETURN(std::string name, FullName(*type, word));
+      targets.push_back({.type = type, .name = std::move(name)});
+    }
   }
-  if (targets.empty()) targets.push_back({.type = type, .name = ""});
   return targets;
 }
 

@@ -122,8 +122,8 @@ struct Target {
   std::string Label() const;
 };
 
-// "TYPE", "TYPE NAME...", "TYPE/NAME ...", also "TYPE assignments/x": kubectl's grammar. Errors are
-// UsageError()s.
+// "TYPE", "TYPE,TYPE", "TYPE NAME...", "TYPE/NAME ...", also "TYPE assignments/x": kubectl's
+// grammar. Errors are UsageError()s.
 absl::StatusOr<std::vector<Target>> ParseTargets(absl::Span<const std::string> words);
 // The same, where every target must have a name.
 absl::StatusOr<std::vector<Target>> ParseNamedTargets(absl::Span<const std::string> words);

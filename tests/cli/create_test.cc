@@ -9,6 +9,7 @@
 namespace berth::cli {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
@@ -105,8 +106,12 @@ TEST_F(CreateTest, TheTokenIsShownOnRequestOnly) {
   EXPECT_THAT(Run({"create", "-f", "-", "-v"}, kWeb).out, Not(HasSubstr("s3cret")));
   EXPECT_EQ(Run({"create", "-f", "-", "--show-token"}, kWeb).out,
             "assignment/web created\ntoken s3cret\n");
-  EXPECT_THAT(Run({"create", "-f", "-", "-o", "json"}, kWeb).out,
+  EXPECT_THAT(Run({"create", "-f", "-", "-o", "json", "--show-token"}, kWeb).out,
               HasSubstr("\"attach_token\": \"s3cret\""));
+  for (const std::string format : {"json", "yaml"}) {
+    EXPECT_THAT(Run({"create", "-f", "-", "-o", format}, kWeb).out,
+                AllOf(HasSubstr("assignments/web"), Not(HasSubstr("s3cret"))));
+  }
   EXPECT_EQ(Run({"create", "-f", "-", "-o", "name"}, kWeb).out, "assignments/web\n");
 }
 
@@ -175,6 +180,19 @@ TEST_F(DeleteTest, MissingOnesAreErrorsUnlessIgnored) {
   EXPECT_EQ(Run({"delete", "asg"}).exit_code, kExitUsage);
 }
 
+TEST_F(DeleteTest, TakesTheFilesThatTheyWereCreatedFrom) {
+  server_.Put(MakeAssignment("web"));
+  server_.Put(MakeAssignment("db"));
+  const std::string both = Write("both.yaml", "name: db\n---\nname: assignments/web\n");
+  EXPECT_EQ(Run({"delete", "-f", both}).out, "assignment/db releasing\nassignment/web releasing\n");
+  EXPECT_EQ(Run({"delete", "-f", "-"}, "name: gone\n").exit_code, kExitNotFound);
+  const CliResult unnamed = Run({"delete", "-f", "-"}, "labels: {a: b}\n");
+  EXPECT_EQ(unnamed.exit_code, kExitUsage);
+  EXPECT_THAT(unnamed.err, HasSubstr("a document without a name"));
+  EXPECT_EQ(Run({"delete", "asg/web", "-f", both}).exit_code, kExitUsage);
+  EXPECT_THAT(Run({"delete"}).err, HasSubstr("say what to delete"));
+}
+
 TEST_F(DeleteTest, CanWaitForTheEnd) {
   server_.Put(MakeAssignment("web"));
   server_.Expect({.messages = {DeleteEvent(MakeAssignment("web"), "store/9")}, .end = {}});
@@ -193,6 +211,8 @@ TEST_F(CliTest, RotatesTokens) {
   EXPECT_EQ(Read(Path("token")), "fresh\n");
   EXPECT_EQ(ModeOf(Path("token")), 0600);
   EXPECT_THAT(Run({"rotate-token", "web", "--show-token"}).out, HasSubstr("token fresh\n"));
+  EXPECT_THAT(Run({"rotate-token", "web", "-o", "json"}).out, Not(HasSubstr("fresh")));
+  EXPECT_THAT(Run({"rotate-token", "web", "-o", "json", "--show-token"}).out, HasSubstr("fresh"));
 }
 
 }  // namespace

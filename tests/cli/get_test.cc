@@ -71,6 +71,17 @@ TEST_F(GetTest, AcceptsKubectlsWaysToNameThings) {
   }
 }
 
+TEST_F(GetTest, ShowsSeveralTypesAtOnce) {
+  server_.Put(MakeAssignment("web"));
+  server_.Put(MakeHost("gh200-a"));
+  EXPECT_EQ(Run({"get", "asg,hosts", "-o", "name"}).out, "assignments/web\nhosts/gh200-a\n");
+  EXPECT_THAT(Run({"get", "ho,asg"}).out,
+              testing::MatchesRegex("NAME +STATE(.|\n)*\n\nNAME +INTENT(.|\n)*"));
+  EXPECT_EQ(Run({"get", "asg,pods"}).exit_code, kExitUsage);
+  EXPECT_EQ(Run({"get", "asg,"}).exit_code, kExitUsage);
+  EXPECT_EQ(Run({"watch", "asg,hosts"}).exit_code, kExitUsage);
+}
+
 TEST_F(GetTest, RefusesWhatIsNoNoun) {
   for (const std::vector<std::string>& args :
        std::vector<std::vector<std::string>>{{"get"},

@@ -92,6 +92,7 @@ class Creator {
 
   absl::Status Print(v1::Assignment assignment, std::string_view remark) {
     if (IsData(options_.format)) {
+      if (!options_.token.show) assignment.clear_attach_token();
       created_.push_back(std::make_shared<v1::Assignment>(std::move(assignment)));
     } else if (options_.format == Format::kName) {
       session_.out() << assignment.name() << std::endl;
@@ -114,7 +115,7 @@ class Creator {
     v1::GetAssignmentRequest request;
     request.set_name(name);
     BERTH_ASSIGN_OR_RETURN(v1::Assignment now, client_->GetAssignment(request));
-    now.set_attach_token(token);
+    if (options_.token.show) now.set_attach_token(token);
     created_.back() = std::make_shared<v1::Assignment>(std::move(now));
     return absl::OkStatus();
   }

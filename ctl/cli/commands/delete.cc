@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include "ctl/cli/client.h"
+#include "ctl/cli/commands/documents.h"
 #include "ctl/cli/commands/flags.h"
 #include "ctl/cli/watcher.h"
 #include "lib/base/status.h"
@@ -11,6 +12,7 @@ namespace {
 
 struct Options {
   std::vector<std::string> words;
+  std::vector<std::string> files;
   std::string request_id;
   bool ignore_missing = false;
   bool dry_run = false;
@@ -38,8 +40,27 @@ absl::Status DeleteOne(const Target& target, const Options& options, Client& cli
   return absl::OkStatus();
 }
 
+// What the words name, or what the files describe.
+absl::StatusOr<std::vector<Target>> FindTargets(const Options& options, Session& session) {
+  if (options.words.empty() == options.files.empty()) {
+    return UsageError("say what to delete: TYPE NAME..., TYPE/NAME..., or -f FILE");
+  }
+  if (options.files.empty()) return ParseNamedTargets(options.words);
+  BERTH_ASSIGN_OR_RETURN(const std::vector<v1::Assignment> documents,
+                         ReadAssignments(options.files, session));
+  std::vector<Target> targets;
+  for (const v1::Assignment& document : documents) {
+    if (document.name().empty()) {
+      return UsageError(
+          "a document without a name: what was created from it has a name of its own");
+    }
+    targets.push_back({.type = &AssignmentType(), .name = document.name()});
+  }
+  return targets;
+}
+
 absl::Status RunDelete(const Options& options, Session& session) {
-  BERTH_ASSIGN_OR_RETURN(const std::vector<Target> targets, ParseNamedTargets(options.words));
+  BERTH_ASSIGN_OR_RETURN(const std::vector<Target> targets, FindTargets(options, session));
   if (targets.size() > 1 && !options.request_id.empty()) {
     return UsageError("--request-id is for a single resource");
   }
@@ -53,7 +74,8 @@ absl::Status RunDelete(const Options& options, Session& session) {
 void AddDelete(CLI::App& app, Run* run) {
   auto [command, options] =
       AddCommand(app, "delete", "Release assignments; forget hosts that are gone", run, &RunDelete);
-  AddTargets(command, &options->words);
+  AddTargets(command, &options->words)->required(false);
+  AddFiles(command, &options->files)->required(false);
   AddRequestId(command, &options->request_id);
   command->add_flag("--ignore-not-found", options->ignore_missing,
                     "Succeed when there is no such resource");

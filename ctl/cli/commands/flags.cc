@@ -38,8 +38,9 @@ void AddOutput(CLI::App* command, Formats formats, Format* format) {
       ->type_name(names);
 }
 
-void AddTargets(CLI::App* command, std::vector<std::string>* words) {
-  command->add_option("resource", *words, "TYPE, TYPE NAME... or TYPE/NAME...")
+CLI::Option* AddTargets(CLI::App* command, std::vector<std::string>* words) {
+  return command
+      ->add_option("resource", *words, "TYPE, TYPE NAME... or TYPE/NAME...; TYPE,TYPE for several")
       ->type_name("TYPE [NAME]...")
       ->required();
 }
@@ -49,8 +50,8 @@ void AddNames(CLI::App* command, const char* name, const char* description,
   command->add_option(name, *words, description)->required()->type_name("NAME");
 }
 
-void AddFiles(CLI::App* command, std::vector<std::string>* files) {
-  command->add_option("-f,--filename", *files, "YAML or JSON; - is the standard input")
+CLI::Option* AddFiles(CLI::App* command, std::vector<std::string>* files) {
+  return command->add_option("-f,--filename", *files, "YAML or JSON; - is the standard input")
       ->type_name("FILE")
       ->required()
       ->allow_extra_args(false);
@@ -85,7 +86,8 @@ void AddViewFlags(CLI::App* command, ViewFlags* flags) {
 void AddTokenFlags(CLI::App* command, TokenFlags* flags) {
   command->add_option("--token-file", flags->file, "Write the attach token to a file, mode 0600")
       ->type_name("FILE");
-  command->add_flag("--show-token", flags->show, "Print the attach token");
+  command->add_flag("--show-token", flags->show,
+                    "Print the attach token, also as part of -o json|yaml");
 }
 
 void AddRequestId(CLI::App* command, std::string* request_id) {

@@ -39,14 +39,15 @@ std::pair<CLI::App*, Options*> AddCommand(CLI::App& app, const char* name, const
 enum class Formats { kData, kDataAndName, kAll };
 void AddOutput(CLI::App* command, Formats formats, Format* format);
 
-// The positional arguments "TYPE [NAME...] | TYPE/NAME...".
-void AddTargets(CLI::App* command, std::vector<std::string>* words);
+// The positional arguments "TYPE [NAME...] | TYPE/NAME...", required. So is -f below; what has both
+// makes them optional.
+CLI::Option* AddTargets(CLI::App* command, std::vector<std::string>* words);
 // The positional arguments NAME...
 void AddNames(CLI::App* command, const char* name, const char* description,
               std::vector<std::string>* words);
 
 // -f, which may be given several times.
-void AddFiles(CLI::App* command, std::vector<std::string>* files);
+CLI::Option* AddFiles(CLI::App* command, std::vector<std::string>* files);
 
 // What `get` and `watch` share: -o, --no-headers, -l, --host.
 struct ViewFlags {

@@ -26,15 +26,17 @@ absl::Status RunRotateToken(const Options& options, Session& session) {
     BERTH_ASSIGN_OR_RETURN(ReplaceFile opened, ReplaceFile::Open(options.token.file));
     file.emplace(std::move(opened));
   }
-  BERTH_ASSIGN_OR_RETURN(const v1::Assignment assignment, client->RotateToken(request));
+  BERTH_ASSIGN_OR_RETURN(v1::Assignment assignment, client->RotateToken(request));
+  const std::string token = assignment.attach_token();
   if (IsData(options.format)) {
+    if (!options.token.show) assignment.clear_attach_token();
     session.out() << WriteMessage(assignment, options.format);
   } else {
     session.out() << LabelOf(AssignmentType(), assignment.name()) << " token rotated (version "
                   << assignment.token_version() << ")\n";
-    if (options.token.show) session.out() << "token " << assignment.attach_token() << "\n";
+    if (options.token.show) session.out() << "token " << token << "\n";
   }
-  return file.has_value() ? file->Commit(assignment.attach_token() + "\n") : absl::OkStatus();
+  return file.has_value() ? file->Commit(token + "\n") : absl::OkStatus();
 }
 
 }  // namespace
