@@ -12,6 +12,8 @@ TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "agent", "ctl", "
              "proto", "tests"}
 # The only file that may make the ioctl system call: everything else goes through KernelApi.
 IOCTL_FILE = "lib/iommufd/real_kernel.cc"
+# The only file that may name the system's packages.
+PACKAGES_FILE = "deploy/install-dependencies"
 
 _SLASH = (".h", ".cc", ".c", ".proto")
 _HASH = (".cmake", ".yaml", ".yml", ".py", ".sh", ".service", ".supp", "CMakeLists.txt")
@@ -188,11 +190,28 @@ def header_guard(files):
             yield file.path, 1, f"the header guard is not {guard}"
 
 
+def packages(files):
+    """Names of packages, known by where they stand in PACKAGES_FILE or by how they are used."""
+    named = {word for file in files if file.path == PACKAGES_FILE
+             for block in re.findall(r"^\w*packages=\((.*?)^\)", file.text, re.M | re.S)
+             for word in block.split() if word.endswith("-dev")}
+    # A library's package is known by its ending; a tool's has the tool's name, which may be said.
+    library = "|".join(re.escape(name) for name in sorted(named)) or r"(?!)"
+    # {} of a formatted message and $... of a script are not names.
+    pattern = re.compile(rf"(?<![\w-])({library})(?![\w-])|\b(apt|apt-get|aptitude|dpkg)\s+"
+                         r"(-\S+\s+)*(install|-i)\s+(-\S+\s+)*[a-z][\w+.-]*")
+    for file in files:
+        # The rule and its test name some to say what they are about.
+        if file.path != PACKAGES_FILE and not file.path.startswith("tests/lint/"):
+            yield from _matches(file, file.text, pattern,
+                                f"only {PACKAGES_FILE} names packages: {{}}")
+
+
 def top_level(files):
     for name in sorted({file.path.split("/")[0] for file in files}):
         if name not in TOP_LEVEL and not name.startswith(".") and not name.endswith(".md"):
             yield name, 1, "not one of the fixed top-level names"
 
 
-ALL = [spdx, layering, one_ioctl, environment, length, function_length, readme, unfinished, no_sleep, header_guard,
-       top_level]
+ALL = [spdx, layering, one_ioctl, environment, length, function_length, readme, unfinished,
+       no_sleep, header_guard, packages, top_level]

@@ -44,6 +44,20 @@ class RulesTest(unittest.TestCase):
         self.assertFalse(found(rules.one_ioctl, "lib/iommufd/real_kernel.cc", "::ioctl(fd, 1);"))
         self.assertFalse(found(rules.one_ioctl, "agent/x.cc", "// as ioctl(2) says\nf.ioctl(1);"))
 
+    def test_packages(self):
+        known = rules.File("deploy/install-dependencies",
+                           "build_packages=(\n  cmake libx++-dev\n  libyaml-dev\n)\n")
+
+        def named(path, text):
+            return list(rules.packages([known, rules.File(path, text)]))
+        self.assertTrue(named("README.md", "It needs libx++-dev.\n"))
+        self.assertTrue(named("tests/run", "apt-get install -y cmake\n"))
+        self.assertTrue(named("README.md", "run `sudo apt install libfoo`\n"))
+        self.assertFalse(named("README.md", "It is built with cmake, and runs\n"
+                                            "`deploy/install-dependencies`\n"))
+        self.assertFalse(named("tests/x.sh", 'expect "apt-get install -y ${wanted[*]}"\n'))
+        self.assertFalse(list(rules.packages([known])))
+
     def test_environment(self):
         self.assertTrue(found(rules.environment, "agent/x.cc", "auto* e = std::getenv(n);"))
         self.assertFalse(found(rules.environment, "agent/main.cc", "auto* e = std::getenv(n);"))
