@@ -94,19 +94,6 @@ class BadInput : public ::testing::Test {
   void ExpectUnharmed(const std::string& mistake) {
     EXPECT_EQ(SettledRecords(), before_) << mistake;
   }
-  // GET_UNIT as `size` bytes that claim to be `claimed`, with `tail` behind the known part.
-  Answer<berth_vmm_empty_reply> SendUnit(size_t size, uint8_t tail, const std::vector<int>& fds,
-                                         uint16_t fd_count) {
-    berth_vmm_get_unit call = {};
-    call.header = {.size = static_cast<uint32_t>(size),
-                   .type = BERTH_VMM_GET_UNIT,
-                   .fd_count = fd_count,
-                   .session_id = vmm_->session,
-                   .call_id = vmm_->call_id + 1};
-    std::vector<std::byte> bytes(size, std::byte{tail});
-    std::memcpy(bytes.data(), &call, std::min(size, sizeof(call)));
-    return vmm_->Exchange<berth_vmm_empty_reply>(bytes, fds);
-  }
 
   static Cluster* cluster_;
   Assignment assignment_;
@@ -142,22 +129,23 @@ TEST_F(BadInput, WhoMayNotAttach) {
 }
 
 TEST_F(BadInput, WhatIsNoMessage) {
-  ExpectRefused("too large", SendUnit(BERTH_VMM_MAX_MESSAGE + 1, 0, {}, 0),
+  ExpectRefused("too large", vmm_->Send({.size = BERTH_VMM_MAX_MESSAGE + 1}),
                 BERTH_VMM_REASON_MESSAGE_TOO_LONG);
-  ExpectRefused("too small", SendUnit(sizeof(berth_vmm_get_unit) - 1, 0, {}, 0),
+  ExpectRefused("too small", vmm_->Send({.size = sizeof(berth_vmm_get_unit) - 1}),
                 BERTH_VMM_REASON_MESSAGE_TOO_SHORT);
-  EXPECT_EQ(SendUnit(3, 0, {}, 0).reason(), BERTH_VMM_REASON_MESSAGE_TOO_SHORT);
+  EXPECT_EQ(vmm_->Send({.size = 3}).reason(), BERTH_VMM_REASON_MESSAGE_TOO_SHORT);
   ExpectUnharmed("smaller than a header");
 
-  ExpectRefused("unknown non-zero tail", SendUnit(sizeof(berth_vmm_get_unit) + 8, 1, {}, 0),
+  ExpectRefused("unknown non-zero tail",
+                vmm_->Send({.size = sizeof(berth_vmm_get_unit) + 8, .tail = 1}),
                 BERTH_VMM_REASON_UNKNOWN_TAIL);
   const int fd = ram_.get();
-  ExpectRefused("too many fds", SendUnit(sizeof(berth_vmm_get_unit), 0, {fd, fd, fd, fd}, 4),
+  ExpectRefused("too many fds", vmm_->Send({.fds = {fd, fd, fd, fd}, .fd_count = 4}),
                 BERTH_VMM_REASON_TOO_MANY_FDS);
   ExpectRefused("an fd is missing", vmm_->Map(-1, 2 * kRam, kRamSize),
                 BERTH_VMM_REASON_TOO_FEW_FDS);
   --vmm_->call_id;
-  ExpectRefused("fds that are named do not come", SendUnit(sizeof(berth_vmm_get_unit), 0, {}, 1),
+  ExpectRefused("fds that are named do not come", vmm_->Send({.fd_count = 1}),
                 BERTH_VMM_REASON_FD_COUNT);
 }
 

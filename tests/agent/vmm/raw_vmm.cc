@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "lib/base/packet.h"
 
 namespace berth::testing {
@@ -67,6 +69,18 @@ berth_vmm_event RawVmm::NextEvent() {
   EXPECT_EQ(::poll(&readable, 1, -1), 1);
   EXPECT_EQ(::recv(events.get(), &event, sizeof(event), 0), static_cast<ssize_t>(sizeof(event)));
   return event;
+}
+
+Answer<berth_vmm_empty_reply> RawVmm::Send(const Malformed& malformed) {
+  berth_vmm_get_unit call = {};
+  call.header = {.size = static_cast<uint32_t>(malformed.claimed),
+                 .type = BERTH_VMM_GET_UNIT,
+                 .fd_count = malformed.fd_count,
+                 .session_id = session,
+                 .call_id = call_id + 1};
+  std::vector<std::byte> bytes(malformed.size, std::byte{malformed.tail});
+  std::memcpy(bytes.data(), &call, std::min(malformed.size, sizeof(call)));
+  return Exchange<berth_vmm_empty_reply>(bytes, malformed.fds);
 }
 
 Answer<berth_vmm_empty_reply> RawVmm::Map(int memfd, uint64_t iova, uint64_t length) {

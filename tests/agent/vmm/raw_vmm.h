@@ -67,6 +67,16 @@ class RawVmm {
                                           uint64_t ste0 = 0);
   Answer<berth_vmm_page0_reply> Page0(uint32_t unit);
   Answer<berth_vmm_empty_reply> Detach();
+  // GET_UNIT as a header may not say it: `size` bytes that claim to be `claimed` and to come with
+  // `fd_count` fds, with `tail` behind the known part. Takes no call id.
+  struct Malformed {
+    size_t size = sizeof(berth_vmm_get_unit);
+    size_t claimed = size;
+    uint8_t tail = 0;
+    std::vector<int> fds = {};
+    uint16_t fd_count = 0;
+  };
+  Answer<berth_vmm_empty_reply> Send(const Malformed& malformed);
   // The connection ends, the process does not.
   void Disconnect() { socket_.Reset(); }
   [[nodiscard]] bool ClosedByAgent() const;

@@ -125,33 +125,23 @@ TEST_F(VmmServerTest, WantsHelloFirstAndTheRightSession) {
 
 TEST_F(VmmServerTest, RefusesMalformedMessages) {
   Attach();
-  const auto send = [&](size_t size, size_t claimed, uint8_t tail, const std::vector<int>& fds,
-                        uint16_t fd_count) {
-    berth_vmm_get_unit call = {};
-    call.header = {.size = static_cast<uint32_t>(claimed),
-                   .type = BERTH_VMM_GET_UNIT,
-                   .fd_count = fd_count,
-                   .session_id = vmm_->session,
-                   .call_id = vmm_->call_id + 1};
-    std::vector<std::byte> bytes(size, std::byte{tail});
-    std::memcpy(bytes.data(), &call, std::min(size, sizeof(call)));
-    const auto answer = vmm_->Exchange<berth_vmm_empty_reply>(bytes, fds);
+  const auto send = [&](const RawVmm::Malformed& malformed) {
+    const auto answer = vmm_->Send(malformed);
     EXPECT_FALSE(answer.closed);
     return answer.reason();
   };
-  EXPECT_EQ(send(4, 4, 0, {}, 0), BERTH_VMM_REASON_MESSAGE_TOO_SHORT);
-  EXPECT_EQ(send(31, 31, 0, {}, 0), BERTH_VMM_REASON_MESSAGE_TOO_SHORT);
-  EXPECT_EQ(send(32, 40, 0, {}, 0), BERTH_VMM_REASON_BAD_MESSAGE);
-  EXPECT_EQ(send(40, 40, 1, {}, 0), BERTH_VMM_REASON_UNKNOWN_TAIL);
-  EXPECT_EQ(send(BERTH_VMM_MAX_MESSAGE + 1, BERTH_VMM_MAX_MESSAGE + 1, 0, {}, 0),
-            BERTH_VMM_REASON_MESSAGE_TOO_LONG);
-  EXPECT_EQ(send(32, 32, 0, {ram_.get()}, 0), BERTH_VMM_REASON_TOO_MANY_FDS);
-  EXPECT_EQ(send(32, 32, 0, {}, 1), BERTH_VMM_REASON_FD_COUNT);
-  EXPECT_EQ(send(32, 32, 0, {ram_.get(), ram_.get(), ram_.get()}, 3),
-            BERTH_VMM_REASON_TOO_MANY_FDS);
+  const int fd = ram_.get();
+  EXPECT_EQ(send({.size = 4}), BERTH_VMM_REASON_MESSAGE_TOO_SHORT);
+  EXPECT_EQ(send({.size = 31}), BERTH_VMM_REASON_MESSAGE_TOO_SHORT);
+  EXPECT_EQ(send({.size = 32, .claimed = 40}), BERTH_VMM_REASON_BAD_MESSAGE);
+  EXPECT_EQ(send({.size = 40, .tail = 1}), BERTH_VMM_REASON_UNKNOWN_TAIL);
+  EXPECT_EQ(send({.size = BERTH_VMM_MAX_MESSAGE + 1}), BERTH_VMM_REASON_MESSAGE_TOO_LONG);
+  EXPECT_EQ(send({.fds = {fd}}), BERTH_VMM_REASON_TOO_MANY_FDS);
+  EXPECT_EQ(send({.fd_count = 1}), BERTH_VMM_REASON_FD_COUNT);
+  EXPECT_EQ(send({.fds = {fd, fd, fd}, .fd_count = 3}), BERTH_VMM_REASON_TOO_MANY_FDS);
   EXPECT_EQ(Reason(static_cast<berth_vmm_type>(63), berth_vmm_get_unit{}),
             BERTH_VMM_REASON_UNKNOWN_MESSAGE);
-  EXPECT_EQ(send(40, 40, 0, {}, 0), BERTH_VMM_REASON_NONE);  // a tail of zeroes is fine
+  EXPECT_EQ(send({.size = 40}), BERTH_VMM_REASON_NONE);  // a tail of zeroes is fine
   vmm_->call_id += 1;
   ExpectUnharmed();
 }
