@@ -50,7 +50,7 @@ absl::Status CheckProfile(const GrantUnit& unit, int vcmdqs) {
 
 // Why something of a unit is not found. `gone` is the answer when it is really not there.
 absl::Status WhyNotFound(const UnitId& unit, const DeviceLookup& lookup, const absl::Status& gone) {
-  const absl::Status known = lookup.CheckKnown(unit);
+  absl::Status known = lookup.CheckKnown(unit);
   if (known.ok()) return gone;
   if (ReasonOf(known) == Reason::kDeviceBusy) return known;
   return Error(Reason::kKernelGone, std::string(known.message()), {{"unit", unit.str()}});

@@ -128,6 +128,8 @@ class ControllerTest : public ::testing::Test {
   std::unique_ptr<FakeAgent> AddHost(FakeAgent::Options options = {});
   Client& client() { return *client_; }
 
+  // What a test looks at, or changes before it restarts.
+ public:
   FakeClock clock{absl::FromUnixSeconds(1'700'000'000)};
   internal::v1::ControllerConfig config;
   std::function<absl::StatusOr<std::unique_ptr<Store>>()> open_store;

@@ -34,7 +34,8 @@ class HostBuilder {
     host_.units.push_back(unit);
     return *this;
   }
-  HostBuilder& Devices(const std::string& device_class, int count, AttributeMap attributes = {}) {
+  HostBuilder& Devices(const std::string& device_class, int count,
+                       const AttributeMap& attributes = {}) {
     for (int i = 0; i < count; ++i) {
       DeviceSnapshot device;
       device.id = DeviceId(absl::StrCat(device_class, host_.devices.size()));

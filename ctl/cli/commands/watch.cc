@@ -75,7 +75,7 @@ absl::Status WatchTargets(const std::vector<Target>& targets, const ViewFlags& v
   Selection selection(type, std::move(filter), std::move(names));
   ChangeWriter writer(type, view.format, view.headers);
   bool answered = false;
-  const absl::Status status =
+  absl::Status status =
       WatchChanges(*client, type, std::move(query), session.err(), [&](const WatchBatch& batch) {
         answered = true;
         const std::vector<Change> shown = selection.Take(batch);

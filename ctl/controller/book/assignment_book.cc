@@ -265,7 +265,7 @@ absl::StatusOr<AssignmentEntry*> AssignmentBook::FindForChange(const std::string
 }
 
 AssignmentBook::AssignmentChange AssignmentBook::ReplaceRecord(const std::string& id,
-                                                               AssignmentRecordPtr record) {
+                                                               const AssignmentRecordPtr& record) {
   AssignmentChange change;
   change.response = record->assignment();
   change.changes.assignments.emplace_back(id, record);
@@ -296,7 +296,7 @@ absl::StatusOr<AssignmentBook::AssignmentChange> AssignmentBook::DecideDelete(
     return change;
   }
   if (IsCharged(static_cast<Intent>(latest.intent()), ObservedOf(entry))) {
-    return ReplaceRecord(id, std::move(record));
+    return ReplaceRecord(id, record);
   }
   change.response = *next;
   change.changes.assignments.emplace_back(id, nullptr);
@@ -328,7 +328,7 @@ absl::StatusOr<AssignmentBook::AssignmentChange> AssignmentBook::DecideRotate(
   auto record = std::make_shared<AssignmentRecord>(*entry->latest);
   record->mutable_assignment()->set_token_version(latest.token_version() + 1);
   *record->mutable_assignment()->mutable_update_time() = ToTimestamp(fleet_->clock().Now());
-  return ReplaceRecord(id, std::move(record));
+  return ReplaceRecord(id, record);
 }
 
 void AssignmentBook::RotateToken(const v1::RotateTokenRequest& request, const std::string& owner,

@@ -78,7 +78,7 @@ class AssignmentBook {
   absl::StatusOr<AssignmentEntry*> FindForChange(const std::string& id, const std::string& etag)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   // A change to `record` of the entry `id`, of which its host is told.
-  AssignmentChange ReplaceRecord(const std::string& id, AssignmentRecordPtr record)
+  AssignmentChange ReplaceRecord(const std::string& id, const AssignmentRecordPtr& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   void AddToken(v1::Assignment* assignment) const;
 

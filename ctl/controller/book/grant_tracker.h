@@ -35,6 +35,9 @@ class GrantTracker {
   void ReportAll(const std::string& host_id, const std::vector<agent::v1::GrantStatus>& statuses)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
 
+  // For those who hold the fleet's mutex by another name: the analysis cannot know that it is one.
+  void AssertFleetHeld() const ABSL_ASSERT_EXCLUSIVE_LOCK(fleet_->mu) { fleet_->mu.AssertHeld(); }
+
   // Everything that the host is to have.
   std::vector<agent::v1::DesiredGrant> DesiredFor(const std::string& host_id)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);

@@ -174,6 +174,7 @@ void HostRegistry::OnConnected(const agent::v1::Hello& hello,
       entry.last_heard = fleet_->clock().Now();
       // Before the agent can say anything newer, and before the host counts as back: what it
       // reported before it was lost is not believed for a moment.
+      tracker_->AssertFleetHeld();
       tracker_->ReportAll(hello.host_id(), {hello.grants().begin(), hello.grants().end()});
       SetConditions(hello.host_id(), &entry, {});
       for (agent::v1::DesiredGrant& grant : tracker_->DesiredFor(hello.host_id())) {
@@ -249,7 +250,7 @@ absl::Status HostRegistry::UpdateInventory(const std::string& host_id, const Hos
   HostEntry& entry = found->second;
   auto record = std::make_shared<HostRecord>(*entry.latest);
   *record->mutable_inventory() = inventory;
-  if (const absl::Status valid = CheckRecord(host_id, *record); !valid.ok()) {
+  if (absl::Status valid = CheckRecord(host_id, *record); !valid.ok()) {
     SetConditions(host_id, &entry, {MakeCondition("InventoryValid", valid, fleet_->clock().Now())});
     return valid;
   }

@@ -130,29 +130,30 @@ int Invalidate(const UserCall& user, const uapi::IommuHwptInvalidate& cmd, Viomm
   return 0;
 }
 
+int InvalidateObject(const Ucmd& ucmd, const uapi::IommuHwptInvalidate& cmd, uint32_t* done) {
+  if (cmd.reserved != 0) return -EOPNOTSUPP;
+  if (cmd.entry_num != 0 && (cmd.data_uptr == 0 || cmd.entry_len == 0 ||
+                             cmd.entry_len > ucmd.context.machine().page_size ||
+                             cmd.entry_num > uapi::kHwptInvalidateMaxEntries)) {
+    return -EINVAL;
+  }
+  if (ucmd.context.FindAny(cmd.hwpt_id) == nullptr) return -ENOENT;
+  if (Viommu* viommu = ucmd.context.Find<Viommu>(cmd.hwpt_id)) {
+    return viommu->mock != nullptr ? MockInvalidateViommu(ucmd.user, cmd, *viommu, done)
+                                   : Invalidate(ucmd.user, cmd, viommu, done);
+  }
+  if (HwptNested* nested = ucmd.context.Find<HwptNested>(cmd.hwpt_id)) {
+    return nested->mock ? MockInvalidateNested(ucmd.user, cmd, nested, done) : -EOPNOTSUPP;
+  }
+  return -EINVAL;
+}
+
 }  // namespace
 
 int HwptInvalidate(Ucmd& ucmd) {
   auto& cmd = ucmd.As<uapi::IommuHwptInvalidate>();
   uint32_t done = 0;
-  int rc = 0;
-  const Object* object = ucmd.context.FindAny(cmd.hwpt_id);
-  if (cmd.reserved != 0) {
-    rc = -EOPNOTSUPP;
-  } else if (cmd.entry_num != 0 && (cmd.data_uptr == 0 || cmd.entry_len == 0 ||
-                                    cmd.entry_len > ucmd.context.machine().page_size ||
-                                    cmd.entry_num > uapi::kHwptInvalidateMaxEntries)) {
-    rc = -EINVAL;
-  } else if (object == nullptr) {
-    rc = -ENOENT;
-  } else if (Viommu* viommu = ucmd.context.Find<Viommu>(cmd.hwpt_id)) {
-    rc = viommu->mock != nullptr ? MockInvalidateViommu(ucmd.user, cmd, *viommu, &done)
-                                 : Invalidate(ucmd.user, cmd, viommu, &done);
-  } else if (HwptNested* nested = ucmd.context.Find<HwptNested>(cmd.hwpt_id)) {
-    rc = nested->mock ? MockInvalidateNested(ucmd.user, cmd, nested, &done) : -EOPNOTSUPP;
-  } else {
-    rc = -EINVAL;
-  }
+  const int rc = InvalidateObject(ucmd, cmd, &done);
   cmd.entry_num = done;
   return ucmd.user.Respond() != 0 ? -EFAULT : rc;
 }

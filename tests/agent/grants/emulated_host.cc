@@ -136,7 +136,7 @@ void EmulatedHost::Lookup::Unplug(const std::string& device) {
   devices_.erase(DeviceId(device));
 }
 
-void EmulatedHost::Lookup::Add(GrantDevice device) {
+void EmulatedHost::Lookup::Add(const GrantDevice& device) {
   absl::MutexLock lock(&mu_);
   devices_[device.id] = device;
 }

@@ -56,7 +56,7 @@ class EmulatedHost {
     [[nodiscard]] absl::Status CheckKnown(const UnitId& id) const override;
     void Unplug(const std::string& device);
     void Hide(const absl::Status& why);
-    void Add(GrantDevice device);
+    void Add(const GrantDevice& device);
 
    private:
     mutable absl::Mutex mu_;
