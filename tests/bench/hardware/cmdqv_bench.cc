@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <memory>
 #include <numeric>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "tests/bench/hardware/filled_caches.h"
 #include "tests/bench/hardware/unit.h"
 #include "tests/bench/report.h"
@@ -109,8 +111,11 @@ void IdleSyncLatency() {
   Poller poller({});
   Unit unit(1, 8, &poller, filled.smmu());
   std::vector<double> samples;
-  for (int i = 0; i < 100; ++i) {
-    Sleep(std::chrono::microseconds(20000 + 37 * i));
+  // A guest does not know when it is looked at: commands come at any time between two looks.
+  std::minstd_rand random(1);
+  std::uniform_int_distribution<int> rest_us(20'000, 40'000);
+  for (int i = 0; i < 250; ++i) {
+    Sleep(std::chrono::microseconds(rest_us(random)));
     samples.push_back(SyncLatency(unit.queue(0)));
   }
   PrintSyncLatency(samples, "idle", unit);
@@ -132,8 +137,9 @@ Quantiles CpuDuring(Wait wait) {
 // Beside it, what this machine takes for a thread that wakes up as often and does nothing. 128
 // queues of guests are more than one unit has beside the host's own.
 void IdleCpu() {
-  const Quantiles floor = CpuDuring([] {
-    for (int i = 0; i < 250; ++i) Sleep(std::chrono::milliseconds(4));
+  const auto wait = absl::ToChronoMicroseconds(PollerOptions().max_wait);
+  const Quantiles floor = CpuDuring([wait] {
+    for (int i = 0; i < std::chrono::seconds(1) / wait; ++i) Sleep(wait);
   });
   FilledCaches filled(1);
   Poller poller({});
