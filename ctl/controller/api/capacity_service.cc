@@ -94,7 +94,7 @@ class CapacityService : public v1::CapacityService::CallbackService {
       sum.Add(fleet_->Render(id, host, v1::FULL));
     }
     if (!found) {
-      return Error(Reason::kNotFound, absl::StrCat("there is no ", request.host().substr(0, 80)),
+      return Error(Reason::kNotFound, absl::StrCat(request.host().substr(0, 80), " does not exist"),
                    {{"name", request.host().substr(0, 80)}});
     }
     return sum.Take();

@@ -252,7 +252,7 @@ absl::StatusOr<AssignmentEntry*> AssignmentBook::FindForChange(const std::string
   const auto entry = fleet_->assignments.find(id);
   if (entry == fleet_->assignments.end() || entry->second.committed == nullptr ||
       entry->second.latest == nullptr) {
-    return Error(Reason::kNotFound, absl::StrCat("there is no ", AssignmentName(id)),
+    return Error(Reason::kNotFound, absl::StrCat(AssignmentName(id), " does not exist"),
                  {{"name", AssignmentName(id)}});
   }
   const bool changing = entry->second.latest != entry->second.committed;

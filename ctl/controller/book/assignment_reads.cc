@@ -20,7 +20,7 @@ absl::StatusOr<Assignment> AssignmentBook::Get(const v1::GetAssignmentRequest& r
   absl::MutexLock lock(&fleet_->mu);
   const auto entry = fleet_->assignments.find(id);
   if (entry == fleet_->assignments.end() || entry->second.committed == nullptr) {
-    return Error(Reason::kNotFound, absl::StrCat("there is no ", AssignmentName(id)),
+    return Error(Reason::kNotFound, absl::StrCat(AssignmentName(id), " does not exist"),
                  {{"name", AssignmentName(id)}});
   }
   return fleet_->Render(entry->second);

@@ -20,7 +20,7 @@ using internal::v1::HostRecord;
 constexpr int kMaxTaints = 64;
 
 absl::Status NoSuchHost(const std::string& name) {
-  return Error(Reason::kNotFound, absl::StrCat("there is no ", name), {{"name", name}});
+  return Error(Reason::kNotFound, absl::StrCat(name, " does not exist"), {{"name", name}});
 }
 
 absl::StatusOr<std::string> ParseHostName(const std::string& name) {
