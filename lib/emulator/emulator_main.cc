@@ -168,10 +168,11 @@ int EmulatorMain(int argc, const char* const* argv, std::ostream& out, std::ostr
   }
   UniqueFd report(flags.report_fd);
   auto host = LoadHostFile(flags.host_file);
-  const absl::Status status = host.ok() ? Serve(flags, *std::move(host), report) : host.status();
+  const bool good_file = host.ok();
+  const absl::Status status = good_file ? Serve(flags, *std::move(host), report) : host.status();
   if (status.ok()) return kExitOk;
   Report(report, status);
-  return Fail(status, host.ok() ? kExitFailed : kExitBadConfig, err);
+  return Fail(status, good_file ? kExitFailed : kExitBadConfig, err);
 }
 
 }  // namespace berth::emulator

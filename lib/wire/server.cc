@@ -295,11 +295,13 @@ void WireServer::Impl::OnPacket(const std::shared_ptr<Connection>& connection,
 }
 
 void WireServer::Impl::End(const std::shared_ptr<Connection>& connection) {
-  const std::shared_ptr<Connection> keep = connection;
-  if (connections_.erase(static_cast<uint64_t>(keep->id())) == 0) return;
-  keep->Close();
-  if (--per_uid_[keep->uid()] == 0) per_uid_.erase(keep->uid());
-  handler_->OnDisconnect(keep->id());
+  // The node keeps it alive: `connection` may be the map's own.
+  const auto node = connections_.extract(static_cast<uint64_t>(connection->id()));
+  if (node.empty()) return;
+  Connection& ended = *node.mapped();
+  ended.Close();
+  if (--per_uid_[ended.uid()] == 0) per_uid_.erase(ended.uid());
+  handler_->OnDisconnect(ended.id());
 }
 
 void WireServer::Impl::CloseConnection(ConnectionId id) {

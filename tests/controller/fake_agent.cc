@@ -105,12 +105,16 @@ class FakeAgent::Impl {
   // Waits until `condition` holds of the state below, or the stream has ended.
   template <typename Condition>
   void Await(const char* what, const Condition& condition) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    const auto met = [&] { return condition() || end_.has_value(); };
+    const auto met = [&]()
+                         ABSL_NO_THREAD_SAFETY_ANALYSIS { return condition() || end_.has_value(); };
     if (!mu_.AwaitWithTimeout(absl::Condition(&met), kPatience) || !condition()) {
       ADD_FAILURE() << options_.host_id << " waited in vain for " << what
                     << "; stream: " << (end_.has_value() ? end_->ToString() : "open");
     }
   }
+
+ private:
+  friend class FakeAgent;
 
   mutable absl::Mutex mu_;
   std::optional<agent::v1::Welcome> welcome_ ABSL_GUARDED_BY(mu_);
@@ -120,7 +124,6 @@ class FakeAgent::Impl {
   int64_t sequence_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mu_);
 
- private:
   void Read() {
     ControllerMessage message;
     while (stream_->Read(&message)) {

@@ -25,6 +25,7 @@ class StoreFailureTest : public ControllerTest {
     Start();
   }
 
+ public:
   std::shared_ptr<MemoryMedium> medium = std::make_shared<MemoryMedium>();
   StoreScript script;
   std::atomic<int> fatal = 0;

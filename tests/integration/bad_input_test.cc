@@ -22,13 +22,15 @@ constexpr uint64_t kRam = 0x40000000;
 constexpr uint64_t kRamSize = 1 << 20;
 constexpr uint64_t kQueueBytes = 4096;
 
+Cluster* cluster = nullptr;  // of the suite
+
 // One fleet for all tests of this file: none of them may harm it.
 class BadInput : public ::testing::Test {
  protected:
-  static void SetUpTestSuite() { cluster_ = new Cluster(std::vector<std::string>{"gh200"}); }
+  static void SetUpTestSuite() { cluster = new Cluster(std::vector<std::string>{"gh200"}); }
   static void TearDownTestSuite() {
-    delete cluster_;
-    cluster_ = nullptr;
+    delete cluster;
+    cluster = nullptr;
   }
 
   void SetUp() override {
@@ -44,25 +46,25 @@ class BadInput : public ::testing::Test {
     EXPECT_EQ(vmm_->Detach().reason(), BERTH_VMM_REASON_NONE);
     vmm_.reset();
     for (const std::string& id : made_) {
-      EXPECT_TRUE(cluster_->Delete(id).ok());
-      cluster_->AwaitGone(id);
+      EXPECT_TRUE(cluster->Delete(id).ok());
+      cluster->AwaitGone(id);
     }
-    cluster_->ExpectRecordsAgree(0);
+    cluster->ExpectRecordsAgree(0);
   }
 
   Assignment Make(const std::string& id, const std::string& spec) {
-    absl::StatusOr<Assignment> made = cluster_->Create(id, spec);
+    absl::StatusOr<Assignment> made = cluster->Create(id, spec);
     EXPECT_TRUE(made.ok()) << made.status();
     if (!made.ok()) return {};
     made_.push_back(id);
-    cluster_->AwaitObserved(id, Assignment::PREPARED);
+    cluster->AwaitObserved(id, Assignment::PREPARED);
     return *std::move(made);
   }
-  static std::string path() { return cluster_->host("gh200").vmm_socket(); }
+  static std::string path() { return cluster->host("gh200").vmm_socket(); }
 
   // All that stands on the host, of the grant's objects and of the emulated kernel's.
   std::string Records() {
-    Host& host = cluster_->host("gh200");
+    Host& host = cluster->host("gh200");
     std::string text;
     for (const auto& object : host.Objects(assignment_.uid())) text += object.ShortDebugString();
     for (agent::v1::LocalGrant& grant : host.Grants()) text += grant.ShortDebugString();
@@ -95,7 +97,6 @@ class BadInput : public ::testing::Test {
     EXPECT_EQ(SettledRecords(), before_) << mistake;
   }
 
-  static Cluster* cluster_;
   Assignment assignment_;
   std::vector<std::string> made_;
   std::unique_ptr<RawVmm> vmm_;
@@ -103,7 +104,6 @@ class BadInput : public ::testing::Test {
   std::string before_;
   std::map<uint32_t, std::string> seen_;
 };
-Cluster* BadInput::cluster_ = nullptr;
 
 TEST_F(BadInput, WhoMayNotAttach) {
   const Assignment theirs =
@@ -166,7 +166,7 @@ TEST_F(BadInput, WhatIsNoMemoryOrQueue) {
   EXPECT_EQ(vmm_->AllocQueue(0, kRam, kQueueBytes).reason(), BERTH_VMM_REASON_NONE);
   const uint64_t allocated = vmm_->call_id;
   EXPECT_NE(SettledRecords(), before_);
-  EXPECT_EQ(cluster_->host("gh200").Grants().at(0).queues(), 1);
+  EXPECT_EQ(cluster->host("gh200").Grants().at(0).queues(), 1);
   before_ = Records();
   const uint64_t next = std::exchange(vmm_->call_id, allocated - 1);
   const auto replayed = vmm_->AllocQueue(0, kRam, 2 * kQueueBytes);
@@ -176,8 +176,8 @@ TEST_F(BadInput, WhatIsNoMemoryOrQueue) {
 
 TEST_F(BadInput, AFloodOfNonsenseHurtsNobodyElse) {
   const Assignment other = Make("other", OneOf("nic"));
-  const std::unique_ptr<Process> vmm = cluster_->StartVmm(
-      "other", other, {"--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+  const std::unique_ptr<Process> vmm =
+      cluster->StartVmm("other", other, {"--trace", SourceFile("tests/data/traces/map_unmap_ats")});
   RawVmm flood(path());
   for (size_t size = 1; size < 2000; ++size) {
     const auto answer = flood.Exchange<berth_vmm_empty_reply>(

@@ -17,19 +17,21 @@ using v1::Assignment;
 
 std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
 
+Cluster* cluster = nullptr;  // of the suite
+
 class CommandLine : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    cluster_ = new Cluster(std::vector<std::string>{"gh200", "small"});
-    ASSERT_TRUE(cluster_->Create("vm", OneOf("gpu")).ok());
-    cluster_->AwaitObserved("vm", Assignment::PREPARED);
+    cluster = new Cluster(std::vector<std::string>{"gh200", "small"});
+    ASSERT_TRUE(cluster->Create("vm", OneOf("gpu")).ok());
+    cluster->AwaitObserved("vm", Assignment::PREPARED);
   }
   static void TearDownTestSuite() {
-    delete cluster_;
-    cluster_ = nullptr;
+    delete cluster;
+    cluster = nullptr;
   }
 
-  static Output Ctl(const std::vector<std::string>& args) { return cluster_->Berthctl(args); }
+  static Output Ctl(const std::vector<std::string>& args) { return cluster->Berthctl(args); }
   static std::string Good(const std::vector<std::string>& args) {
     const Output output = Ctl(args);
     EXPECT_EQ(output.code, 0) << output.err;
@@ -45,18 +47,15 @@ class CommandLine : public ::testing::Test {
     EXPECT_THAT(output.err, HasSubstr(text));
   }
   static std::string File(const std::string& name, const std::string& text) {
-    const std::string path = cluster_->folder() + "/" + name;
+    std::string path = cluster->folder() + "/" + name;
     WriteFile(path, text);
     return path;
   }
   static Output Daemon(const std::string& program, const std::string& config,
                        const std::string& flag) {
-    return cluster_->Run(ProgramFile(program), {"--config", config, flag});
+    return cluster->Run(ProgramFile(program), {"--config", config, flag});
   }
-
-  static Cluster* cluster_;
 };
-Cluster* CommandLine::cluster_ = nullptr;
 
 TEST_F(CommandLine, TablesForPeople) {
   EXPECT_THAT(FirstLine(Good({"get", "assignments"})),
@@ -107,17 +106,17 @@ TEST_F(CommandLine, ExitCodesSayWhatKindOfFailure) {
   const std::string typo =
       File("typo.yaml", "name: assignments/typo\nspec:\n  device_request: []\n");
   ExpectFails({"create", "-f", typo}, 2, "typo.yaml:3:");
-  const Output unreachable = cluster_->Run(
-      ProgramFile("berthctl"), {"--server", "unix:" + cluster_->folder() + "/nobody.sock",
-                                "--timeout", "500ms", "get", "hosts"});
+  const Output unreachable = cluster->Run(ProgramFile("berthctl"),
+                                          {"--server", "unix:" + cluster->folder() + "/nobody.sock",
+                                           "--timeout", "500ms", "get", "hosts"});
   EXPECT_EQ(unreachable.code, 6);
   EXPECT_THAT(unreachable.err, HasSubstr("nobody.sock"));
 }
 
 TEST_F(CommandLine, ConfigurationsAreCheckedAndPrinted) {
   for (const auto& [program, config] :
-       {std::pair<std::string, std::string>{"berth-agent", cluster_->host("gh200").config_file()},
-        {"berth-controller", cluster_->folder() + "/controller.yaml"}}) {
+       {std::pair<std::string, std::string>{"berth-agent", cluster->host("gh200").config_file()},
+        {"berth-controller", cluster->folder() + "/controller.yaml"}}) {
     const Output checked = Daemon(program, config, "--check-config");
     EXPECT_EQ(checked.code, 0) << checked.err;
     const Output printed = Daemon(program, config, "--print-config");
@@ -131,27 +130,26 @@ TEST_F(CommandLine, ConfigurationsAreCheckedAndPrinted) {
     const Output refused = Daemon(program, unknown, "--check-config");
     EXPECT_EQ(refused.code, 3);
     EXPECT_THAT(refused.err, ContainsRegex("unknown.yaml:[0-9]+:1: unknown key .nonsense."));
-    const Output missing = Daemon(program, cluster_->folder() + "/nowhere.yaml", "--check-config");
+    const Output missing = Daemon(program, cluster->folder() + "/nowhere.yaml", "--check-config");
     EXPECT_EQ(missing.code, 3);
     EXPECT_THAT(missing.err, HasSubstr("nowhere.yaml"));
-    EXPECT_EQ(cluster_->Run(ProgramFile(program), {"--no-such-flag"}).code, 2);
-    EXPECT_THAT(cluster_->Run(ProgramFile(program), {"--version"}).out, StartsWith(program + " "));
+    EXPECT_EQ(cluster->Run(ProgramFile(program), {"--no-such-flag"}).code, 2);
+    EXPECT_THAT(cluster->Run(ProgramFile(program), {"--version"}).out, StartsWith(program + " "));
   }
 }
 
 TEST_F(CommandLine, AWatchShowsChangesAsTheyCome) {
-  const std::string out = cluster_->folder() + "/watch.out";
-  Process watch(
-      {.program = ProgramFile("berthctl"),
-       .args = {"--server", cluster_->api_address(), "watch", "assignments", "-o", "name"},
-       .out = out,
-       .err = out + ".err"});
+  const std::string out = cluster->folder() + "/watch.out";
+  Process watch({.program = ProgramFile("berthctl"),
+                 .args = {"--server", cluster->api_address(), "watch", "assignments", "-o", "name"},
+                 .out = out,
+                 .err = out + ".err"});
   WaitFor("the present state shows",
           [&] { return ReadFile(out).find("assignments/vm") != std::string::npos; });
-  ASSERT_TRUE(cluster_->Create("later", OneOf("nic")).ok());
+  ASSERT_TRUE(cluster->Create("later", OneOf("nic")).ok());
   WaitFor("the change shows",
           [&] { return ReadFile(out).find("assignments/later") != std::string::npos; });
-  ASSERT_TRUE(cluster_->Delete("later").ok());
+  ASSERT_TRUE(cluster->Delete("later").ok());
   EXPECT_EQ(Ctl({"wait", "assignment/later", "--for", "deleted"}).code, 0);
   EXPECT_TRUE(watch.running());
   watch.Signal(SIGINT);

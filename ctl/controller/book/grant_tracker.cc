@@ -220,7 +220,7 @@ void GrantTracker::PlaceAnew(AssignmentEntry* entry) {
   SubmitRecord(*entry, std::move(record));
 }
 
-void GrantTracker::SubmitRecord(const AssignmentEntry& before, AssignmentRecordPtr record) {
+void GrantTracker::SubmitRecord(const AssignmentEntry& before, const AssignmentRecordPtr& record) {
   const Assignment& old = before.committed->assignment();
   const std::string old_host = HostIdOf(old.placement().host());
   const std::string uid = old.uid();

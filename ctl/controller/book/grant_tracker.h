@@ -58,7 +58,7 @@ class GrantTracker {
   void EndRelease(AssignmentEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   void PlaceAnew(AssignmentEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   void PlacePending() ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
-  void SubmitRecord(const AssignmentEntry& before, AssignmentRecordPtr record)
+  void SubmitRecord(const AssignmentEntry& before, const AssignmentRecordPtr& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   std::shared_ptr<HostSession> SessionOf(const std::string& host_id)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);

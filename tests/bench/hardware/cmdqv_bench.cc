@@ -137,7 +137,7 @@ Quantiles CpuDuring(Wait wait) {
 // Beside it, what this machine takes for a thread that wakes up as often and does nothing. 128
 // queues of guests are more than one unit has beside the host's own.
 void IdleCpu() {
-  const auto wait = absl::ToChronoMicroseconds(PollerOptions().max_wait);
+  const auto wait = absl::ToChronoMicroseconds(emulator::PollerOptions().max_wait);
   const Quantiles floor = CpuDuring([wait] {
     for (int i = 0; i < std::chrono::seconds(1) / wait; ++i) Sleep(wait);
   });

@@ -25,7 +25,7 @@ constexpr uint16_t kOurAsid = 5;
 constexpr uint64_t kOurVa = 0x123456789000;
 constexpr uint32_t kOurSid = 0x100;
 
-Command Va(uint64_t address, std::function<void(Command&)> change = nullptr) {
+Command Va(uint64_t address, const std::function<void(Command&)>& change = nullptr) {
   Command command = {.opcode = Opcode::kTlbiNhVa, .vmid = kOurVmid, .asid = kOurAsid};
   command.address = address;
   command.pages = 1;
@@ -42,7 +42,8 @@ Command Range(uint64_t address, uint64_t pages, uint8_t granule_log2 = 12, uint8
 Command Of(Opcode opcode, uint16_t vmid = 0, uint16_t asid = 0) {
   return {.opcode = opcode, .vmid = vmid, .asid = asid};
 }
-Command OfStream(Opcode opcode, uint32_t sid, std::function<void(Command&)> change = nullptr) {
+Command OfStream(Opcode opcode, uint32_t sid,
+                 const std::function<void(Command&)>& change = nullptr) {
   Command command = {.opcode = opcode, .sid = sid};
   if (change) change(command);
   return command;
