@@ -130,7 +130,7 @@ class FakeServer::Assignments : public v1::AssignmentService::CallbackService {
     return absl::OkStatus();
   })
   BERTH_FAKE(DeleteAssignment, Assignment, {
-    const absl::Status found = Find(fake_->assignments_, request->name(), response);
+    absl::Status found = Find(fake_->assignments_, request->name(), response);
     if (absl::IsNotFound(found) && request->allow_missing()) return absl::OkStatus();
     response->set_intent(v1::Assignment::RELEASING);
     return found;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "tests/cli/cli_test_base.h"
 
 namespace berth::cli {
@@ -37,8 +38,8 @@ class ManualTest : public CliTest {
 TEST_F(ManualTest, HasEveryExitCode) {
   ASSERT_EQ(DocumentedCodes().size(), 9u);
   for (const auto& [code, meaning] : DocumentedCodes()) {
-    EXPECT_THAT(manual_, HasSubstr("\n" + code + "\t" + meaning + "\n"));
-    EXPECT_THAT(readme_, HasSubstr("\n| " + code + " | " + meaning + " |"));
+    EXPECT_THAT(manual_, HasSubstr(absl::StrCat("\n", code, "\t", meaning, "\n")));
+    EXPECT_THAT(readme_, HasSubstr(absl::StrCat("\n| ", code, " | ", meaning, " |")));
   }
 }
 

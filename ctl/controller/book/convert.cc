@@ -178,7 +178,7 @@ absl::StatusOr<placement::Toleration> ToToleration(const v1::Toleration& from,
 absl::Status InSpec(const absl::Status& status) {
   if (status.ok()) return status;
   constexpr char kEngine[] = "devices";
-  const auto translate = [&kEngine](std::string text) {
+  const auto translate = [&kEngine](const std::string& text) {
     const bool device = text.rfind(kEngine, 0) == 0;
     return absl::StrCat("spec.", device ? "device_requests" : "",
                         device ? text.substr(sizeof(kEngine) - 1) : text);

@@ -49,14 +49,13 @@ void AgentSession::Handle::Ack(int64_t sequence, const agent::v1::Epoch& epoch) 
 }
 
 std::optional<ControllerMessage> AgentSession::Handle::NextMessage() {
+  // Welcome comes first, and its desired set may be older than what waits here.
+  if (!welcomed_ && !welcome_.has_value()) return std::nullopt;
   ControllerMessage message;
   if (welcome_.has_value()) {
     *message.mutable_welcome() = *std::move(welcome_);
     welcome_.reset();
     welcomed_ = true;
-  } else if (!welcomed_) {
-    // Welcome comes first, and its desired set may be older than what waits here.
-    return std::nullopt;
   } else if (!upserts_.empty() || !forget_.empty()) {
     // So that a message stays far below the limit of gRPC.
     constexpr int kMaxChanges = 512;
@@ -130,7 +129,7 @@ absl::Status AgentSession::OnMessage() {
       return absl::OkStatus();
     case AgentMessage::kInventory: {
       // The session stays: what stands on the host is still this agent's.
-      const absl::Status status =
+      absl::Status status =
           options_.registry->UpdateInventory(host_id_, handle_.get(), in_.inventory());
       if (ReasonOf(status) != Reason::kBadInventory) return status;
       options_.log->Warn("inventory refused", {{"host", host_id_}, {"error", status}});

@@ -60,7 +60,7 @@ void WatchHub::Unsubscribe(const std::shared_ptr<Subscription>& subscription) {
   subscriptions_.erase(subscription);
 }
 
-void WatchHub::Publish(std::shared_ptr<const WatchBatch> batch) {
+void WatchHub::Publish(const std::shared_ptr<const WatchBatch>& batch) {
   absl::MutexLock lock(&mu_);
   for (const std::shared_ptr<Subscription>& subscription : subscriptions_) {
     {

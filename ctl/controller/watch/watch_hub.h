@@ -82,7 +82,7 @@ class WatchHub {
   void Unsubscribe(const std::shared_ptr<Subscription>& subscription);
 
   // In the order of positions; the caller sees to that.
-  void Publish(std::shared_ptr<const WatchBatch> batch);
+  void Publish(const std::shared_ptr<const WatchBatch>& batch);
   // Ends all subscriptions with `status` and takes no more.
   void Close(const absl::Status& status);
 
