@@ -4,6 +4,7 @@
 #include <endian.h>
 
 #include <cstring>
+#include <utility>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -42,10 +43,10 @@ absl::StatusOr<Veventq> Veventq::Create(const Viommu& viommu, Type type, uint32_
 
 Veventq& Veventq::operator=(Veventq&& other) noexcept {
   if (this != &other) {
-    fd_.Reset();
-    KernelObject::operator=(std::move(other));
-    fd_ = std::move(other.fd_);
+    // The fd of before is closed first: its queue cannot be destroyed as long as it is open.
+    fd_ = std::exchange(other.fd_, UniqueFd());
     type_ = other.type_;
+    KernelObject::operator=(std::move(other));
   }
   return *this;
 }

@@ -156,7 +156,7 @@ void Engine::Apply(HostSlot slot, const Change& change) {
 }
 
 absl::Status Engine::UpsertHost(const HostSnapshot& snapshot) {
-  const absl::Status valid = ValidateSnapshot(snapshot);
+  absl::Status valid = ValidateSnapshot(snapshot);
   if (!valid.ok() && (snapshot.id.empty() || snapshot.id.str().size() > kMaxText)) return valid;
   const auto it = slots_.find(snapshot.id);
   const HostSlot slot = it == slots_.end() ? AddSlot(snapshot.id) : it->second;

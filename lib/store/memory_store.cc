@@ -155,7 +155,8 @@ class MemoryStore : public Store {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_.mu) {
     const auto& records = state_.records;
     BERTH_RETURN_IF_ERROR(CheckPreconditions(
-        transaction, state_.epoch.term, [&](const RecordKey& key) -> absl::StatusOr<Revision> {
+        transaction, state_.epoch.term,
+        [&](const RecordKey& key) ABSL_NO_THREAD_SAFETY_ANALYSIS -> absl::StatusOr<Revision> {
           const auto it = records.find(key);
           return it == records.end() ? Precondition::kAbsent : it->second.revision;
         }));

@@ -46,13 +46,15 @@ absl::StatusOr<std::unique_ptr<SqliteWriter>> SqliteWriter::Create(SqliteDatabas
 absl::Status SqliteWriter::Prepare() {
   BERTH_ASSIGN_OR_RETURN(revision_, database_.QueryInt("SELECT revision FROM store"));
   BERTH_ASSIGN_OR_RETURN(compacted_, database_.QueryInt("SELECT compacted FROM store"));
+  static constexpr char kPutRecord[] =
+      "INSERT INTO records (kind, id, revision, checksum, payload) VALUES (?1, ?2, ?3, ?4, ?5)"
+      " ON CONFLICT DO UPDATE SET revision = ?3, checksum = ?4, payload = ?5";
   constexpr const char* kSql[] = {
       "BEGIN IMMEDIATE",
       "COMMIT",
       "ROLLBACK",
       "SELECT revision FROM records WHERE kind = ?1 AND id = ?2",
-      "INSERT INTO records (kind, id, revision, checksum, payload) VALUES (?1, ?2, ?3, ?4, ?5)"
-      " ON CONFLICT DO UPDATE SET revision = ?3, checksum = ?4, payload = ?5",
+      kPutRecord,
       "DELETE FROM records WHERE kind = ?1 AND id = ?2",
       "INSERT INTO changes (revision, position, kind, id, payload) VALUES (?1, ?2, ?3, ?4, ?5)",
       "UPDATE store SET revision = ?1",

@@ -10,8 +10,6 @@ namespace berth {
 namespace {
 
 using Kind = PeerIdentity::Kind;
-using testing::HasSubstr;
-using testing::Not;
 
 constexpr char kGet[] = "/berth.v1.HostService/GetHost";
 constexpr char kDrain[] = "/berth.v1.HostService/DrainHost";

@@ -12,7 +12,6 @@
 namespace berth {
 namespace {
 
-using testing::HasSubstr;
 using testing::Pair;
 
 constexpr Reason kAllReasons[] = {

@@ -137,10 +137,11 @@ TEST_P(StoreSuite, CallbacksRunInTheOrderOfCommitAndOfRevisions) {
   Store& store = Open();
   std::vector<Revision> seen;
   for (int i = 0; i < 500; ++i) {
-    ASSERT_TRUE(store
-                    .Commit(PutOne("k" + std::to_string(i % 7), "v"),
-                            [&seen](absl::StatusOr<Revision> r) { seen.push_back(r.value_or(-1)); })
-                    .ok());
+    ASSERT_TRUE(
+        store
+            .Commit(PutOne("k" + std::to_string(i % 7), "v"),
+                    [&seen](const absl::StatusOr<Revision>& r) { seen.push_back(r.value_or(-1)); })
+            .ok());
   }
   MustCommit({});
   ASSERT_EQ(seen.size(), 500u);
@@ -167,7 +168,7 @@ TEST_P(StoreSuite, LaterTransactionsOfABatchSeeEarlierOnes) {
       create.preconditions = {{Key("a"), Precondition::kAbsent}};
       ASSERT_TRUE(store
                       .Commit(create,
-                              [&reasons](absl::StatusOr<Revision> outcome) {
+                              [&reasons](const absl::StatusOr<Revision>& outcome) {
                                 reasons.push_back(ReasonOf(outcome.status()));
                               })
                       .ok());

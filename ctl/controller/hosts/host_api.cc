@@ -159,7 +159,7 @@ void HostRegistry::RunChange(MutationSpec<v1::Host> spec) {
 template <typename Request>
 void HostRegistry::RunEdit(std::string_view method, const Request& request,
                            const std::string& owner, const std::string& name,
-                           const std::string& etag, const Edit& edit, const Answer& answer) {
+                           const std::string& etag, const Edit& edit, Answer&& answer) {
   RunChange(
       {.method = method,
        .owner = &owner,
@@ -167,7 +167,7 @@ void HostRegistry::RunEdit(std::string_view method, const Request& request,
        .request_id = request.request_id(),
        .decide = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return DecideEdit(name, etag, edit); },
        .finish = {},
-       .answer = answer});
+       .answer = std::move(answer)});
 }
 
 void HostRegistry::Update(const v1::UpdateHostRequest& request, const std::string& owner,

@@ -90,8 +90,7 @@ class HostRegistry {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   template <typename Request>
   void RunEdit(std::string_view method, const Request& request, const std::string& owner,
-               const std::string& name, const std::string& etag, const Edit& edit,
-               const Answer& answer);
+               const std::string& name, const std::string& etag, const Edit& edit, Answer&& answer);
   void RunChange(MutationSpec<v1::Host> spec);
 
   Fleet* const fleet_;
