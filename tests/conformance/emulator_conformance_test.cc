@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Holds the emulator to the suites, through its client and its socket.
+// Holds the emulator to the suites, through its client and its socket, as each machine that it can
+// play. Every case makes sense on one of them.
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
 #include <filesystem>
+#include <map>
 
 #include "lib/emulator/emulator_client.h"
 #include "lib/emulator/server.h"
@@ -31,15 +33,25 @@ emulator::DeviceSpec Device(const std::string& name, const std::string& unit, ui
 
 std::string Name(int index) { return "vfio" + std::to_string(index); }
 
-emulator::HostSpec Host() {
-  emulator::HostSpec host;
-  for (const char* id : {"smmu3.0", "smmu3.1"}) {
-    emulator::UnitSpec unit;
-    unit.id = id;
+emulator::UnitSpec Unit(const std::string& id, emulator::UnitProfile profile) {
+  emulator::UnitSpec unit;
+  unit.id = id;
+  unit.profile = profile;
+  if (profile == emulator::UnitProfile::kTegra241Cmdqv) {
     unit.vintfs = kVintfs;
     unit.vcmdqs = 2 * kVintfs;
-    host.units.push_back(unit);
   }
+  return unit;
+}
+
+emulator::HostSpec Host(emulator::UnitProfile profile, uint32_t page_size) {
+  emulator::HostSpec host;
+  host.page_size = page_size;
+  if (profile == emulator::UnitProfile::kSelftest) {
+    host.units.push_back(Unit("mock", profile));
+    return host;
+  }
+  for (const char* id : {"smmu3.0", "smmu3.1"}) host.units.push_back(Unit(id, profile));
   for (int i = 0; i < kDevices; ++i) {
     host.devices.push_back(Device(Name(i), "smmu3.0", static_cast<uint16_t>(0x100 + i)));
   }
@@ -47,17 +59,48 @@ emulator::HostSpec Host() {
   return host;
 }
 
+Driver DriverOf(emulator::UnitProfile profile) {
+  switch (profile) {
+    case emulator::UnitProfile::kTegra241Cmdqv:
+      return Driver::kTegra241Cmdqv;
+    case emulator::UnitProfile::kArmSmmuv3:
+      return Driver::kArmSmmuv3;
+    case emulator::UnitProfile::kSelftest:
+      return Driver::kSelftest;
+  }
+  return Driver::kSelftest;
+}
+
+Machine MachineOf(emulator::UnitProfile profile, uint32_t page_size) {
+  Machine machine;
+  machine.driver = DriverOf(profile);
+  machine.page_size = page_size;
+  if (Has(machine, Need::kCdevs)) {
+    for (int i = 0; i < kDevices; ++i) machine.devices.push_back(Name(i));
+    machine.other_device = kOther;
+  }
+  if (Has(machine, Need::kCmdqv)) machine.vintfs = kVintfs - 1;
+  return machine;
+}
+
 class EmulatorUnderTest : public KernelUnderTest {
  public:
-  static std::unique_ptr<KernelUnderTest> Make() {
-    auto made = std::make_unique<EmulatorUnderTest>();
+  explicit EmulatorUnderTest(Machine machine) : machine_(std::move(machine)) {}
+  ~EmulatorUnderTest() override {
+    client_.reset();
+    server_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+
+  static std::unique_ptr<KernelUnderTest> Make(emulator::UnitProfile profile, uint32_t page_size) {
+    auto made = std::make_unique<EmulatorUnderTest>(MachineOf(profile, page_size));
     std::string folder = std::filesystem::temp_directory_path() / "berth-conformance-XXXXXX";
     if (::mkdtemp(folder.data()) == nullptr) return nullptr;
     made->folder_ = folder;
     const std::string socket = folder + "/emulator.sock";
     emulator::Server::Options options;
     options.socket_path = socket;
-    options.host = Host();
+    options.host = Host(profile, page_size);
     absl::StatusOr<std::unique_ptr<emulator::Server>> server =
         emulator::Server::Start(std::move(options));
     EXPECT_TRUE(server.ok()) << server.status();
@@ -66,31 +109,52 @@ class EmulatorUnderTest : public KernelUnderTest {
     made->client_ = std::make_unique<emulator::EmulatorClient>(socket);
     return made;
   }
-  ~EmulatorUnderTest() override {
-    client_.reset();
-    server_.reset();
-    std::filesystem::remove_all(folder_);
-  }
 
   KernelApi& kernel() override { return *client_; }
-  [[nodiscard]] std::vector<std::string> devices() const override {
-    std::vector<std::string> names;
-    for (int i = 0; i < kDevices; ++i) names.push_back(Name(i));
-    return names;
-  }
-  [[nodiscard]] std::optional<std::string> other_device() const override { return kOther; }
-  [[nodiscard]] int vintfs() const override { return kVintfs - 1; }
+  [[nodiscard]] const Machine& machine() const override { return machine_; }
 
  private:
+  const Machine machine_;
   std::filesystem::path folder_;
   std::unique_ptr<emulator::Server> server_;
   std::unique_ptr<KernelApi> client_;
 };
 
-const auto kEmulator = ::testing::Values(KernelParam{"Emulator", &EmulatorUnderTest::Make});
+KernelParam Emulator(const std::string& name, emulator::UnitProfile profile,
+                     uint32_t page_size = 4096) {
+  return {name, [=] { return EmulatorUnderTest::Make(profile, page_size); }};
+}
 
-INSTANTIATE_TEST_SUITE_P(Conformance, KernelApiSuite, kEmulator, ParamName);
-INSTANTIATE_TEST_SUITE_P(Conformance, MappedRegionSuite, kEmulator, ParamName);
+const auto kEmulators =
+    ::testing::Values(Emulator("EmulatedCmdqv", emulator::UnitProfile::kTegra241Cmdqv),
+                      Emulator("EmulatedCmdqv64K", emulator::UnitProfile::kTegra241Cmdqv, 65536),
+                      Emulator("EmulatedSmmuv3", emulator::UnitProfile::kArmSmmuv3),
+                      Emulator("EmulatedSelftest", emulator::UnitProfile::kSelftest));
+
+// Finds cases that ran nowhere, unless only some were asked for.
+class NothingIsSkippedEverywhere : public ::testing::Environment {
+ public:
+  void TearDown() override {
+    const ::testing::UnitTest& all = *::testing::UnitTest::GetInstance();
+    if (all.test_to_run_count() != all.total_test_count()) return;
+    std::map<std::string, bool> ran;
+    for (int i = 0; i < all.total_test_suite_count(); ++i) {
+      const ::testing::TestSuite& suite = *all.GetTestSuite(i);
+      for (int j = 0; j < suite.total_test_count(); ++j) {
+        const ::testing::TestInfo& test = *suite.GetTestInfo(j);
+        const std::string name = test.name();
+        bool& once = ran[name.substr(0, name.find('/'))];
+        once = once || !test.result()->Skipped();
+      }
+    }
+    for (const auto& [name, once] : ran) EXPECT_TRUE(once) << name << " is skipped everywhere";
+  }
+};
+[[maybe_unused]] ::testing::Environment* const kNothingIsSkippedEverywhere =
+    ::testing::AddGlobalTestEnvironment(new NothingIsSkippedEverywhere);
+
+INSTANTIATE_TEST_SUITE_P(Conformance, KernelApiSuite, kEmulators, ParamName);
+INSTANTIATE_TEST_SUITE_P(Conformance, MappedRegionSuite, kEmulators, ParamName);
 
 }  // namespace
 }  // namespace berth::conformance

@@ -11,7 +11,9 @@
 
 namespace berth::conformance {
 
+// eventq.c, iommufd_veventq_alloc().
 TEST_P(KernelApiSuite, VeventqAllocChecksInOrder) {
+  BERTH_NEEDS(Need::kViommus);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   auto valid = Sized<uapi::IommuVeventqAlloc>();
@@ -28,15 +30,17 @@ TEST_P(KernelApiSuite, VeventqAllocChecksInOrder) {
        {"too deep", [](Arg& a) { a.veventq_depth = uapi::kVeventqMaxDepth + 1; }, EINVAL},
        {"no such vIOMMU", [](Arg& a) { a.viommu_id = kStaleId; }, ENOENT},
        {"not a vIOMMU", [&](Arg& a) { a.viommu_id = vm.parent; }, ENOENT}});
-  const NewEventQueue smmu = NewVeventq(vm, viommu, uapi::kVeventqTypeArmSmmuv3);
-  const NewEventQueue cmdqv = NewVeventq(vm, viommu, uapi::kVeventqTypeTegra241Cmdqv);
+  const NewEventQueue own = NewVeventq(vm, viommu, types().veventq);
+  const NewEventQueue other = NewVeventq(vm, viommu, uapi::kVeventqTypeTegra241Cmdqv);
   auto arg = valid;
   EXPECT_EQ(Call(vm.context, uapi::kIommuVeventqAlloc, arg), -EEXIST) << "one of a type";
 }
 
+// eventq.c, iommufd_veventq_fops_read(), iommufd_eventq_fops_poll().
 TEST_P(KernelApiSuite, EmptyEventQueueReadsNothing) {
+  BERTH_NEEDS(Need::kViommus);
   const Vm vm = NewVm();
-  const NewEventQueue queue = NewVeventq(vm, NewViommu(vm), uapi::kVeventqTypeTegra241Cmdqv);
+  const NewEventQueue queue = NewVeventq(vm, NewViommu(vm), types().veventq);
   EXPECT_EQ(::fcntl(queue.fd.get(), F_GETFD), FD_CLOEXEC);
   char buffer[64];
   EXPECT_EQ(kernel().ReadEvents(queue.fd.get(), buffer, sizeof(buffer)), 0);
@@ -45,9 +49,12 @@ TEST_P(KernelApiSuite, EmptyEventQueueReadsNothing) {
   EXPECT_EQ(::poll(&poll, 1, 0), 0) << poll.revents;
 }
 
+// eventq.c, iommufd_eventq_init() takes a reference for the file, iommufd_eventq_fops_release()
+// gives it back.
 TEST_P(KernelApiSuite, OpenEventFdIsEbusy) {
+  BERTH_NEEDS(Need::kViommus);
   const Vm vm = NewVm();
-  NewEventQueue queue = NewVeventq(vm, NewViommu(vm), uapi::kVeventqTypeArmSmmuv3);
+  NewEventQueue queue = NewVeventq(vm, NewViommu(vm), types().veventq);
   UniqueFd dup(::fcntl(queue.fd.get(), F_DUPFD_CLOEXEC, 0));
   EXPECT_EQ(Destroy(vm.context, queue.id), -EBUSY);
   queue.fd.Reset();
@@ -56,36 +63,40 @@ TEST_P(KernelApiSuite, OpenEventFdIsEbusy) {
   EXPECT_EQ(Destroy(vm.context, queue.id), 0);
 }
 
-// iommufd_veventq_alloc(): the driver is not asked about the type.
+// eventq.c, iommufd_veventq_alloc(): the driver is not asked about the type.
 TEST_P(KernelApiSuite, VeventqTypesAreNotChecked) {
+  BERTH_NEEDS(Need::kViommus);
   const Vm vm = NewVm();
   const uint32_t first = NewViommu(vm);
-  const uint32_t second = NewPlainViommu(vm);
-  const NewEventQueue unknown = NewVeventq(vm, first, 0xdeadbeef);
-  auto again = VeventqArg(first, 0xdeadbeef);
+  const uint32_t second = NewViommu(vm);
+  const NewEventQueue unknown = NewVeventq(vm, first, 0x12345678);
+  auto again = VeventqArg(first, 0x12345678);
   EXPECT_EQ(Call(vm.context, uapi::kIommuVeventqAlloc, again), -EEXIST);
-  const NewEventQueue elsewhere = NewVeventq(vm, second, 0xdeadbeef);
-  auto deepest = VeventqArg(second, uapi::kVeventqTypeArmSmmuv3);
+  const NewEventQueue elsewhere = NewVeventq(vm, second, 0x12345678);
+  auto deepest = VeventqArg(second, types().veventq);
   deepest.veventq_depth = uapi::kVeventqMaxDepth;
   EXPECT_EQ(Call(vm.context, uapi::kIommuVeventqAlloc, deepest), 0);
   const UniqueFd fd(deepest.out_veventq_fd);
 }
 
+// eventq.c, iommufd_veventq_abort().
 TEST_P(KernelApiSuite, DestroyedVeventqFreesItsType) {
+  BERTH_NEEDS(Need::kViommus);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   for (int i = 0; i < 3; ++i) {
-    NewEventQueue queue = NewVeventq(vm, viommu, uapi::kVeventqTypeArmSmmuv3);
+    NewEventQueue queue = NewVeventq(vm, viommu, types().veventq);
     EXPECT_EQ(queue.id, viommu + 1);
     queue.fd.Reset();
     EXPECT_EQ(Destroy(vm.context, queue.id), 0);
   }
 }
 
-// iommufd_veventq_fops_read(), iommufd_eventq_fops_poll().
+// eventq.c, iommufd_veventq_fops_read(), iommufd_eventq_fops_poll().
 TEST_P(KernelApiSuite, EventFdIsNoOrdinaryFile) {
+  BERTH_NEEDS(Need::kViommus);
   const Vm vm = NewVm();
-  const NewEventQueue queue = NewVeventq(vm, NewViommu(vm), uapi::kVeventqTypeArmSmmuv3);
+  const NewEventQueue queue = NewVeventq(vm, NewViommu(vm), types().veventq);
   std::vector<char> large(1 << 20);
   EXPECT_EQ(kernel().ReadEvents(queue.fd.get(), large.data(), large.size()), 0);
   EXPECT_EQ(kernel().ReadEvents(queue.fd.get(), large.data(), 8), 0);
@@ -96,20 +107,22 @@ TEST_P(KernelApiSuite, EventFdIsNoOrdinaryFile) {
   EXPECT_EQ(::poll(&poll, 1, 0), 0) << poll.revents;
 }
 
-// Each type has a queue, an id and an fd of its own.
+// eventq.c, iommufd_veventq_alloc(), iommufd_veventq_destroy(): each type has a queue, an id and
+// an fd of its own, and each pins the vIOMMU.
 TEST_P(KernelApiSuite, EventQueuesGoInAnyOrder) {
+  BERTH_NEEDS(Need::kViommus);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
-  NewEventQueue smmu = NewVeventq(vm, viommu, uapi::kVeventqTypeArmSmmuv3);
-  NewEventQueue cmdqv = NewVeventq(vm, viommu, uapi::kVeventqTypeTegra241Cmdqv);
-  EXPECT_EQ(cmdqv.id, smmu.id + 1);
-  smmu.fd.Reset();
-  EXPECT_EQ(Destroy(vm.context, smmu.id), 0);
-  EXPECT_EQ(Destroy(vm.context, cmdqv.id), -EBUSY);
+  NewEventQueue first = NewVeventq(vm, viommu, types().veventq);
+  NewEventQueue second = NewVeventq(vm, viommu, uapi::kVeventqTypeTegra241Cmdqv);
+  EXPECT_EQ(second.id, first.id + 1);
+  first.fd.Reset();
+  EXPECT_EQ(Destroy(vm.context, first.id), 0);
+  EXPECT_EQ(Destroy(vm.context, second.id), -EBUSY);
   EXPECT_EQ(Destroy(vm.context, viommu), -EBUSY);
-  cmdqv.fd.Reset();
+  second.fd.Reset();
   EXPECT_EQ(Destroy(vm.context, viommu), -EBUSY) << "the queue itself";
-  EXPECT_EQ(Destroy(vm.context, cmdqv.id), 0);
+  EXPECT_EQ(Destroy(vm.context, second.id), 0);
   EXPECT_EQ(Destroy(vm.context, viommu), 0);
 }
 

@@ -10,27 +10,34 @@ namespace berth::conformance {
 
 using Arg = uapi::IommuHwQueueAlloc;
 
+// viommu.c, iommufd_hw_queue_alloc_ioctl(), iommufd_hw_queue_alloc_phys().
 TEST_P(KernelApiSuite, HwQueueAllocChecksInOrder) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
-  const uint32_t plain = NewPlainViommu(vm);
-  ExpectPrecedence<Arg>(
-      vm.context, uapi::kIommuHwQueueAlloc, HwQueueArg(viommu, 0),
-      {{"flags", [](Arg& a) { a.flags = 1; }, EOPNOTSUPP},
-       {"type 0", [](Arg& a) { a.type = uapi::kHwQueueTypeDefault; }, EOPNOTSUPP},
-       {"length 0", [](Arg& a) { a.length = 0; }, EINVAL},
-       {"wraps", [](Arg& a) { a.nesting_parent_iova = UINT64_MAX - 10; }, EOVERFLOW},
-       {"no such vIOMMU", [](Arg& a) { a.viommu_id = kStaleId; }, ENOENT},
-       {"a vIOMMU without queues", [&](Arg& a) { a.viommu_id = plain; }, EOPNOTSUPP},
-       {"unknown type", [](Arg& a) { a.type = 9; }, EOPNOTSUPP},
-       {"not mapped", [](Arg& a) { a.nesting_parent_iova = kHoleIova; }, ENOENT},
-       {"not contiguous", [](Arg& a) { a.length = 2 * kPage; }, EFAULT},
-       {"no such index", [](Arg& a) { a.index = 1000; }, EINVAL}});
+  std::vector<Fault<Arg>> faults = {
+      {"flags", [](Arg& a) { a.flags = 1; }, EOPNOTSUPP},
+      {"type 0", [](Arg& a) { a.type = uapi::kHwQueueTypeDefault; }, EOPNOTSUPP},
+      {"length 0", [](Arg& a) { a.length = 0; }, EINVAL},
+      {"wraps", [](Arg& a) { a.nesting_parent_iova = UINT64_MAX - 10; }, EOVERFLOW},
+      {"no such vIOMMU", [](Arg& a) { a.viommu_id = kStaleId; }, ENOENT},
+      {"unknown type", [](Arg& a) { a.type = 9; }, EOPNOTSUPP},
+      {"not mapped", [](Arg& a) { a.nesting_parent_iova = kHoleIova; }, ENOENT},
+      {"not contiguous", [&](Arg& a) { a.length = 2 * page(); }, EFAULT},
+      {"no such index", [](Arg& a) { a.index = 1000; }, EINVAL}};
+  if (Has(Need::kPlainViommus)) {
+    const uint32_t plain = NewPlainViommu(vm);
+    const auto lacks_queues = [plain](Arg& a) { a.viommu_id = plain; };
+    faults.insert(faults.begin() + 5, {"a vIOMMU without queues", lacks_queues, EOPNOTSUPP});
+  }
+  ExpectPrecedence<Arg>(vm.context, uapi::kIommuHwQueueAlloc, HwQueueArg(viommu, 0), faults);
   auto valid = HwQueueArg(viommu, 0);
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, valid), 0);
 }
 
+// device.c, check_area_prot(), of iommufd_access_pin_pages().
 TEST_P(KernelApiSuite, HwQueueMemoryIsReadable) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   auto map = MapFileArg(vm.ioas, vm.memory.get());
   map.flags = uapi::kIoasMapFixedIova | uapi::kIoasMapWriteable;
@@ -40,10 +47,13 @@ TEST_P(KernelApiSuite, HwQueueMemoryIsReadable) {
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -EPERM);
 }
 
+// tegra241-cmdqv.c, tegra241_vintf_alloc_lvcmdq_user(); selftest.c, mock_hw_queue_init_phys();
+// driver.c, _iommufd_object_depend().
 TEST_P(KernelApiSuite, HwQueuesAreAllocatedUpwardAndFreedDownward) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
-  const uint32_t queues = 1U << CmdqvInfo(vm).log2vcmdqs;
+  const uint32_t queues = HwQueues(vm);
   auto arg = HwQueueArg(viommu, 1);
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -EIO) << "0 is missing";
   arg.length = 48;
@@ -64,7 +74,9 @@ TEST_P(KernelApiSuite, HwQueuesAreAllocatedUpwardAndFreedDownward) {
   NewHwQueue(vm, viommu, 0);
 }
 
+// tegra241-cmdqv.c, tegra241_vintf_alloc_lvcmdq_user().
 TEST_P(KernelApiSuite, HwQueueLengthIsAPowerOfTwoAndAligned) {
+  BERTH_NEEDS(Need::kCmdqv);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   for (const uint64_t length : {1UL, 16UL, 31UL, 33UL, 48UL, 4095UL}) {
@@ -84,7 +96,9 @@ TEST_P(KernelApiSuite, HwQueueLengthIsAPowerOfTwoAndAligned) {
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, smallest), 0);
 }
 
+// viommu.c, iommufd_hw_queue_alloc_phys(); device.c, iommufd_access_create_internal().
 TEST_P(KernelApiSuite, HwQueueTakesTwoIds) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   const uint32_t queue = NewHwQueue(vm, viommu, 0);
@@ -96,11 +110,13 @@ TEST_P(KernelApiSuite, HwQueueTakesTwoIds) {
   EXPECT_EQ(NewIoas(vm.context), queue + 1);
 }
 
+// viommu.c, iommufd_hw_queue_alloc_ioctl(); main.c, iommufd_object_abort_and_destroy().
 TEST_P(KernelApiSuite, FailedHwQueueLeavesNothing) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   auto arg = HwQueueArg(viommu, 0);
-  arg.length = 48;
+  arg.index = 1000;
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -EINVAL);
   EXPECT_EQ(Unmap(vm.context, vm.ioas, kMemoryIova, kMemorySize), 0) << "no page is pinned";
   EXPECT_EQ(NewIoas(vm.context), viommu + 1) << "both ids are free";
@@ -109,27 +125,29 @@ TEST_P(KernelApiSuite, FailedHwQueueLeavesNothing) {
 
 // viommu.c, iommufd_hw_queue_alloc_phys(): sizes that no memory has, before it is looked for.
 TEST_P(KernelApiSuite, HwQueueSizeIsCheckedBeforeItsMemory) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   auto arg = HwQueueArg(viommu, 0);
   arg.nesting_parent_iova = 0;
   arg.length = UINT64_MAX;
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -ERANGE) << "wraps when rounded up";
-  arg.nesting_parent_iova = kPage - 1;
-  arg.length = UINT64_MAX - kPage + 2;
+  arg.nesting_parent_iova = page() - 1;
+  arg.length = UINT64_MAX - page() + 2;
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -ERANGE) << "with the page's offset";
   arg.nesting_parent_iova = kHoleIova;
-  arg.length = uint64_t{1} << 40;
+  arg.length = page() << 28;
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -ENOMEM) << "too many pages";
   arg.length = uint64_t{1} << 20;
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -ENOENT);
-  arg.nesting_parent_iova = kMemoryIova + kMemorySize - kPage;
-  arg.length = 2 * kPage;
+  arg.nesting_parent_iova = kMemoryIova + kMemorySize - page();
+  arg.length = 2 * page();
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -ENOENT) << "beyond the mapping";
 }
 
 // tegra241-cmdqv.c, tegra241_vintf_alloc_lvcmdq_user(): index, order, length, address.
 TEST_P(KernelApiSuite, HwQueueIndexIsCheckedAfterTheMemory) {
+  BERTH_NEEDS(Need::kCmdqv);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   NewHwQueue(vm, viommu, 0);
@@ -144,8 +162,10 @@ TEST_P(KernelApiSuite, HwQueueIndexIsCheckedAfterTheMemory) {
                          {"address", [](Arg&) {}, EINVAL}});
 }
 
-// io_pagetable.c, iopt_area_add_access(): each queue locks what it lies in.
+// pages.c, iopt_area_add_access(): each queue locks what it lies in; io_pagetable.c,
+// iopt_unmap_iova_range(): num_locks.
 TEST_P(KernelApiSuite, MemoryOfTwoQueuesIsPinnedTwice) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   const uint32_t first = NewHwQueue(vm, viommu, 0);
@@ -153,18 +173,19 @@ TEST_P(KernelApiSuite, MemoryOfTwoQueuesIsPinnedTwice) {
   EXPECT_EQ(Unmap(vm.context, vm.ioas, 0, UINT64_MAX), -EBUSY);
   EXPECT_EQ(Destroy(vm.context, second), 0);
   EXPECT_EQ(Unmap(vm.context, vm.ioas, kMemoryIova, kMemorySize), -EBUSY);
-  EXPECT_EQ(MapFile(vm.context, vm.ioas, vm.memory.get(), kPage, kHoleIova), 0);
-  EXPECT_EQ(Unmap(vm.context, vm.ioas, kHoleIova, kPage), 0) << "beside it one can";
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, vm.memory.get(), page(), kHoleIova), 0);
+  EXPECT_EQ(Unmap(vm.context, vm.ioas, kHoleIova, page()), 0) << "beside it one can";
   EXPECT_EQ(Destroy(vm.context, first), 0);
   EXPECT_EQ(Unmap(vm.context, vm.ioas, kMemoryIova, kMemorySize), 0);
 }
 
-// Queues belong to the vIOMMU, not to a device.
+// viommu.c, iommufd_hw_queue_alloc_ioctl(): queues belong to the vIOMMU, not to a device.
 TEST_P(KernelApiSuite, QueuesOutliveTheDevice) {
+  BERTH_NEEDS(Need::kHwQueues);
   Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   const uint32_t first = NewHwQueue(vm, viommu, 0);
-  vm.cdev.Reset();
+  EXPECT_EQ(Close(vm), 0);
   const uint32_t second = NewHwQueue(vm, viommu, 1);
   EXPECT_EQ(Destroy(vm.context, first), -EBUSY);
   EXPECT_EQ(Destroy(vm.context, second), 0);
@@ -172,7 +193,9 @@ TEST_P(KernelApiSuite, QueuesOutliveTheDevice) {
   EXPECT_EQ(Destroy(vm.context, viommu), 0);
 }
 
+// tegra241-cmdqv.c, tegra241_vintf_alloc_lvcmdq_user(); selftest.c, mock_hw_queue_init_phys().
 TEST_P(KernelApiSuite, EveryViommuHasItsOwnQueues) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const uint32_t first = NewViommu(vm);
   const uint32_t second = NewViommu(vm);

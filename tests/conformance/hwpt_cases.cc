@@ -21,6 +21,7 @@ using Arg = uapi::IommuHwptAlloc;
 
 // arm-smmu-v3-iommufd.c, arm_smmu_validate_vste().
 TEST_P(KernelApiSuite, EveryBitOfAVsteIsChecked) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   // Config and EATS are numbers: below.
@@ -42,7 +43,9 @@ TEST_P(KernelApiSuite, EveryBitOfAVsteIsChecked) {
   }
 }
 
+// arm-smmu-v3-iommufd.c, arm_smmu_validate_vste().
 TEST_P(KernelApiSuite, VsteConfigAndEatsHaveFewValues) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   for (uint64_t config = 0; config < 8; ++config) {
@@ -59,8 +62,10 @@ TEST_P(KernelApiSuite, VsteConfigAndEatsHaveFewValues) {
   NewNested(vm, viommu, invalid);  // V = 0: nothing else is looked at
 }
 
-// include/linux/iommu.h, iommu_copy_struct_from_user(): type, length, memory; then the bits.
+// include/linux/iommu.h, iommu_copy_struct_from_user(): type, length, memory; then the bits; arm-
+// smmu-v3-iommufd.c, arm_vsmmu_alloc_domain_nested().
 TEST_P(KernelApiSuite, VsteIsReadInOrder) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   const uint64_t bad[4] = {kTranslate | 1ULL << 52, 0, 0, 0};
@@ -79,8 +84,10 @@ TEST_P(KernelApiSuite, VsteIsReadInOrder) {
   EXPECT_EQ(NewNested(vm, viommu, uapi::kSteAbort), viommu + 1) << "no refused call took an id";
 }
 
-// hw_pagetable.c, iommufd_hwpt_paging_alloc(); arm-smmu-v3.c, arm_smmu_domain_alloc_paging_flags().
+// hw_pagetable.c, iommufd_hwpt_paging_alloc(); arm-smmu-v3.c,
+// arm_smmu_domain_alloc_paging_flags().
 TEST_P(KernelApiSuite, NestingParentIsNothingElse) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   for (const uint32_t other :
        {uapi::kHwptAllocDirtyTracking, uapi::kHwptAllocFaultIdValid, uapi::kHwptAllocPasid}) {
@@ -97,7 +104,7 @@ TEST_P(KernelApiSuite, NestingParentIsNothingElse) {
   NewPlainViommu(vm);
 }
 
-// eventq.c, iommufd_fault_alloc(), iommufd_fault_fops.
+// eventq.c, iommufd_fault_alloc(), iommufd_fault_fops_read(), iommufd_eventq_fops_poll().
 TEST_P(KernelApiSuite, FaultQueueIsAFile) {
   const Vm vm = NewVm();
   auto arg = Sized<uapi::IommuFaultAlloc>();
@@ -120,19 +127,18 @@ TEST_P(KernelApiSuite, FaultQueueIsAFile) {
 
 // hw_pagetable.c, iommufd_hwpt_alloc(): the fault queue is looked up when all else has succeeded.
 TEST_P(KernelApiSuite, FaultIdIsLookedUpLast) {
+  BERTH_NEEDS(Need::kViommus);
   const Vm vm = NewVm();
   auto fault = Sized<uapi::IommuFaultAlloc>();
   ASSERT_EQ(Call(vm.context, uapi::kIommuFaultQueueAlloc, fault), 0);
   UniqueFd fd(fault.out_fault_fd);
   const uint32_t viommu = NewViommu(vm);
-  const uint64_t bad[2] = {kTranslate | 1ULL << 52, 0};
-  auto valid = NestedArg(vm, viommu, uapi::kSteAbort);
+  auto valid = NestedArg(vm, viommu);
   valid.flags = uapi::kHwptAllocFaultIdValid;
   valid.fault_id = fault.out_fault_id;
-  ExpectPrecedence<Arg>(
-      vm.context, uapi::kIommuHwptAlloc, valid,
-      {{"bits", [&](Arg& a) { a.data_uptr = reinterpret_cast<uint64_t>(bad); }, EIO},
-       {"no such queue", [](Arg& a) { a.fault_id = kStaleId; }, ENOENT}});
+  ExpectPrecedence<Arg>(vm.context, uapi::kIommuHwptAlloc, valid,
+                        {{"unreadable data", [](Arg& a) { a.data_uptr = 8; }, EFAULT},
+                         {"no such queue", [](Arg& a) { a.fault_id = kStaleId; }, ENOENT}});
   auto other = valid;
   other.fault_id = vm.ioas;
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwptAlloc, other), -ENOENT) << "not a fault queue";
@@ -141,12 +147,14 @@ TEST_P(KernelApiSuite, FaultIdIsLookedUpLast) {
   EXPECT_EQ(Destroy(vm.context, fault.out_fault_id), -EBUSY) << "the HWPT has it";
   EXPECT_EQ(Destroy(vm.context, valid.out_hwpt_id), 0);
   EXPECT_EQ(Destroy(vm.context, fault.out_fault_id), 0);
-  auto unused = NestedArg(vm, viommu, uapi::kSteAbort);
+  auto unused = NestedArg(vm, viommu);
   unused.fault_id = kStaleId;
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwptAlloc, unused), 0) << "not read without the flag";
 }
 
-// hw_pagetable.c, iommufd_hwpt_set_dirty_tracking(), iommufd_hwpt_get_dirty_bitmap().
+// hw_pagetable.c, iommufd_hwpt_set_dirty_tracking(), iommufd_hwpt_get_dirty_bitmap();
+// io_pagetable.c, iopt_set_dirty_tracking(), iommufd_check_iova_range(),
+// iommu_read_and_clear_dirty(): the range is checked before the domain.
 TEST_P(KernelApiSuite, DirtyTrackingChecksInOrder) {
   const Vm vm = NewVm();
   auto set = Sized<uapi::IommuHwptSetDirtyTracking>();
@@ -162,14 +170,20 @@ TEST_P(KernelApiSuite, DirtyTrackingChecksInOrder) {
   auto get = Sized<uapi::IommuHwptGetDirtyBitmap>();
   get.hwpt_id = vm.parent;
   get.iova = kMemoryIova;
-  get.length = kPage;
-  get.page_size = kPage;
+  get.length = page();
+  get.page_size = page();
   get.data = reinterpret_cast<uint64_t>(&bitmap);
   using Get = uapi::IommuHwptGetDirtyBitmap;
   ExpectPrecedence<Get>(vm.context, uapi::kIommuHwptGetDirtyBitmap, get,
                         {{"unknown flag", [](Get& a) { a.flags = 2; }, EOPNOTSUPP},
                          {"reserved", [](Get& a) { a.reserved = 1; }, EOPNOTSUPP},
                          {"no such HWPT", [](Get& a) { a.hwpt_id = kStaleId; }, ENOENT},
+                         {"empty", [](Get& a) { a.length = 0; }, EINVAL},
+                         {"wraps", [](Get& a) { a.iova = UINT64_MAX - 1; }, EOVERFLOW},
+                         {"iova not aligned", [](Get& a) { a.iova += 8; }, EINVAL},
+                         {"length not aligned", [](Get& a) { a.length += 8; }, EINVAL},
+                         {"page size 0", [](Get& a) { a.page_size = 0; }, EINVAL},
+                         {"larger pages", [](Get& a) { a.page_size *= 2; }, EINVAL},
                          {"not tracking", [](Get&) {}, EOPNOTSUPP}});
 }
 

@@ -56,7 +56,10 @@ std::vector<Kind> Kinds(bool asid16) {
 
 }  // namespace
 
+// hw_pagetable.c, iommufd_hwpt_invalidate(); include/linux/iommu.h,
+// iommu_copy_struct_from_full_user_array().
 TEST_P(KernelApiSuite, InvalidateChecksInOrder) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   const Command command = TlbiNhVa(1, 0x5000);
@@ -75,7 +78,9 @@ TEST_P(KernelApiSuite, InvalidateChecksInOrder) {
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwptInvalidate, none), -EINVAL) << "no probe here";
 }
 
+// arm-smmu-v3-iommufd.c, arm_vsmmu_cache_invalidate(), arm_vsmmu_convert_user_cmd().
 TEST_P(KernelApiSuite, InvalidateCountsWhatItHandled) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   NewVdevice(vm, viommu, 3);
@@ -107,7 +112,10 @@ TEST_P(KernelApiSuite, InvalidateCountsWhatItHandled) {
   }
 }
 
+// include/linux/iommu.h, iommu_copy_struct_from_full_user_array(): copy_struct_from_user() for
+// each entry.
 TEST_P(KernelApiSuite, InvalidateEntriesMayHaveAnotherLength) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   Tailed<Command> longer[2] = {{TlbiNhVa(1, 0x5000), 0}, {TlbiNhVa(1, 0x6000), 0}};
@@ -125,7 +133,9 @@ TEST_P(KernelApiSuite, InvalidateEntriesMayHaveAnotherLength) {
   EXPECT_EQ(arg.entry_num, 2U);
 }
 
+// arm-smmu-v3-iommufd.c, arm_vsmmu_validate_user_cmd().
 TEST_P(KernelApiSuite, EveryBitOfACommandIsChecked) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   NewVdevice(vm, viommu, kVsid);
@@ -152,7 +162,9 @@ TEST_P(KernelApiSuite, EveryBitOfACommandIsChecked) {
   }
 }
 
+// arm-smmu-v3-iommufd.c, arm_vsmmu_convert_user_cmd().
 TEST_P(KernelApiSuite, OnlyGuestCommandsAreTaken) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   NewVdevice(vm, viommu, kVsid);
@@ -168,7 +180,9 @@ TEST_P(KernelApiSuite, OnlyGuestCommandsAreTaken) {
   }
 }
 
+// arm-smmu-v3-iommufd.c, arm_vsmmu_validate_range().
 TEST_P(KernelApiSuite, RangeNeedsAGranuleAndRil) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   const bool ril = uapi::kIdr3Ril.Get(SmmuInfo(vm).idr[3]) != 0;
@@ -195,7 +209,9 @@ TEST_P(KernelApiSuite, RangeNeedsAGranuleAndRil) {
   }
 }
 
+// arm-smmu-v3-iommufd.c, arm_vsmmu_validate_user_cmd(), arm_vsmmu_vsid_to_sid().
 TEST_P(KernelApiSuite, AtcInvNeedsAts) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   NewVdevice(vm, viommu, kVsid);
@@ -223,7 +239,9 @@ TEST_P(KernelApiSuite, AtcInvNeedsAts) {
   }
 }
 
+// hw_pagetable.c, iommufd_hwpt_invalidate(): done_num.
 TEST_P(KernelApiSuite, InvalidateAlwaysWritesTheCountBack) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   const uint32_t nested = NewNested(vm, viommu, uapi::kSteAbort);
@@ -232,9 +250,9 @@ TEST_P(KernelApiSuite, InvalidateAlwaysWritesTheCountBack) {
            {"reserved", [](Arg& a) { a.reserved = 1; }, EOPNOTSUPP},
            {"no data", [](Arg& a) { a.data_uptr = 0; }, EINVAL},
            {"too many", [](Arg& a) { a.entry_num = uapi::kHwptInvalidateMaxEntries + 1; }, EINVAL},
-           {"longer than a page", [](Arg& a) { a.entry_len = kPage + 1; }, EINVAL},
+           {"longer than a page", [&](Arg& a) { a.entry_len = page() + 1; }, EINVAL},
            {"no such object", [](Arg& a) { a.hwpt_id = kStaleId; }, ENOENT},
-           {"a device", [&](Arg& a) { a.hwpt_id = vm.device; }, EINVAL},
+           {"a device", [&](Arg& a) { a.hwpt_id = vm.device.id; }, EINVAL},
            {"the nesting parent", [&](Arg& a) { a.hwpt_id = vm.parent; }, EINVAL},
            {"a nested HWPT", [&](Arg& a) { a.hwpt_id = nested; }, EOPNOTSUPP},
            {"another type", [](Arg& a) { a.data_type = 7; }, EINVAL},
@@ -249,9 +267,11 @@ TEST_P(KernelApiSuite, InvalidateAlwaysWritesTheCountBack) {
       -EFAULT);
 }
 
-// All entries are copied at once: 8 MiB are more than kmalloc() has. That fails before the type is
-// looked at, and leaves the count as it was.
+// arm-smmu-v3-iommufd.c, arm_vsmmu_cache_invalidate(): all entries are copied at once, and 8 MiB
+// are more than an allocation can have. That fails before the type is looked at, and leaves the
+// count as it was.
 TEST_P(KernelApiSuite, MostEntriesOfAllAreEnomem) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   const std::vector<Command> commands(uapi::kHwptInvalidateMaxEntries, {{uapi::kCmdTlbiNhAll, 0}});
@@ -263,7 +283,9 @@ TEST_P(KernelApiSuite, MostEntriesOfAllAreEnomem) {
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwptInvalidate, arg), -ENOENT);
 }
 
+// arm-smmu-v3-iommufd.c, arm_vsmmu_cache_invalidate(): batches of CMDQ_BATCH_ENTRIES.
 TEST_P(KernelApiSuite, InvalidateCountsAcrossBatches) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   std::vector<Command> commands(300, {{uapi::kCmdTlbiNhAsid, 0}});
@@ -279,7 +301,9 @@ TEST_P(KernelApiSuite, InvalidateCountsAcrossBatches) {
   }
 }
 
+// arm-smmu-v3-iommufd.c, arm_vsmmu_vsid_to_sid(); viommu.c, iommufd_vdevice_abort().
 TEST_P(KernelApiSuite, VsidsAreKnownWhileTheirVdeviceIs) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   const uint32_t viommu = NewPlainViommu(vm);
   const Command command = {{uapi::kCmdCfgiCdAll | uapi::kCfgi0Sid.Put(kVsid), 0}};

@@ -14,6 +14,7 @@ constexpr uint64_t kAll = UINT64_MAX;
 
 }  // namespace
 
+// ioas.c, iommufd_ioas_map_file(); io_pagetable.c, iopt_map_file_pages(), iopt_check_iova().
 TEST_P(KernelApiSuite, MapFileChecksInOrder) {
   const UniqueFd context = NewContext();
   const uint32_t ioas = NewIoas(context);
@@ -35,98 +36,109 @@ TEST_P(KernelApiSuite, MapFileChecksInOrder) {
   EXPECT_EQ(Call(context, uapi::kIommuIoasMapFile, arg), -EEXIST);
 }
 
+// io_pagetable.c, iopt_alloc_area_pages(), iopt_check_iova().
 TEST_P(KernelApiSuite, FixedIovaIsChecked) {
   const Vm vm = NewVm();
   const int fd = vm.memory.get();
-  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, kPage, kHoleIova + 8), -EINVAL) << "not aligned";
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, page(), kHoleIova + 8), -EINVAL) << "not aligned";
   EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, 0, kHoleIova), -EINVAL) << "empty";
-  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, kPage, kMemoryIova), -EEXIST);
-  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, 2 * kPage, kMemoryIova - kPage), -EEXIST)
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, page(), kMemoryIova), -EEXIST);
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, 2 * page(), kMemoryIova - page()), -EEXIST)
       << "overlaps from below";
-  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, kPage, kMemoryIova + kMemorySize), 0) << "beside";
-  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, kPage, kMemoryIova + kMemorySize), -EEXIST);
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, page(), kMemoryIova + kMemorySize), 0) << "beside";
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, page(), kMemoryIova + kMemorySize), -EEXIST);
 }
 
+// pages.c, pin_memfd_pages(): memfd_pin_folios() refuses what is no memfd and what lies behind its
+// end; iopt_area_fill_domain(): only for a domain.
 TEST_P(KernelApiSuite, FileIsExaminedWhenPagesArePinned) {
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
   const UniqueFd pipe(ends[0]);
   const UniqueFd pipe_write(ends[1]);
-  const UniqueFd memory = NewMemory(kPage);
+  const UniqueFd memory = NewMemory(page());
   Vm vm = NewVm();
-  EXPECT_EQ(MapFile(vm.context, vm.ioas, pipe.get(), kPage, kHoleIova), -EINVAL);
-  EXPECT_EQ(MapFile(vm.context, vm.ioas, memory.get(), 2 * kPage, kHoleIova), -EINVAL)
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, pipe.get(), page(), kHoleIova), -EINVAL);
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, memory.get(), 2 * page(), kHoleIova), -EINVAL)
       << "beyond the end of the file";
-  EXPECT_EQ(MapFile(vm.context, vm.ioas, memory.get(), kPage, kHoleIova), 0)
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, memory.get(), page(), kHoleIova), 0)
       << "nothing of the refused mappings is left";
   // Without a domain nobody looks; the first domain does.
   vm.ioas = NewIoas(vm.context);
-  EXPECT_EQ(MapFile(vm.context, vm.ioas, pipe.get(), kPage, kHoleIova), 0);
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, pipe.get(), page(), kHoleIova), 0);
   auto arg = Sized<uapi::IommuHwptAlloc>();
-  arg.dev_id = vm.device;
+  arg.dev_id = vm.device.id;
   arg.pt_id = vm.ioas;
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwptAlloc, arg), -EINVAL);
   EXPECT_EQ(Unmap(vm.context, vm.ioas, 0, kAll), 0);
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwptAlloc, arg), 0);
 }
 
+// pages.c, iopt_alloc_file_pages(): get_file().
 TEST_P(KernelApiSuite, MappingOutlivesTheFd) {
   const UniqueFd context = NewContext();
   const uint32_t ioas = NewIoas(context);
-  EXPECT_EQ(MapFile(context, ioas, NewMemory(kPage).get(), kPage, kHoleIova), 0);
-  EXPECT_EQ(Unmap(context, ioas, kHoleIova, kPage), 0);
+  EXPECT_EQ(MapFile(context, ioas, NewMemory(page()).get(), page(), kHoleIova), 0);
+  EXPECT_EQ(Unmap(context, ioas, kHoleIova, page()), 0);
 }
 
+// ioas.c, iommufd_ioas_unmap(); io_pagetable.c, iopt_unmap_iova_range(), iopt_unmap_all().
 TEST_P(KernelApiSuite, UnmapTakesWholeMappingsOnly) {
   const UniqueFd context = NewContext();
   const uint32_t ioas = NewIoas(context);
   const UniqueFd memory = NewMemory(kMemorySize);
-  for (const uint64_t iova : {kHoleIova, kHoleIova + 8 * kPage}) {
-    ASSERT_EQ(MapFile(context, ioas, memory.get(), 4 * kPage, iova), 0);
+  for (const uint64_t iova : {kHoleIova, kHoleIova + 8 * page()}) {
+    ASSERT_EQ(MapFile(context, ioas, memory.get(), 4 * page(), iova), 0);
   }
   EXPECT_EQ(Unmap(context, kStaleId, kAll, kAll - 1), -ENOENT) << "the IOAS is looked up first";
-  EXPECT_EQ(Unmap(context, ioas, kPage, kAll), -EOVERFLOW);
-  EXPECT_EQ(Unmap(context, ioas, kHoleIova - 4 * kPage, 4 * kPage), -ENOENT) << "nothing there";
-  EXPECT_EQ(Unmap(context, ioas, kHoleIova, 2 * kPage), -ENOENT) << "a part";
+  EXPECT_EQ(Unmap(context, ioas, page(), kAll), -EOVERFLOW);
+  EXPECT_EQ(Unmap(context, ioas, kHoleIova - 4 * page(), 4 * page()), -ENOENT) << "nothing there";
+  EXPECT_EQ(Unmap(context, ioas, kHoleIova, 2 * page()), -ENOENT) << "a part";
   auto arg = Sized<uapi::IommuIoasUnmap>();
   arg.ioas_id = ioas;
-  arg.iova = kHoleIova - kPage;
-  arg.length = 14 * kPage;
+  arg.iova = kHoleIova - page();
+  arg.length = 14 * page();
   EXPECT_EQ(Call(context, uapi::kIommuIoasUnmap, arg), 0) << "around both, with a hole";
-  EXPECT_EQ(arg.length, 8 * kPage);
+  EXPECT_EQ(arg.length, 8 * page());
   arg.iova = 0;
   arg.length = kAll;
   EXPECT_EQ(Call(context, uapi::kIommuIoasUnmap, arg), 0) << "all of nothing";
   EXPECT_EQ(arg.length, 0U);
 }
 
+// io_pagetable.c, iopt_unmap_iova_range().
 TEST_P(KernelApiSuite, UnmapKeepsWhatItDidBeforeTheError) {
   const UniqueFd context = NewContext();
   const uint32_t ioas = NewIoas(context);
   const UniqueFd memory = NewMemory(kMemorySize);
-  ASSERT_EQ(MapFile(context, ioas, memory.get(), kPage, kHoleIova), 0);
-  ASSERT_EQ(MapFile(context, ioas, memory.get(), 4 * kPage, kHoleIova + kPage), 0);
-  EXPECT_EQ(Unmap(context, ioas, kHoleIova, 2 * kPage), -ENOENT);
-  EXPECT_EQ(Unmap(context, ioas, kHoleIova, kPage), -ENOENT) << "the first is gone";
-  EXPECT_EQ(Unmap(context, ioas, kHoleIova + kPage, 4 * kPage), 0) << "the second is not";
+  ASSERT_EQ(MapFile(context, ioas, memory.get(), page(), kHoleIova), 0);
+  ASSERT_EQ(MapFile(context, ioas, memory.get(), 4 * page(), kHoleIova + page()), 0);
+  EXPECT_EQ(Unmap(context, ioas, kHoleIova, 2 * page()), -ENOENT);
+  EXPECT_EQ(Unmap(context, ioas, kHoleIova, page()), -ENOENT) << "the first is gone";
+  EXPECT_EQ(Unmap(context, ioas, kHoleIova + page(), 4 * page()), 0) << "the second is not";
 }
 
+// io_pagetable.c, iopt_unmap_iova_range(): num_locks.
 TEST_P(KernelApiSuite, UnmapUnderAQueueIsEbusy) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   const uint32_t queue = NewHwQueue(vm, viommu, 0);
   EXPECT_EQ(Unmap(vm.context, vm.ioas, kMemoryIova, kMemorySize), -EBUSY);
-  EXPECT_EQ(Unmap(vm.context, vm.ioas, kMemoryIova, kPage), -EBUSY) << "before containment";
+  EXPECT_EQ(Unmap(vm.context, vm.ioas, kMemoryIova, page()), -EBUSY) << "before containment";
   EXPECT_EQ(Destroy(vm.context, queue), 0);
   EXPECT_EQ(Unmap(vm.context, vm.ioas, kMemoryIova, kMemorySize), 0);
 }
 
+// arm-smmu-v3.c, arm_smmu_get_resv_regions(); io_pagetable.c,
+// iopt_table_enforce_dev_resv_regions(), iopt_reserve_iova(); ioas.c, iommufd_ioas_iova_ranges().
 TEST_P(KernelApiSuite, AttachedDeviceReservesTheMsiWindow) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
   const int fd = vm.memory.get();
-  ASSERT_EQ(Attach(vm.cdev, vm.parent), 0);
-  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, kPage, uapi::kSwMsiBase), -EINVAL);
-  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, 2 * kPage, uapi::kSwMsiBase - kPage), -EINVAL);
+  ASSERT_EQ(Attach(vm, vm.parent), 0);
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, page(), uapi::kSwMsiBase), -EINVAL);
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, 2 * page(), uapi::kSwMsiBase - page()), -EINVAL);
 
   uapi::IommuIovaRange ranges[16] = {};
   auto arg = Sized<uapi::IommuIoasIovaRanges>();
@@ -138,15 +150,15 @@ TEST_P(KernelApiSuite, AttachedDeviceReservesTheMsiWindow) {
   ASSERT_LE(count, 16U);
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasIovaRanges, arg), 0);
   EXPECT_EQ(arg.num_iovas, count);
-  EXPECT_EQ(arg.out_iova_alignment, kPage);
+  EXPECT_EQ(arg.out_iova_alignment, page());
   for (uint32_t i = 0; i < count; ++i) {
     EXPECT_TRUE(ranges[i].last < uapi::kSwMsiBase ||
                 ranges[i].start >= uapi::kSwMsiBase + uapi::kSwMsiLength);
   }
 
-  EXPECT_EQ(Detach(vm.cdev), 0);
-  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, kPage, uapi::kSwMsiBase), 0);
-  EXPECT_EQ(Attach(vm.cdev, vm.parent), -EADDRINUSE) << "a mapping is in the way";
+  EXPECT_EQ(Detach(vm), 0);
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, page(), uapi::kSwMsiBase), 0);
+  EXPECT_EQ(Attach(vm, vm.parent), -EADDRINUSE) << "a mapping is in the way";
 }
 
 }  // namespace berth::conformance

@@ -21,12 +21,13 @@ uapi::IommuIoasAllowIovas AllowArg(uint32_t ioas, const std::vector<uapi::IommuI
   return arg;
 }
 
-uapi::IommuIoasCopy CopyArg(uint32_t from, uint32_t to) {
+// Of a page.
+uapi::IommuIoasCopy CopyArg(uint32_t from, uint32_t to, uint64_t page) {
   auto arg = Sized<uapi::IommuIoasCopy>();
   arg.flags = uapi::kIoasMapFixedIova | uapi::kIoasMapReadable;
   arg.src_ioas_id = from;
   arg.dst_ioas_id = to;
-  arg.length = kPage;
+  arg.length = page;
   arg.src_iova = kMemoryIova;
   arg.dst_iova = kHoleIova;
   return arg;
@@ -65,11 +66,12 @@ TEST_P(KernelApiSuite, IovaRangesChecksInOrder) {
 // ioas.c, iommufd_ioas_allow_iovas(), iommufd_ioas_load_iovas(); io_pagetable.c,
 // iopt_set_allow_iova().
 TEST_P(KernelApiSuite, AllowIovasChecksInOrder) {
+  BERTH_NEEDS(Need::kSmmu);
   const Vm vm = NewVm();
-  ASSERT_EQ(Attach(vm.cdev, vm.parent), 0);
+  ASSERT_EQ(Attach(vm, vm.parent), 0);
   using Arg = uapi::IommuIoasAllowIovas;
-  const std::vector<uapi::IommuIovaRange> msi = {{uapi::kSwMsiBase, uapi::kSwMsiBase + kPage}};
-  const std::vector<uapi::IommuIovaRange> backward = {{2 * kPage, kPage}};
+  const std::vector<uapi::IommuIovaRange> msi = {{uapi::kSwMsiBase, uapi::kSwMsiBase + page()}};
+  const std::vector<uapi::IommuIovaRange> backward = {{2 * page(), page()}};
   ExpectPrecedence<Arg>(
       vm.context, uapi::kIommuIoasAllowIovas, AllowArg(vm.ioas, msi),
       {{"reserved", [](Arg& a) { a.reserved = 1; }, EOPNOTSUPP},
@@ -80,9 +82,9 @@ TEST_P(KernelApiSuite, AllowIovasChecksInOrder) {
        {"reserved for MSIs", [](Arg&) {}, EADDRINUSE}});
   for (const auto& overlapping :
        std::vector<std::vector<uapi::IommuIovaRange>>{{{0, 0}},  // a range has at least two bytes
-                                                      {{0, kPage}, {kPage, 2 * kPage}},
-                                                      {{0, 8 * kPage}, {kPage, 2 * kPage}},
-                                                      {{kPage, 2 * kPage}, {0, 8 * kPage}}}) {
+                                                      {{0, page()}, {page(), 2 * page()}},
+                                                      {{0, 8 * page()}, {page(), 2 * page()}},
+                                                      {{page(), 2 * page()}, {0, 8 * page()}}}) {
     auto arg = AllowArg(vm.ioas, overlapping);
     EXPECT_EQ(Call(vm.context, uapi::kIommuIoasAllowIovas, arg), -EINVAL);
   }
@@ -91,7 +93,7 @@ TEST_P(KernelApiSuite, AllowIovasChecksInOrder) {
 // io_pagetable.c, iopt_alloc_iova(), iopt_reserve_iova().
 TEST_P(KernelApiSuite, AllowedIovasAreForAutomaticMappings) {
   const Vm vm = NewVm();
-  const uapi::IommuIovaRange allowed = {kHoleIova, kHoleIova + 4 * kPage - 1};
+  const uapi::IommuIovaRange allowed = {kHoleIova, kHoleIova + 4 * page() - 1};
   const std::vector<uapi::IommuIovaRange> ranges = {allowed};
   auto allow = AllowArg(vm.ioas, ranges);
   ASSERT_EQ(Call(vm.context, uapi::kIommuIoasAllowIovas, allow), 0);
@@ -101,25 +103,27 @@ TEST_P(KernelApiSuite, AllowedIovasAreForAutomaticMappings) {
     map.iova = 0;
     ASSERT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, map), 0) << i;
     EXPECT_GE(map.iova, allowed.start);
-    EXPECT_LE(map.iova + kPage - 1, allowed.last);
-    EXPECT_EQ(map.iova % kPage, 0U);
+    EXPECT_LE(map.iova + page() - 1, allowed.last);
+    EXPECT_EQ(map.iova % page(), 0U);
   }
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, map), -ENOSPC);
-  EXPECT_EQ(MapFile(vm.context, vm.ioas, vm.memory.get(), kPage, 2 * kHoleIova), 0)
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, vm.memory.get(), page(), kHoleIova + kMemorySize), 0)
       << "a fixed IOVA may be anywhere";
   auto none = AllowArg(vm.ioas, {});
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasAllowIovas, none), 0);
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, map), 0) << "no range means all";
 
-  const std::vector<uapi::IommuIovaRange> msi = {{uapi::kSwMsiBase, uapi::kSwMsiBase + kPage}};
+  if (!Has(Need::kSmmu)) return;
+  const std::vector<uapi::IommuIovaRange> msi = {{uapi::kSwMsiBase, uapi::kSwMsiBase + page()}};
   auto in_the_way = AllowArg(vm.ioas, msi);
   ASSERT_EQ(Call(vm.context, uapi::kIommuIoasAllowIovas, in_the_way), 0);
-  EXPECT_EQ(Attach(vm.cdev, vm.parent), -EADDRINUSE) << "what is allowed cannot be reserved";
+  EXPECT_EQ(Attach(vm, vm.parent), -EADDRINUSE) << "what is allowed cannot be reserved";
 }
 
+// io_pagetable.c, iopt_alloc_area_pages(), iopt_alloc_iova(); pages.c, iopt_alloc_pages().
 TEST_P(KernelApiSuite, AutomaticIovaAvoidsWhatIsTaken) {
   const Vm vm = NewVm();
-  ASSERT_EQ(Attach(vm.cdev, vm.parent), 0);
+  ASSERT_EQ(Attach(vm, vm.parent), 0);
   auto map = MapFileArg(vm.ioas, vm.memory.get());
   map.flags &= ~uapi::kIoasMapFixedIova;
   std::vector<uint64_t> iovas;
@@ -135,83 +139,86 @@ TEST_P(KernelApiSuite, AutomaticIovaAvoidsWhatIsTaken) {
   huge.flags &= ~uapi::kIoasMapFixedIova;
   huge.length = uint64_t{1} << 63;
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, huge), -EOVERFLOW);
-  huge.length = kAll - kPage + 1;
+  huge.length = kAll - page() + 1;
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, huge), -EINVAL) << "too long for pages.c";
 }
 
-// ioas.c, iommufd_ioas_copy(); io_pagetable.c, iopt_get_pages().
+// ioas.c, iommufd_ioas_copy(); io_pagetable.c, iopt_get_pages(), iopt_check_iova().
 TEST_P(KernelApiSuite, CopyChecksInOrder) {
   const UniqueFd context = NewContext();
   const uint32_t from = NewIoas(context);
   const uint32_t to = NewIoas(context);
   const UniqueFd memory = NewMemory(kMemorySize);
-  ASSERT_EQ(MapFile(context, from, memory.get(), 4 * kPage, kMemoryIova), 0);
-  ASSERT_EQ(MapFile(context, to, memory.get(), kPage, kPage), 0);
+  ASSERT_EQ(MapFile(context, from, memory.get(), 4 * page(), kMemoryIova), 0);
+  ASSERT_EQ(MapFile(context, to, memory.get(), page(), page()), 0);
   using Arg = uapi::IommuIoasCopy;
-  ExpectPrecedence<Arg>(context, uapi::kIommuIoasCopy, CopyArg(from, to),
-                        {{"unknown flag", [](Arg& a) { a.flags |= 8; }, EOPNOTSUPP},
-                         {"length at the limit", [](Arg& a) { a.length = kAll; }, EOVERFLOW},
-                         {"target at the limit", [](Arg& a) { a.dst_iova = kAll; }, EOVERFLOW},
-                         {"no access", [](Arg& a) { a.flags &= ~uapi::kIoasMapReadable; }, EINVAL},
-                         {"no such source", [](Arg& a) { a.src_ioas_id = kStaleId; }, ENOENT},
-                         {"empty", [](Arg& a) { a.length = 0; }, EINVAL},
-                         {"longer than the mapping", [](Arg& a) { a.length = 5 * kPage; }, ENOENT},
-                         {"no such target", [](Arg& a) { a.dst_ioas_id = kStaleId; }, ENOENT},
-                         {"overlaps", [](Arg& a) { a.dst_iova = kPage; }, EEXIST}});
-  auto hole = CopyArg(from, to);
+  ExpectPrecedence<Arg>(
+      context, uapi::kIommuIoasCopy, CopyArg(from, to, page()),
+      {{"unknown flag", [](Arg& a) { a.flags |= 8; }, EOPNOTSUPP},
+       {"length at the limit", [](Arg& a) { a.length = kAll; }, EOVERFLOW},
+       {"target at the limit", [](Arg& a) { a.dst_iova = kAll; }, EOVERFLOW},
+       {"no access", [](Arg& a) { a.flags &= ~uapi::kIoasMapReadable; }, EINVAL},
+       {"no such source", [](Arg& a) { a.src_ioas_id = kStaleId; }, ENOENT},
+       {"empty", [](Arg& a) { a.length = 0; }, EINVAL},
+       {"longer than the mapping", [&](Arg& a) { a.length = 5 * page(); }, ENOENT},
+       {"no such target", [](Arg& a) { a.dst_ioas_id = kStaleId; }, ENOENT},
+       {"overlaps", [&](Arg& a) { a.dst_iova = page(); }, EEXIST}});
+  auto hole = CopyArg(from, to, page());
   hole.src_iova = kHoleIova;
   EXPECT_EQ(Call(context, uapi::kIommuIoasCopy, hole), -ENOENT);
 }
 
+// io_pagetable.c, iopt_get_pages(), iopt_map_pages().
 TEST_P(KernelApiSuite, CopySharesThePages) {
   const UniqueFd context = NewContext();
   const uint32_t from = NewIoas(context);
   const uint32_t to = NewIoas(context);
   const UniqueFd memory = NewMemory(kMemorySize);
-  ASSERT_EQ(MapFile(context, from, memory.get(), 4 * kPage, kMemoryIova), 0);
-  auto part = CopyArg(from, to);
-  part.src_iova = kMemoryIova + kPage;
-  part.length = 2 * kPage;
+  ASSERT_EQ(MapFile(context, from, memory.get(), 4 * page(), kMemoryIova), 0);
+  auto part = CopyArg(from, to, page());
+  part.src_iova = kMemoryIova + page();
+  part.length = 2 * page();
   part.flags |= uapi::kIoasMapWriteable;
   EXPECT_EQ(Call(context, uapi::kIommuIoasCopy, part), 0) << "a part of a mapping";
-  auto within = CopyArg(from, from);
+  auto within = CopyArg(from, from, page());
   EXPECT_EQ(Call(context, uapi::kIommuIoasCopy, within), 0) << "to itself";
-  auto automatic = CopyArg(from, to);
+  auto automatic = CopyArg(from, to, page());
   automatic.flags &= ~uapi::kIoasMapFixedIova;
   automatic.dst_iova = 0;
   EXPECT_EQ(Call(context, uapi::kIommuIoasCopy, automatic), 0);
   EXPECT_NE(automatic.dst_iova, 0U);
   EXPECT_EQ(Unmap(context, from, 0, kAll), 0);
   EXPECT_EQ(Destroy(context, from), 0);
-  EXPECT_EQ(Unmap(context, to, kHoleIova, 2 * kPage), 0) << "the copy is a mapping of its own";
+  EXPECT_EQ(Unmap(context, to, kHoleIova, 2 * page()), 0) << "the copy is a mapping of its own";
 }
 
-// io_pagetable.c, iopt_alloc_area_pages(): pages that were pinned for reading stay so.
+// io_pagetable.c, iopt_insert_area().
 TEST_P(KernelApiSuite, CopyOfReadOnlyPagesIsNotWriteable) {
   const UniqueFd context = NewContext();
   const uint32_t ioas = NewIoas(context);
-  const UniqueFd memory = NewMemory(kPage);
+  const UniqueFd memory = NewMemory(page());
   auto map = MapFileArg(ioas, memory.get());
   map.flags &= ~uapi::kIoasMapWriteable;
   map.iova = kMemoryIova;
   ASSERT_EQ(Call(context, uapi::kIommuIoasMapFile, map), 0);
-  auto copy = CopyArg(ioas, ioas);
+  auto copy = CopyArg(ioas, ioas, page());
   copy.flags |= uapi::kIoasMapWriteable;
   EXPECT_EQ(Call(context, uapi::kIommuIoasCopy, copy), -EPERM);
   copy.flags &= ~uapi::kIoasMapWriteable;
   EXPECT_EQ(Call(context, uapi::kIommuIoasCopy, copy), 0) << "nothing of the refused one is left";
 }
 
-// ioas.c, iommufd_ioas_map(); pages.c.
+// ioas.c, iommufd_ioas_map(); io_pagetable.c, iopt_map_user_pages(); pages.c,
+// pfn_reader_user_pin().
 TEST_P(KernelApiSuite, MapOfUserMemoryChecksInOrder) {
   const Vm vm = NewVm();
-  void* memory = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, vm.memory.get(), 0);
+  void* memory = ::mmap(nullptr, page(), PROT_READ | PROT_WRITE, MAP_SHARED, vm.memory.get(), 0);
   ASSERT_NE(memory, MAP_FAILED);
   auto valid = Sized<uapi::IommuIoasMap>();
   valid.flags = uapi::kIoasMapFixedIova | uapi::kIoasMapReadable | uapi::kIoasMapWriteable;
   valid.ioas_id = vm.ioas;
   valid.user_va = reinterpret_cast<uint64_t>(memory);
-  valid.length = kPage;
+  valid.length = page();
   valid.iova = kHoleIova;
   using Arg = uapi::IommuIoasMap;
   ExpectPrecedence<Arg>(
@@ -222,7 +229,7 @@ TEST_P(KernelApiSuite, MapOfUserMemoryChecksInOrder) {
         EINVAL},
        {"no such IOAS", [](Arg& a) { a.ioas_id = kStaleId; }, ENOENT},
        {"overlaps", [](Arg& a) { a.iova = kMemoryIova; }, EEXIST},
-       {"nothing there", [](Arg& a) { a.user_va = kPage; }, EFAULT}});
+       {"nothing there", [&](Arg& a) { a.user_va = page(); }, EFAULT}});
   auto reserved = valid;
   reserved.reserved = 1;
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMap, reserved), -EOPNOTSUPP);
@@ -231,8 +238,8 @@ TEST_P(KernelApiSuite, MapOfUserMemoryChecksInOrder) {
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMap, empty), -EINVAL);
   auto arg = valid;
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMap, arg), 0);
-  ::munmap(memory, kPage);
-  EXPECT_EQ(Unmap(vm.context, vm.ioas, kHoleIova, kPage), 0) << "the pages stay pinned";
+  ::munmap(memory, page());
+  EXPECT_EQ(Unmap(vm.context, vm.ioas, kHoleIova, page()), 0) << "the pages stay pinned";
 }
 
 }  // namespace berth::conformance

@@ -10,6 +10,13 @@
 
 namespace berth::conformance {
 
+std::optional<Need> KernelApiSuite::Missing(std::initializer_list<Need> needs) const {
+  for (const Need need : needs) {
+    if (!Has(need)) return need;
+  }
+  return std::nullopt;
+}
+
 UniqueFd KernelApiSuite::NewContext() {
   absl::StatusOr<UniqueFd> fd = kernel().OpenContext();
   EXPECT_TRUE(fd.ok()) << fd.status();
@@ -35,15 +42,36 @@ uint32_t KernelApiSuite::NewIoas(const UniqueFd& context) {
   return arg.out_ioas_id;
 }
 
-Vm KernelApiSuite::NewVm(const std::string& name) {
+Device KernelApiSuite::AddDevice(const UniqueFd& context, size_t number) {
+  Device device;
+  if (Has(Need::kCdevs)) {
+    device.cdev = OpenCdev(machine().devices.at(number));
+    device.id = Bind(device.cdev, context);
+    return device;
+  }
+  auto made = Sized<uapi::IommuTestCmd>();
+  made.op = uapi::kTestOpMockDomain;
+  made.id = NewIoas(context);
+  EXPECT_EQ(Call(context, uapi::kIommuTestCmd, made), 0);
+  device.mock = made.mock_domain.out_stdev_id;
+  device.id = made.mock_domain.out_idev_id;
+  auto rest = Sized<uapi::IommuHwptAlloc>();
+  rest.dev_id = device.id;
+  rest.pt_id = made.id;
+  EXPECT_EQ(Call(context, uapi::kIommuHwptAlloc, rest), 0);
+  device.rest = rest.out_hwpt_id;
+  EXPECT_EQ(Attach(context, device, device.rest), 0);
+  return device;
+}
+
+Vm KernelApiSuite::NewVm(size_t number) {
   Vm vm;
   vm.context = NewContext();
-  vm.cdev = OpenCdev(name);
-  vm.device = Bind(vm.cdev, vm.context);
+  vm.device = AddDevice(vm.context, number);
   vm.ioas = NewIoas(vm.context);
   vm.memory = NewMemory(kMemorySize);
   EXPECT_EQ(MapFile(vm.context, vm.ioas, vm.memory.get(), kMemorySize, kMemoryIova), 0);
-  vm.parent = NewHwpt(vm, uapi::kHwptAllocNestParent);
+  vm.parent = NewHwpt(vm, Has(Need::kViommus) ? uapi::kHwptAllocNestParent : 0);
   return vm;
 }
 
@@ -56,25 +84,32 @@ uint32_t KernelApiSuite::NewHwpt(const Vm& vm, uint32_t flags) {
 uapi::IommuHwptAlloc KernelApiSuite::PagingArg(const Vm& vm, uint32_t flags) {
   auto arg = Sized<uapi::IommuHwptAlloc>();
   arg.flags = flags;
-  arg.dev_id = vm.device;
+  arg.dev_id = vm.device.id;
   arg.pt_id = vm.ioas;
   return arg;
 }
 
-uapi::IommuViommuAlloc KernelApiSuite::ViommuArg(const Vm& vm,
-                                                 uapi::IommuViommuTegra241Cmdqv* page0) {
+uapi::IommuViommuAlloc KernelApiSuite::ViommuArg(const Vm& vm, ViommuData* data) {
   auto arg = Sized<uapi::IommuViommuAlloc>();
-  arg.type = uapi::kViommuTypeTegra241Cmdqv;
-  arg.dev_id = vm.device;
+  arg.type = types().viommu;
+  arg.dev_id = vm.device.id;
   arg.hwpt_id = vm.parent;
-  arg.data_len = sizeof(*page0);
-  arg.data_uptr = reinterpret_cast<uint64_t>(page0);
+  if (!Has(Need::kHwQueues)) return arg;
+  arg.data_len = Has(Need::kCmdqv) ? sizeof(data->cmdqv) : sizeof(data->mock);
+  arg.data_uptr = reinterpret_cast<uint64_t>(data);
   return arg;
 }
 
-uint32_t KernelApiSuite::NewViommu(const Vm& vm, uapi::IommuViommuTegra241Cmdqv* page0) {
-  uapi::IommuViommuTegra241Cmdqv unused = {};
-  auto arg = ViommuArg(vm, page0 == nullptr ? &unused : page0);
+Window KernelApiSuite::WindowOf(const ViommuData& data) const {
+  if (Has(Need::kCmdqv)) {
+    return {data.cmdqv.out_vintf_mmap_offset, data.cmdqv.out_vintf_mmap_length};
+  }
+  return {data.mock.out_mmap_offset, data.mock.out_mmap_length};
+}
+
+uint32_t KernelApiSuite::NewViommu(const Vm& vm, ViommuData* data) {
+  ViommuData unused = {};
+  auto arg = ViommuArg(vm, data == nullptr ? &unused : data);
   EXPECT_EQ(Call(vm.context, uapi::kIommuViommuAlloc, arg), 0);
   return arg.out_viommu_id;
 }
@@ -96,7 +131,7 @@ uint32_t KernelApiSuite::NewVdevice(const Vm& vm, uint32_t viommu, uint64_t vsid
 uapi::IommuVdeviceAlloc KernelApiSuite::VdeviceArg(const Vm& vm, uint32_t viommu, uint64_t vsid) {
   auto arg = Sized<uapi::IommuVdeviceAlloc>();
   arg.viommu_id = viommu;
-  arg.dev_id = vm.device;
+  arg.dev_id = vm.device.id;
   arg.virt_id = vsid;
   return arg;
 }
@@ -104,10 +139,10 @@ uapi::IommuVdeviceAlloc KernelApiSuite::VdeviceArg(const Vm& vm, uint32_t viommu
 uapi::IommuHwQueueAlloc KernelApiSuite::HwQueueArg(uint32_t viommu, uint32_t index) {
   auto arg = Sized<uapi::IommuHwQueueAlloc>();
   arg.viommu_id = viommu;
-  arg.type = uapi::kHwQueueTypeTegra241Cmdqv;
+  arg.type = types().hw_queue;
   arg.index = index;
-  arg.nesting_parent_iova = kMemoryIova + index * kPage;
-  arg.length = kPage;
+  arg.nesting_parent_iova = kMemoryIova + index * page();
+  arg.length = page();
   return arg;
 }
 
@@ -137,19 +172,35 @@ NewEventQueue KernelApiSuite::Occupy(const Vm& vm) {
   NewVdevice(vm, viommu, 1);
   NewHwQueue(vm, viommu, 0);
   NewHwQueue(vm, viommu, 1);
-  EXPECT_EQ(Attach(vm.cdev, NewNested(vm, viommu, uapi::kSteAbort)), 0);
-  return NewVeventq(vm, viommu, uapi::kVeventqTypeTegra241Cmdqv);
+  EXPECT_EQ(Attach(vm, NewNested(vm, viommu)), 0);
+  return NewVeventq(vm, viommu, types().veventq);
 }
 
 uapi::IommuHwptAlloc KernelApiSuite::NestedArg(const Vm& vm, uint32_t viommu,
                                                const uint64_t (&ste)[2]) {
   auto arg = Sized<uapi::IommuHwptAlloc>();
-  arg.dev_id = vm.device;
+  arg.dev_id = vm.device.id;
   arg.pt_id = viommu;
   arg.data_type = uapi::kHwptDataArmSmmuv3;
   arg.data_len = sizeof(ste);
   arg.data_uptr = reinterpret_cast<uint64_t>(&ste);
   return arg;
+}
+
+uapi::IommuHwptAlloc KernelApiSuite::NestedArg(const Vm& vm, uint32_t viommu) {
+  static constexpr uapi::IommuHwptSelftest kMock = {1, uapi::kMockPagetableDefault};
+  auto arg = NestedArg(vm, viommu, uapi::kSteAbort);
+  if (Has(Need::kSmmu)) return arg;
+  arg.data_type = types().nested;
+  arg.data_len = sizeof(kMock);
+  arg.data_uptr = reinterpret_cast<uint64_t>(&kMock);
+  return arg;
+}
+
+uint32_t KernelApiSuite::NewNested(const Vm& vm, uint32_t viommu) {
+  auto arg = NestedArg(vm, viommu);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwptAlloc, arg), 0);
+  return arg.out_hwpt_id;
 }
 
 uint32_t KernelApiSuite::NewNested(const Vm& vm, uint32_t viommu, const uint64_t (&ste)[2]) {
@@ -169,7 +220,7 @@ uapi::IommuIoasMapFile KernelApiSuite::MapFileArg(uint32_t ioas, int fd) {
   arg.flags = uapi::kIoasMapFixedIova | uapi::kIoasMapReadable | uapi::kIoasMapWriteable;
   arg.ioas_id = ioas;
   arg.fd = fd;
-  arg.length = kPage;
+  arg.length = page();
   arg.iova = kHoleIova;
   return arg;
 }
@@ -191,15 +242,48 @@ int KernelApiSuite::Unmap(const UniqueFd& context, uint32_t ioas, uint64_t iova,
   return Call(context, uapi::kIommuIoasUnmap, arg);
 }
 
-int KernelApiSuite::Attach(const UniqueFd& cdev, uint32_t pt_id) {
+int KernelApiSuite::Attach(const UniqueFd& context, const Device& device, uint32_t pt_id,
+                           uint32_t* attached) {
+  uint32_t unused = 0;
+  if (attached == nullptr) attached = &unused;
+  if (device.mock != 0) {
+    auto arg = Sized<uapi::IommuTestCmd>();
+    arg.op = uapi::kTestOpMockDomainReplace;
+    arg.id = device.mock;
+    arg.pt_id = pt_id;
+    const int result = Call(context, uapi::kIommuTestCmd, arg);
+    *attached = arg.pt_id;
+    return result;
+  }
   auto arg = Sized<uapi::VfioDeviceAttachIommufdPt>();
   arg.pt_id = pt_id;
-  return Call(cdev, uapi::kVfioDeviceAttachIommufdPt, arg);
+  const int result = Call(device.cdev, uapi::kVfioDeviceAttachIommufdPt, arg);
+  *attached = arg.pt_id;
+  return result;
 }
 
-int KernelApiSuite::Detach(const UniqueFd& cdev) {
+int KernelApiSuite::Detach(const UniqueFd& context, const Device& device) {
+  if (device.mock != 0) return Attach(context, device, device.rest);
   auto arg = Sized<uapi::VfioDeviceDetachIommufdPt>();
-  return Call(cdev, uapi::kVfioDeviceDetachIommufdPt, arg);
+  return Call(device.cdev, uapi::kVfioDeviceDetachIommufdPt, arg);
+}
+
+int KernelApiSuite::Close(Vm& vm) {
+  if (vm.device.mock != 0) return Destroy(vm.context, vm.device.mock);
+  vm.device.cdev.Reset();
+  return 0;
+}
+
+std::vector<uint32_t> KernelApiSuite::IdsOf(const Device& device) const {
+  if (device.mock != 0) return {device.mock, device.id};
+  return {device.id};
+}
+
+int KernelApiSuite::MakeEvent(const Vm& vm) {
+  auto arg = Sized<uapi::IommuTestCmd>();
+  arg.op = uapi::kTestOpTriggerVevent;
+  arg.dev_id = vm.device.id;
+  return Call(vm.context, uapi::kIommuTestCmd, arg);
 }
 
 std::vector<uapi::IommuIovaRange> KernelApiSuite::IovaRanges(const UniqueFd& context,
@@ -223,10 +307,10 @@ bool KernelApiSuite::MsiWindowIsOpen(const Vm& vm) {
 }
 
 int KernelApiSuite::FreeVintfs() {
-  const Vm vm = NewVm(device(1));
+  const Vm vm = NewVm(1);
   for (int count = 0;; ++count) {
-    uapi::IommuViommuTegra241Cmdqv page0 = {};
-    auto arg = ViommuArg(vm, &page0);
+    ViommuData data = {};
+    auto arg = ViommuArg(vm, &data);
     const int result = Call(vm.context, uapi::kIommuViommuAlloc, arg);
     if (result == 0) continue;
     EXPECT_EQ(result, -ENOSPC);
@@ -238,7 +322,7 @@ uapi::IommuHwInfoTegra241Cmdqv KernelApiSuite::CmdqvInfo(const Vm& vm) {
   uapi::IommuHwInfoTegra241Cmdqv info = {};
   auto arg = Sized<uapi::IommuHwInfo>();
   arg.flags = uapi::kHwInfoInputType;
-  arg.dev_id = vm.device;
+  arg.dev_id = vm.device.id;
   arg.data_type = uapi::kHwInfoTegra241Cmdqv;
   arg.data_len = sizeof(info);
   arg.data_uptr = reinterpret_cast<uint64_t>(&info);
@@ -246,10 +330,14 @@ uapi::IommuHwInfoTegra241Cmdqv KernelApiSuite::CmdqvInfo(const Vm& vm) {
   return info;
 }
 
+uint32_t KernelApiSuite::HwQueues(const Vm& vm) {
+  return Has(Need::kCmdqv) ? 1U << CmdqvInfo(vm).log2vcmdqs : uapi::kMockHwQueues;
+}
+
 uapi::IommuHwInfoArmSmmuv3 KernelApiSuite::SmmuInfo(const Vm& vm) {
   uapi::IommuHwInfoArmSmmuv3 info = {};
   auto arg = Sized<uapi::IommuHwInfo>();
-  arg.dev_id = vm.device;
+  arg.dev_id = vm.device.id;
   arg.data_len = sizeof(info);
   arg.data_uptr = reinterpret_cast<uint64_t>(&info);
   EXPECT_EQ(Call(vm.context, uapi::kIommuGetHwInfo, arg), 0);
@@ -259,12 +347,11 @@ uapi::IommuHwInfoArmSmmuv3 KernelApiSuite::SmmuInfo(const Vm& vm) {
 UniqueFd KernelApiSuite::NewMemory(uint64_t size) {
   UniqueFd fd(::memfd_create("conformance", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   EXPECT_EQ(::ftruncate(fd.get(), static_cast<off_t>(size)), 0);
-  // The page allocator hands out neighbours in a row; from both ends inwards they are no neighbours
-  // in the file.
-  const uint64_t pages = size / kPage;
-  for (uint64_t i = 0; i < pages; ++i) {
-    const uint64_t page = i % 2 == 0 ? i / 2 : pages - 1 - i / 2;
-    EXPECT_EQ(::pwrite(fd.get(), "", 1, static_cast<off_t>(page * kPage)), 1);
+  // The page allocator hands out neighbours in a row: first every other page, then those between.
+  for (const uint64_t first : {uint64_t{0}, page()}) {
+    for (uint64_t at = first; at < size; at += 2 * page()) {
+      EXPECT_EQ(::pwrite(fd.get(), "", 1, static_cast<off_t>(at)), 1);
+    }
   }
   return fd;
 }

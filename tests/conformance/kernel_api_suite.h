@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -21,22 +22,21 @@
 #include "lib/base/unique_fd.h"
 #include "lib/iommufd/kernel_api.h"
 #include "lib/iommufd/kernel_call.h"
+#include "lib/iommufd/uapi/iommufd_test.h"
 #include "lib/iommufd/uapi/smmuv3.h"
 #include "lib/iommufd/uapi/vfio.h"
+#include "tests/conformance/machine.h"
 
 namespace berth::conformance {
 
-// A kernel on which nothing else runs, and what the suite must know of its machine.
+// A kernel on which nothing else runs. Whoever holds a kernel to the suites implements this and
+// instantiates both (see README.md); the suites make one for every case, so that a case may find
+// devices bound and capacity taken only by what it did itself.
 class KernelUnderTest {
  public:
   virtual ~KernelUnderTest() = default;
   virtual KernelApi& kernel() = 0;
-  // cdevs of unbound devices, each in a group of its own, behind one unit with CMDQV. At least two.
-  [[nodiscard]] virtual std::vector<std::string> devices() const = 0;
-  // One behind another unit with CMDQV, where there is one.
-  [[nodiscard]] virtual std::optional<std::string> other_device() const = 0;
-  // VINTFs of the unit of devices() that nobody has. At least two.
-  [[nodiscard]] virtual int vintfs() const = 0;
+  [[nodiscard]] virtual const Machine& machine() const = 0;
 };
 
 struct KernelParam {
@@ -49,12 +49,11 @@ inline std::string ParamName(const ::testing::TestParamInfo<KernelParam>& info) 
 }
 
 inline constexpr uint32_t kStaleId = 0x7fff0000;
-inline constexpr uint64_t kPage = 4096;
 // Where NewVm() maps its memory, and how much.
 inline constexpr uint64_t kMemoryIova = 0x40000000;
 inline constexpr uint64_t kMemorySize = 1 << 20;
-// Nothing is mapped there.
-inline constexpr uint64_t kHoleIova = 0x80000000;
+// Nothing is mapped there, nor in the 256 MiB behind it.
+inline constexpr uint64_t kHoleIova = 0x60000000;
 
 // A struct of which the caller says that it is longer than the kernel's.
 template <typename Struct>
@@ -91,14 +90,36 @@ struct Fault {
   int error;
 };
 
-// One device bound to a context of its own, memory, and a nesting parent: what vIOMMUs need.
+// A device in a context. Mock devices (Driver::kSelftest) are made there by IOMMU_TEST_CMD, have no
+// cdev and are attached from the beginning to the end: what the suite calls detached is attached to
+// `rest`, an HWPT of an empty IOAS that nothing else uses.
+struct Device {
+  UniqueFd cdev;
+  uint32_t id = 0;    // of the DEVICE
+  uint32_t mock = 0;  // of what stands for the cdev
+  uint32_t rest = 0;
+};
+
+// One device in a context of its own, memory, and an HWPT on it: a nesting parent where there is
+// such a thing.
 struct Vm {
   UniqueFd context;
-  UniqueFd cdev;
+  Device device;
   UniqueFd memory;
-  uint32_t device = 0;
   uint32_t ioas = 0;
   uint32_t parent = 0;
+};
+
+// What VIOMMU_ALLOC reads and writes at data_uptr.
+union ViommuData {
+  uapi::IommuViommuTegra241Cmdqv cmdqv;
+  uapi::IommuViommuSelftest mock;
+};
+
+// What a VMM can map of a vIOMMU.
+struct Window {
+  uint64_t offset = 0;
+  uint64_t length = 0;
 };
 
 struct NewEventQueue {
@@ -111,13 +132,18 @@ class KernelApiSuite : public ::testing::TestWithParam<KernelParam> {
   void SetUp() override {
     under_test_ = GetParam().make();
     ASSERT_NE(under_test_, nullptr);
-    ASSERT_GE(under_test_->devices().size(), 2U);
-    ASSERT_GE(under_test_->vintfs(), 2);
+    ASSERT_TRUE(!Has(Need::kCdevs) || machine().devices.size() >= 2);
+    ASSERT_TRUE(!Has(Need::kCmdqv) || machine().vintfs >= 2);
   }
 
   KernelApi& kernel() { return under_test_->kernel(); }
-  KernelUnderTest& under_test() { return *under_test_; }
-  std::string device(size_t index) { return under_test_->devices().at(index); }
+  [[nodiscard]] const Machine& machine() const { return under_test_->machine(); }
+  [[nodiscard]] bool Has(Need need) const { return conformance::Has(machine(), need); }
+  // The first that the machine has not; see BERTH_NEEDS.
+  [[nodiscard]] std::optional<Need> Missing(std::initializer_list<Need> needs) const;
+  [[nodiscard]] uint64_t page() const { return machine().page_size; }
+  [[nodiscard]] Types types() const { return TypesOf(machine().driver); }
+  std::string device(size_t index) { return machine().devices.at(index); }
 
   // 0 or more, or a negative errno.
   template <typename Struct>
@@ -151,29 +177,42 @@ class KernelApiSuite : public ::testing::TestWithParam<KernelParam> {
   UniqueFd OpenCdev(const std::string& name);
   uint32_t Bind(const UniqueFd& cdev, const UniqueFd& context);
   uint32_t NewIoas(const UniqueFd& context);
-  // Without memory and parent when `name` is of a device that is to be bound only.
-  Vm NewVm(const std::string& name);
-  Vm NewVm() { return NewVm(device(0)); }
+  // The device of that number, bound to the context and attached to nothing.
+  Device AddDevice(const UniqueFd& context, size_t number);
+  // With the device of that number.
+  Vm NewVm(size_t number = 0);
   uint32_t NewHwpt(const Vm& vm, uint32_t flags);
-  uint32_t NewViommu(const Vm& vm, uapi::IommuViommuTegra241Cmdqv* page0 = nullptr);
+  // `data` is of the machine's kind.
+  uint32_t NewViommu(const Vm& vm, ViommuData* data = nullptr);
   uint32_t NewPlainViommu(const Vm& vm);
   uint32_t NewVdevice(const Vm& vm, uint32_t viommu, uint64_t vsid);
   uint32_t NewHwQueue(const Vm& vm, uint32_t viommu, uint32_t index);
   NewEventQueue NewVeventq(const Vm& vm, uint32_t viommu, uint32_t type);
   uint32_t NewNested(const Vm& vm, uint32_t viommu, const uint64_t (&ste)[2]);
+  // One to which a device with a vDEVICE can be attached; it aborts all DMA on an SMMUv3.
+  uint32_t NewNested(const Vm& vm, uint32_t viommu);
 
   // ---- Calls whose result is the point: 0 or a negative errno.
   int Destroy(const UniqueFd& context, uint32_t id);
   int MapFile(const UniqueFd& context, uint32_t ioas, int fd, uint64_t length, uint64_t iova,
               uint64_t start = 0);
   int Unmap(const UniqueFd& context, uint32_t ioas, uint64_t iova, uint64_t length);
-  int Attach(const UniqueFd& cdev, uint32_t pt_id);
-  int Detach(const UniqueFd& cdev);
+  // *attached is the HWPT, which differs from `pt_id` where that is an IOAS.
+  int Attach(const UniqueFd& context, const Device& device, uint32_t pt_id,
+             uint32_t* attached = nullptr);
+  int Attach(const Vm& vm, uint32_t pt_id, uint32_t* attached = nullptr) {
+    return Attach(vm.context, vm.device, pt_id, attached);
+  }
+  int Detach(const UniqueFd& context, const Device& device);
+  int Detach(const Vm& vm) { return Detach(vm.context, vm.device); }
+  // Closes the cdev, or destroys the mock.
+  int Close(Vm& vm);
 
   // ---- Valid arguments, to be spoilt.
-  uapi::IommuViommuAlloc ViommuArg(const Vm& vm, uapi::IommuViommuTegra241Cmdqv* page0);
+  uapi::IommuViommuAlloc ViommuArg(const Vm& vm, ViommuData* data);
   uapi::IommuHwQueueAlloc HwQueueArg(uint32_t viommu, uint32_t index);
   uapi::IommuHwptAlloc NestedArg(const Vm& vm, uint32_t viommu, const uint64_t (&ste)[2]);
+  uapi::IommuHwptAlloc NestedArg(const Vm& vm, uint32_t viommu);
   uapi::IommuIoasMapFile MapFileArg(uint32_t ioas, int fd);
 
   // A vIOMMU, a vDEVICE, HW queues, an event queue (its fd) and an attached nested HWPT at once.
@@ -192,15 +231,36 @@ class KernelApiSuite : public ::testing::TestWithParam<KernelParam> {
   int FreeVintfs();
   // HW queues per VINTF, and SID slots, as GET_HW_INFO says.
   uapi::IommuHwInfoTegra241Cmdqv CmdqvInfo(const Vm& vm);
-
+  // HW queues of a vIOMMU.
+  uint32_t HwQueues(const Vm& vm);
   uapi::IommuHwInfoArmSmmuv3 SmmuInfo(const Vm& vm);
+  // Where VIOMMU_ALLOC said that its region is.
+  [[nodiscard]] Window WindowOf(const ViommuData& data) const;
+  // The ids that are free once the device is closed, ascending.
+  [[nodiscard]] std::vector<uint32_t> IdsOf(const Device& device) const;
+  // One event of the device, attached to a nested HWPT, for the event queue of its vIOMMU. 0 or a
+  // negative errno.
+  int MakeEvent(const Vm& vm);
+  // A device whose events go into a queue of that depth.
+  struct EventSource {
+    Vm vm;
+    uint32_t viommu = 0;
+    UniqueFd events;
+  };
+  EventSource NewEventSource(uint32_t depth);
 
-  // A memfd of `size` bytes on small pages, no two of which are physically adjacent.
-  static UniqueFd NewMemory(uint64_t size);
+  // A memfd of `size` bytes on small pages, none of which lies in memory behind the one before it.
+  UniqueFd NewMemory(uint64_t size);
 
  private:
   std::unique_ptr<KernelUnderTest> under_test_;
 };
+
+// First in a case: skips it, with a reason that is counted, on a machine that has not all of these.
+#define BERTH_NEEDS(...)                                      \
+  if (const auto missing = this->Missing({__VA_ARGS__})) {    \
+    GTEST_SKIP() << berth::conformance::SkipReason(*missing); \
+  }
 
 }  // namespace berth::conformance
 

@@ -14,15 +14,19 @@
 
 namespace berth::conformance {
 
+// main.c, iommufd_object_remove(); viommu.c, iommufd_viommu_destroy(); hw_pagetable.c,
+// __iommufd_hwpt_destroy(): each child's end is its parent's release.
 TEST_P(KernelApiSuite, ParentsOutliveTheirChildren) {
+  BERTH_NEEDS(Need::kViommus);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   EXPECT_EQ(Destroy(vm.context, vm.ioas), -EBUSY) << "the nesting parent";
   EXPECT_EQ(Destroy(vm.context, vm.parent), -EBUSY) << "the vIOMMU";
-  NewEventQueue events = NewVeventq(vm, viommu, uapi::kVeventqTypeArmSmmuv3);
+  NewEventQueue events = NewVeventq(vm, viommu, types().veventq);
   events.fd.Reset();
-  for (const uint32_t child : {NewVdevice(vm, viommu, 1), NewHwQueue(vm, viommu, 0),
-                               NewNested(vm, viommu, uapi::kSteAbort), events.id}) {
+  std::vector<uint32_t> children = {NewVdevice(vm, viommu, 1), NewNested(vm, viommu), events.id};
+  if (Has(Need::kHwQueues)) children.push_back(NewHwQueue(vm, viommu, 0));
+  for (const uint32_t child : children) {
     EXPECT_EQ(Destroy(vm.context, viommu), -EBUSY);
     EXPECT_EQ(Destroy(vm.context, child), 0);
   }
@@ -31,13 +35,16 @@ TEST_P(KernelApiSuite, ParentsOutliveTheirChildren) {
   EXPECT_EQ(Destroy(vm.context, vm.ioas), 0);
 }
 
+// viommu.c, iommufd_vdevice_alloc_ioctl(), iommufd_hw_queue_alloc_ioctl(); hw_pagetable.c,
+// iommufd_viommu_alloc_hwpt_nested(); eventq.c, iommufd_veventq_alloc().
 TEST_P(KernelApiSuite, EachChildAlonePinsTheViommu) {
+  BERTH_NEEDS(Need::kViommus);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
-  const std::vector<std::function<uint32_t()>> makers = {
-      [&] { return NewVdevice(vm, viommu, 1); }, [&] { return NewHwQueue(vm, viommu, 0); },
-      [&] { return NewNested(vm, viommu, uapi::kSteAbort); },
-      [&] { return NewVeventq(vm, viommu, uapi::kVeventqTypeArmSmmuv3).id; }};
+  std::vector<std::function<uint32_t()>> makers = {
+      [&] { return NewVdevice(vm, viommu, 1); }, [&] { return NewNested(vm, viommu); },
+      [&] { return NewVeventq(vm, viommu, types().veventq).id; }};
+  if (Has(Need::kHwQueues)) makers.emplace_back([&] { return NewHwQueue(vm, viommu, 0); });
   for (const auto& make : makers) {
     const uint32_t child = make();
     EXPECT_EQ(Destroy(vm.context, viommu), -EBUSY);
@@ -46,20 +53,24 @@ TEST_P(KernelApiSuite, EachChildAlonePinsTheViommu) {
   EXPECT_EQ(Destroy(vm.context, viommu), 0);
 }
 
+// device.c, iommufd_device_remove_vdev(), which iommufd_device_pre_destroy() calls:
+// REMOVE_OBJ_TOMBSTONE.
 TEST_P(KernelApiSuite, VdeviceOfAClosedDeviceLeavesATombstone) {
+  BERTH_NEEDS(Need::kViommus);
   Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   const uint32_t vdevice = NewVdevice(vm, viommu, 1);
-  vm.cdev.Reset();
+  EXPECT_EQ(Close(vm), 0);
   EXPECT_EQ(Destroy(vm.context, vdevice), -ENOENT) << "the kernel has destroyed it";
-  EXPECT_EQ(NewIoas(vm.context), vm.device) << "the device's id is free";
+  for (const uint32_t id : IdsOf(vm.device)) EXPECT_EQ(NewIoas(vm.context), id) << "it is free";
   EXPECT_EQ(NewIoas(vm.context), vdevice + 1) << "the vDEVICE's id never is";
   EXPECT_EQ(Destroy(vm.context, viommu), 0) << "but it pins nothing";
-  vm.cdev = OpenCdev(device(0));
-  EXPECT_EQ(Bind(vm.cdev, vm.context), viommu);
+  EXPECT_EQ(NewIoas(vm.context), viommu);
 }
 
+// main.c, iommufd_fops_release().
 TEST_P(KernelApiSuite, ClosedContextTakesEverythingAlong) {
+  BERTH_NEEDS(Need::kCmdqv);
   const int all = FreeVintfs();
   {
     const Vm vm = NewVm();
@@ -71,22 +82,27 @@ TEST_P(KernelApiSuite, ClosedContextTakesEverythingAlong) {
   EXPECT_NE(again.parent, 0U) << "the device can be bound again";
 }
 
+// device.c, iommufd_device_bind(): iommufd_ctx_get(); vfio/device_cdev.c,
+// vfio_df_unbind_iommufd().
 TEST_P(KernelApiSuite, BoundCdevKeepsTheContext) {
+  BERTH_NEEDS(Need::kCmdqv);
   const int all = FreeVintfs();
   Vm vm = NewVm();
   NewViommu(vm);
   vm.context.Reset();
   EXPECT_EQ(FreeVintfs(), all - 1);
-  EXPECT_EQ(Attach(vm.cdev, vm.parent), 0) << "the ids are still there";
-  vm.cdev.Reset();
+  EXPECT_EQ(Attach(vm, vm.parent), 0) << "the ids are still there";
+  Close(vm);
   EXPECT_EQ(FreeVintfs(), all);
 }
 
+// eventq.c, iommufd_eventq_init(): iommufd_ctx_get(); iommufd_eventq_fops_release().
 TEST_P(KernelApiSuite, EventFdKeepsTheContext) {
+  BERTH_NEEDS(Need::kCmdqv);
   const int all = FreeVintfs();
   Vm vm = NewVm();
-  NewEventQueue events = NewVeventq(vm, NewViommu(vm), uapi::kVeventqTypeTegra241Cmdqv);
-  vm.cdev.Reset();
+  NewEventQueue events = NewVeventq(vm, NewViommu(vm), types().veventq);
+  Close(vm);
   vm.context.Reset();
   EXPECT_EQ(FreeVintfs(), all - 1);
   char buffer[64];
@@ -95,12 +111,14 @@ TEST_P(KernelApiSuite, EventFdKeepsTheContext) {
   EXPECT_EQ(FreeVintfs(), all);
 }
 
+// vfio/vfio_main.c, vfio_device_fops_release(): the last close of the file unbinds.
 TEST_P(KernelApiSuite, CdevDupKeepsTheDeviceBound) {
+  BERTH_NEEDS(Need::kCdevs);
   Vm vm = NewVm();
   const UniqueFd other = OpenCdev(device(0));
   const UniqueFd context = NewContext();
-  UniqueFd dup(::dup(vm.cdev.get()));
-  vm.cdev.Reset();
+  UniqueFd dup(::dup(vm.device.cdev.get()));
+  Close(vm);
   vm.context.Reset();
   auto arg = Sized<uapi::VfioDeviceBindIommufd>();
   arg.iommufd = context.get();
@@ -109,64 +127,72 @@ TEST_P(KernelApiSuite, CdevDupKeepsTheDeviceBound) {
   EXPECT_EQ(Call(other, uapi::kVfioDeviceBindIommufd, arg), 0);
 }
 
-// iommufd/device.c, iommufd_device_pre_destroy(): a tombstone for each vDEVICE that was left.
+// device.c, iommufd_device_pre_destroy(): a tombstone for each vDEVICE that was left.
 TEST_P(KernelApiSuite, TombstonesAddUp) {
+  BERTH_NEEDS(Need::kCdevs, Need::kViommus);
   Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   for (uint32_t i = 0; i < 3; ++i) {
     // Device and vDEVICE come and go; the device's id is reused, the vDEVICE's is not.
     const uint32_t vdevice = NewVdevice(vm, viommu, 1);
     EXPECT_EQ(vdevice, viommu + 1 + i);
-    vm.cdev.Reset();
+    EXPECT_EQ(Close(vm), 0);
     EXPECT_EQ(Destroy(vm.context, vdevice), -ENOENT);
-    vm.cdev = OpenCdev(device(0));
-    EXPECT_EQ(Bind(vm.cdev, vm.context), vm.device);
+    const uint32_t before = vm.device.id;
+    vm.device = AddDevice(vm.context, 0);
+    EXPECT_EQ(vm.device.id, before);
   }
 }
 
-// A vDEVICE that was destroyed in time leaves none.
+// viommu.c, iommufd_vdevice_destroy(): one that was destroyed in time is gone when its device
+// goes.
 TEST_P(KernelApiSuite, DestroyedVdeviceLeavesNoTombstone) {
+  BERTH_NEEDS(Need::kViommus);
   Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   const uint32_t vdevice = NewVdevice(vm, viommu, 1);
   EXPECT_EQ(Destroy(vm.context, vdevice), 0);
-  vm.cdev.Reset();
-  EXPECT_EQ(NewIoas(vm.context), vm.device);
+  EXPECT_EQ(Close(vm), 0);
+  for (const uint32_t id : IdsOf(vm.device)) EXPECT_EQ(NewIoas(vm.context), id);
   EXPECT_EQ(NewIoas(vm.context), vdevice);
 }
 
-// iommufd/pages.c: a mapping keeps its file, whatever that is, also the context itself. (Left in
-// place it would keep the context and its VINTF until the next boot.)
+// pages.c, iopt_alloc_file_pages(): a mapping keeps its file, whatever that is, also the context
+// itself. (Left in place it would keep the context and its VINTF until the next boot.)
 TEST_P(KernelApiSuite, ContextCanBeMappedIntoItself) {
+  BERTH_NEEDS(Need::kCmdqv);
   const int all = FreeVintfs();
   {
     const Vm vm = NewVm();
     NewViommu(vm);
     const uint32_t ioas = NewIoas(vm.context);
-    EXPECT_EQ(MapFile(vm.context, vm.ioas, vm.context.get(), kPage, kHoleIova), -EINVAL)
+    EXPECT_EQ(MapFile(vm.context, vm.ioas, vm.context.get(), page(), kHoleIova), -EINVAL)
         << "not where pages are pinned";
-    ASSERT_EQ(MapFile(vm.context, ioas, vm.context.get(), kPage, kHoleIova), 0);
-    EXPECT_EQ(Unmap(vm.context, ioas, kHoleIova, kPage), 0);
+    ASSERT_EQ(MapFile(vm.context, ioas, vm.context.get(), page(), kHoleIova), 0);
+    EXPECT_EQ(Unmap(vm.context, ioas, kHoleIova, page()), 0);
   }
   EXPECT_EQ(FreeVintfs(), all);
 }
 
+// eventq.c, iommufd_eventq_init(): iommufd_ctx_get().
 TEST_P(KernelApiSuite, FaultFdKeepsTheContext) {
+  BERTH_NEEDS(Need::kCmdqv);
   const int all = FreeVintfs();
   Vm vm = NewVm();
   NewViommu(vm);
   auto fault = Sized<uapi::IommuFaultAlloc>();
   ASSERT_EQ(Call(vm.context, uapi::kIommuFaultQueueAlloc, fault), 0);
   UniqueFd fd(fault.out_fault_fd);
-  vm.cdev.Reset();
+  Close(vm);
   vm.context.Reset();
   EXPECT_EQ(FreeVintfs(), all - 1);
   fd.Reset();
   EXPECT_EQ(FreeVintfs(), all);
 }
 
-// The last process that holds the fds dies without a word.
+// main.c, iommufd_fops_release(), when the last process that holds the fds dies without a word.
 TEST_P(KernelApiSuite, KilledHolderFreesEverything) {
+  BERTH_NEEDS(Need::kCmdqv);
   const int all = FreeVintfs();
   pid_t holder = -1;
   {
@@ -186,7 +212,7 @@ TEST_P(KernelApiSuite, KilledHolderFreesEverything) {
   EXPECT_NE(again.parent, 0U);
 }
 
-// A context is one, however many threads call.
+// main.c, _iommufd_object_alloc(): a context is one, however many threads call.
 TEST_P(KernelApiSuite, ThreadsNeverShareAnId) {
   constexpr int kThreads = 4;
   constexpr uint32_t kEach = 25;

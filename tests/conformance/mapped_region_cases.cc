@@ -27,11 +27,12 @@ bool InTime(const std::function<bool()>& done) {
 }  // namespace
 
 MappedRegionSuite::Offer MappedRegionSuite::NewOffer(const Vm& vm) {
-  uapi::IommuViommuTegra241Cmdqv page0 = {};
+  ViommuData data = {};
   Offer offer;
-  offer.viommu = NewViommu(vm, &page0);
-  absl::StatusOr<MappedRegion> region = kernel().RegionForVmm(
-      vm.context.get(), page0.out_vintf_mmap_offset, page0.out_vintf_mmap_length);
+  offer.viommu = NewViommu(vm, &data);
+  const Window window = WindowOf(data);
+  absl::StatusOr<MappedRegion> region =
+      kernel().RegionForVmm(vm.context.get(), window.offset, window.length);
   EXPECT_TRUE(region.ok()) << region.status();
   if (region.ok()) offer.region = *std::move(region);
   return offer;
@@ -50,22 +51,29 @@ bool MappedRegionSuite::FreeVintfsInTime(int count) {
   return InTime([&] { return FreeVintfs() == count; });
 }
 
+// main.c, iommufd_fops_mmap(): ENXIO for anything but the pair that VIOMMU_ALLOC gave.
 TEST_P(MappedRegionSuite, OfferIsExactlyPage0) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const Offer offer = NewOffer(vm);
-  EXPECT_EQ(offer.region.length, kPage0Size);
-  EXPECT_EQ(offer.region.offset % kPage, 0U);
-  uapi::IommuViommuTegra241Cmdqv page0 = {};
-  NewViommu(vm, &page0);
-  const uint64_t offset = page0.out_vintf_mmap_offset;
-  for (const auto& [o, l] : std::vector<std::pair<uint64_t, uint64_t>>{
-           {offset + kPage, kPage0Size}, {offset, kPage}, {offset, 2 * kPage0Size}, {0, kPage}}) {
+  const uint64_t length = Has(Need::kCmdqv) ? kPage0Size : 2 * page();
+  EXPECT_EQ(offer.region.length, length);
+  EXPECT_EQ(offer.region.offset % page(), 0U);
+  ViommuData data = {};
+  NewViommu(vm, &data);
+  const uint64_t offset = WindowOf(data).offset;
+  for (const auto& [o, l] : std::vector<std::pair<uint64_t, uint64_t>>{{offset + page(), length},
+                                                                       {offset, length + page()},
+                                                                       {offset, 2 * length},
+                                                                       {0, page()}}) {
     EXPECT_EQ(ReasonOf(kernel().RegionForVmm(vm.context.get(), o, l).status()), Reason::kNotFound)
         << o << " " << l;
   }
 }
 
+// main.c, iommufd_fops_vma_open() pins; driver.c, _iommufd_destroy_mmap() takes the offer back.
 TEST_P(MappedRegionSuite, RegionAloneDoesNotPinTheViommu) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const Offer offer = NewOffer(vm);
   VmmProcess vmm;
@@ -74,7 +82,10 @@ TEST_P(MappedRegionSuite, RegionAloneDoesNotPinTheViommu) {
   EXPECT_LT(vmm.Map(offer.region), 0) << "there is nothing to map any more";
 }
 
+// tegra241-cmdqv.c, tegra241_cmdqv_init_vintf_user(): the mapping is the registers;
+// tegra241_vcmdq_hw_init_user().
 TEST_P(MappedRegionSuite, HardwareSeesStoresAndItsAnswersAreSeen) {
+  BERTH_NEEDS(Need::kCmdqv);
   const Vm vm = NewVm();
   const Offer offer = NewOffer(vm);
   VmmProcess vmm;
@@ -82,7 +93,7 @@ TEST_P(MappedRegionSuite, HardwareSeesStoresAndItsAnswersAreSeen) {
   // A CMD_SYNC in each queue; the guest enables the queue, rings, and waits.
   const uint64_t sync[2] = {uapi::kCmdSync, 0};
   for (uint32_t index = 0; index < 2; ++index) {
-    ASSERT_EQ(::pwrite(vm.memory.get(), sync, sizeof(sync), static_cast<off_t>(index * kPage)),
+    ASSERT_EQ(::pwrite(vm.memory.get(), sync, sizeof(sync), static_cast<off_t>(index * page())),
               static_cast<ssize_t>(sizeof(sync)));
     NewHwQueue(vm, offer.viommu, index);
     const uint64_t base = index * kLvcmdqStride;
@@ -95,7 +106,9 @@ TEST_P(MappedRegionSuite, HardwareSeesStoresAndItsAnswersAreSeen) {
   }
 }
 
+// tegra241-cmdqv.c, tegra241_cmdqv_init_vintf_user(): page0 of the vIOMMU's own VINTF.
 TEST_P(MappedRegionSuite, EveryViommuHasAPageOfItsOwn) {
+  BERTH_NEEDS(Need::kCmdqv);
   const Vm vm = NewVm();
   const Offer a = NewOffer(vm);
   const Offer b = NewOffer(vm);
@@ -109,7 +122,9 @@ TEST_P(MappedRegionSuite, EveryViommuHasAPageOfItsOwn) {
   EXPECT_EQ(vmm_b.Load(uapi::kVcmdqStatus), 0);
 }
 
+// main.c, iommufd_fops_mmap(), iommufd_fops_vma_close(): a VMA holds a reference.
 TEST_P(MappedRegionSuite, MappedViommuIsEbusy) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const Offer offer = NewOffer(vm);
   VmmProcess vmm;
@@ -122,7 +137,9 @@ TEST_P(MappedRegionSuite, MappedViommuIsEbusy) {
   EXPECT_EQ(Destroy(vm.context, offer.viommu), 0);
 }
 
+// main.c, iommufd_object_remove(): EBUSY changes nothing.
 TEST_P(MappedRegionSuite, RefusedDestroyDoesNotDisturb) {
+  BERTH_NEEDS(Need::kCmdqv);
   const Vm vm = NewVm();
   const Offer offer = NewOffer(vm);
   VmmProcess vmm;
@@ -138,18 +155,23 @@ TEST_P(MappedRegionSuite, RefusedDestroyDoesNotDisturb) {
   EXPECT_TRUE(ReadsInTime(vmm, uapi::kVcmdqStatus, uapi::kVcmdqStatusEnableOk));
 }
 
+// main.c, iommufd_fops_vma_open(), iommufd_fops_vma_close(): a split VMA is two.
 TEST_P(MappedRegionSuite, PartOfAMappingStillPins) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const Offer offer = NewOffer(vm);
   VmmProcess vmm;
   GiveAndMap(vmm, offer.region);
-  EXPECT_EQ(vmm.Unmap(kPage), 0);
+  if (offer.region.length == page()) GTEST_SKIP() << "needs a region of several pages";
+  EXPECT_EQ(vmm.Unmap(page()), 0);
   EXPECT_EQ(Destroy(vm.context, offer.viommu), -EBUSY);
-  EXPECT_EQ(vmm.Unmap(offer.region.length - kPage), 0);
+  EXPECT_EQ(vmm.Unmap(offer.region.length - page()), 0);
   EXPECT_EQ(Destroy(vm.context, offer.viommu), 0);
 }
 
+// main.c, iommufd_fops_mmap().
 TEST_P(MappedRegionSuite, EveryProcessThatMapsCounts) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const Offer offer = NewOffer(vm);
   VmmProcess a;
@@ -162,7 +184,9 @@ TEST_P(MappedRegionSuite, EveryProcessThatMapsCounts) {
   EXPECT_EQ(Destroy(vm.context, offer.viommu), 0);
 }
 
+// main.c, iommufd_fops_vma_open(): fork(2) copies the VMA.
 TEST_P(MappedRegionSuite, ForkedChildCounts) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const Offer offer = NewOffer(vm);
   VmmProcess vmm;
@@ -174,7 +198,9 @@ TEST_P(MappedRegionSuite, ForkedChildCounts) {
   EXPECT_EQ(Destroy(vm.context, offer.viommu), 0);
 }
 
+// main.c, iommufd_fops_vma_close().
 TEST_P(MappedRegionSuite, KilledVmmLetsGo) {
+  BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const Offer offer = NewOffer(vm);
   VmmProcess vmm;
@@ -183,7 +209,9 @@ TEST_P(MappedRegionSuite, KilledVmmLetsGo) {
   EXPECT_EQ(Destroy(vm.context, offer.viommu), 0);
 }
 
+// main.c, iommufd_fops_mmap(): a VMA has the file open.
 TEST_P(MappedRegionSuite, MappingKeepsTheContext) {
+  BERTH_NEEDS(Need::kCmdqv);
   const int all = FreeVintfs();
   VmmProcess vmm;
   uint64_t length = 0;

@@ -24,7 +24,7 @@ Arg OptionArg(uint32_t option, uint16_t op, uint32_t object, uint64_t value) {
 
 }  // namespace
 
-// main.c, iommufd_option(), iommufd_option_rlimit_mode().
+// main.c, iommufd_option(); ioas.c, iommufd_option_rlimit_mode().
 TEST_P(KernelApiSuite, RlimitModeChecksInOrder) {
   const UniqueFd context = NewContext();
   auto get = OptionArg(uapi::kOptionRlimitMode, uapi::kOptionOpGet, 0, 7);
@@ -59,18 +59,21 @@ TEST_P(KernelApiSuite, RlimitModeChecksInOrder) {
   EXPECT_EQ(Call(context, uapi::kIommuOption, set), 0);
 }
 
+// ioas.c, iommufd_option_rlimit_mode(): xa_empty(), for which a reserved entry is one.
 TEST_P(KernelApiSuite, RlimitModeCountsTombstones) {
+  BERTH_NEEDS(Need::kCdevs, Need::kViommus);
   Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   NewVdevice(vm, viommu, 1);
-  vm.cdev.Reset();
+  EXPECT_EQ(Close(vm), 0);
   for (const uint32_t id : {viommu, vm.parent, vm.ioas}) EXPECT_EQ(Destroy(vm.context, id), 0);
   auto set = OptionArg(uapi::kOptionRlimitMode, uapi::kOptionOpSet, 0, 0);
   const int result = Call(vm.context, uapi::kIommuOption, set);
   EXPECT_TRUE(result == -EBUSY || result == -EPERM) << result;
 }
 
-// ioas.c, iommufd_option_huge_pages(); io_pagetable.c, iopt_disable_large_pages().
+// ioas.c, iommufd_ioas_option(), iommufd_ioas_option_huge_pages(); io_pagetable.c,
+// iopt_disable_large_pages().
 TEST_P(KernelApiSuite, HugePagesChecksInOrder) {
   const Vm vm = NewVm();
   ExpectPrecedence<Arg>(vm.context, uapi::kIommuOption,
@@ -96,21 +99,22 @@ TEST_P(KernelApiSuite, HugePagesChecksInOrder) {
 TEST_P(KernelApiSuite, UnalignedMappingIsInTheWay) {
   Vm vm = NewVm();
   vm.ioas = NewIoas(vm.context);
+  const uint64_t half = IoPageSize(machine()) / 2;
   auto map = MapFileArg(vm.ioas, vm.memory.get());
-  map.length = kPage / 2;
+  map.length = half;
   ASSERT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, map), 0);
   auto set = OptionArg(uapi::kOptionHugePages, uapi::kOptionOpSet, vm.ioas, 0);
   EXPECT_EQ(Call(vm.context, uapi::kIommuOption, set), -EADDRINUSE);
   auto hwpt = PagingArg(vm, 0);
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwptAlloc, hwpt), -EADDRINUSE);
-  EXPECT_EQ(Unmap(vm.context, vm.ioas, kHoleIova, kPage / 2), 0);
+  EXPECT_EQ(Unmap(vm.context, vm.ioas, kHoleIova, half), 0);
   EXPECT_EQ(Call(vm.context, uapi::kIommuOption, set), 0);
-  map.iova += kPage / 2;
-  map.length = kPage;
+  map.iova += half;
+  map.length = page();
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, map), -EINVAL) << "pages only, from now on";
 }
 
-// vfio_compat.c, iommufd_vfio_ioas().
+// vfio_compat.c, iommufd_vfio_ioas(); main.c, iommufd_object_remove(): vfio_ioas.
 TEST_P(KernelApiSuite, ContextRemembersOneVfioIoas) {
   const UniqueFd context = NewContext();
   const uint32_t ioas = NewIoas(context);
@@ -133,27 +137,28 @@ TEST_P(KernelApiSuite, ContextRemembersOneVfioIoas) {
   EXPECT_EQ(Call(context, uapi::kIommuVfioIoas, arg), -ENODEV);
 }
 
-// ioas.c, iommufd_ioas_change_process(): files can change hands, addresses cannot.
+// ioas.c, iommufd_ioas_change_process(), need_charge_update(): files can change hands, addresses
+// cannot.
 TEST_P(KernelApiSuite, OnlyFilesCanChangeProcess) {
   const Vm vm = NewVm();
   auto arg = Sized<uapi::IommuIoasChangeProcess>();
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasChangeProcess, arg), 0);
-  void* memory = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, vm.memory.get(), 0);
+  void* memory = ::mmap(nullptr, page(), PROT_READ | PROT_WRITE, MAP_SHARED, vm.memory.get(), 0);
   ASSERT_NE(memory, MAP_FAILED);
   auto map = Sized<uapi::IommuIoasMap>();
   map.flags = uapi::kIoasMapFixedIova | uapi::kIoasMapReadable;
   map.ioas_id = NewIoas(vm.context);
   map.user_va = reinterpret_cast<uint64_t>(memory);
-  map.length = kPage;
+  map.length = page();
   map.iova = kHoleIova;
   ASSERT_EQ(Call(vm.context, uapi::kIommuIoasMap, map), 0);
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasChangeProcess, arg), -EINVAL) << "in any IOAS";
   arg.reserved = 1;
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasChangeProcess, arg), -EOPNOTSUPP);
-  EXPECT_EQ(Unmap(vm.context, map.ioas_id, kHoleIova, kPage), 0);
+  EXPECT_EQ(Unmap(vm.context, map.ioas_id, kHoleIova, page()), 0);
   arg.reserved = 0;
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasChangeProcess, arg), 0);
-  ::munmap(memory, kPage);
+  ::munmap(memory, page());
 }
 
 // vfio_compat.c, iommufd_vfio_ioctl(): answered without CONFIG_IOMMUFD_VFIO_CONTAINER too.

@@ -40,6 +40,17 @@ int LoadVste(Ucmd& ucmd, const uapi::IommuHwptAlloc& cmd, std::array<uint64_t, 2
   return ValidateVste(*ste);
 }
 
+// io_pagetable.c, iommufd_check_iova_range().
+int CheckDirtyRange(const uapi::IommuHwptGetDirtyBitmap& cmd, uint64_t alignment) {
+  if (cmd.length == 0) return -EINVAL;
+  const uint64_t last = cmd.iova + (cmd.length - 1);
+  if (last < cmd.iova) return -EOVERFLOW;
+  for (const uint64_t step : {alignment, cmd.page_size}) {
+    if (step == 0 || ((cmd.iova | (last + 1)) & (step - 1)) != 0) return -EINVAL;
+  }
+  return 0;
+}
+
 // The tail of HWPT_ALLOC that all kinds share: the fault queue, then the answer.
 template <typename T>
 int Finish(Ucmd& ucmd, uapi::IommuHwptAlloc& cmd, NewObject<T>* hwpt) {
@@ -154,8 +165,9 @@ int HwptAlloc(Ucmd& ucmd) {
   return -EINVAL;
 }
 
-// Without HTTU no domain of an SMMUv3 has dirty_ops, which is all that is looked at after the id
-// (io_pagetable.c, iopt_set_dirty_tracking(), iopt_read_and_clear_dirty_data()).
+// Without HTTU no domain of an SMMUv3 has dirty_ops (io_pagetable.c, iopt_set_dirty_tracking(),
+// iommu_read_and_clear_dirty()). Domains of the mock driver have them where asked for, but nothing
+// makes a page dirty there, and the kernel only ever sets bits in the caller's bitmap.
 int HwptSetDirtyTracking(Ucmd& ucmd) {
   const auto& cmd = ucmd.As<uapi::IommuHwptSetDirtyTracking>();
   if ((cmd.flags & ~uapi::kHwptDirtyTrackingEnable) != 0) return -EOPNOTSUPP;
@@ -169,7 +181,10 @@ int HwptGetDirtyBitmap(Ucmd& ucmd) {
   if ((cmd.flags & ~uapi::kHwptGetDirtyBitmapNoClear) != 0 || cmd.reserved != 0) {
     return -EOPNOTSUPP;
   }
-  return ucmd.context.Find<HwptPaging>(cmd.hwpt_id) == nullptr ? -ENOENT : -EOPNOTSUPP;
+  const HwptPaging* hwpt = ucmd.context.Find<HwptPaging>(cmd.hwpt_id);
+  if (hwpt == nullptr) return -ENOENT;
+  if (int rc = CheckDirtyRange(cmd, hwpt->ioas->iopt.alignment()); rc != 0) return rc;
+  return hwpt->dirty_tracking ? 0 : -EOPNOTSUPP;
 }
 
 }  // namespace berth::emulator

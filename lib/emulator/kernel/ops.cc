@@ -80,7 +80,6 @@ std::vector<std::string> ListUnsupported() {
         absl::StrCat(std::string(uapi::RequestName(handler.request)), ": ", handler.why));
   }
   list.emplace_back("HWPT_ALLOC with DIRTY_TRACKING: no dirty tracking, as without HTTU");
-  list.emplace_back("HWPT_GET_DIRTY_BITMAP of the mock driver: nothing there makes a page dirty");
   list.emplace_back("FAULT_QUEUE records and responses: no device stalls or asks for pages");
   list.emplace_back("VFIO_DEVICE_ATTACH_IOMMUFD_PT with a PASID: no function has PASIDs");
   return list;
