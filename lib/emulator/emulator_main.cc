@@ -98,13 +98,17 @@ absl::Status Serve(const Flags& flags, HostSpec host, UniqueFd& report) {
   options.host = host;
   if (flags.idle_exit > 0) options.idle_after = absl::Seconds(flags.idle_exit);
   options.on_idle = [&idle] { idle = true; };
+  HostTree tree(flags.runtime_dir + "/sys", host);
   std::unique_ptr<ControlService> control;
   std::unique_ptr<FaultService> faults;
   std::unique_ptr<RpcServer> rpc;
   options.before_listening = [&](Kernel& kernel) -> absl::Status {
     BERTH_RETURN_IF_ERROR(WriteHostTree(flags.runtime_dir + "/sys", host));
     control = std::make_unique<ControlService>(&kernel);
-    faults = std::make_unique<FaultService>(&host, &kernel.faults());
+    faults = std::make_unique<FaultService>(&host, &kernel.faults(), [&tree, &kernel] {
+      return tree.Update(
+          [&kernel](const std::string& address) { return kernel.faults().IsGone(address); });
+    });
     RpcServerOptions rpc_options;
     rpc_options.address = ControlAddress(flags);
     rpc_options.unix_socket_mode = 0600;

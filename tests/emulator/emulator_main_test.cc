@@ -3,6 +3,8 @@
 // The berth-emulator program as a process.
 #include "lib/emulator/emulator_main.h"
 
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
 #include <spawn.h>
 #include <sys/wait.h>
 
@@ -10,11 +12,15 @@
 #include <fstream>
 #include <sstream>
 
+#include "berth/internal/v1/emulator_faults.grpc.pb.h"
 #include "lib/base/status.h"
+#include "lib/rpc/channel.h"
 #include "tests/emulator/emulator_fixture.h"
 
 namespace berth::emulator {
 namespace {
+
+namespace pb = berth::internal::v1;
 
 class EmulatorMainTest : public ::testing::Test {
  protected:
@@ -119,6 +125,35 @@ TEST_F(EmulatorMainTest, ServesTellsItsCountsAndEndsInOrder) {
   EXPECT_EQ(Wait(), 0);
   EXPECT_FALSE(std::filesystem::exists(runtime_dir() + "/emulator.sock"));
   EXPECT_EQ(Run({"--runtime-dir", runtime_dir(), "--stats"}).code, 1);
+}
+
+TEST_F(EmulatorMainTest, APulledOutDeviceIsNotInSysfs) {
+  SpawnAndAwait();
+  const std::string folder = runtime_dir() + "/sys/bus/pci/devices/0000:01:00.0";
+  ChannelOptions options;
+  options.address = "unix:" + runtime_dir() + "/control.sock";
+  const auto channel = MakeChannel(options);
+  ASSERT_TRUE(channel.ok()) << channel.status();
+  const auto stub = pb::EmulatorFaults::NewStub(*channel);
+  pb::CreateFaultRequest create;
+  create.mutable_fault()->mutable_device_gone()->set_device("0000:01:00.0");
+  pb::Fault fault;
+  grpc::ClientContext create_context;
+  ASSERT_TRUE(stub->CreateFault(&create_context, create, &fault).ok());
+  EXPECT_FALSE(std::filesystem::exists(folder));
+  pb::DeleteFaultRequest remove;
+  remove.set_id(fault.id());
+  google::protobuf::Empty nothing;
+  grpc::ClientContext delete_context;
+  ASSERT_TRUE(stub->DeleteFault(&delete_context, remove, &nothing).ok());
+  EXPECT_TRUE(std::filesystem::exists(folder + "/config"));
+  grpc::ClientContext again_context;
+  ASSERT_TRUE(stub->CreateFault(&again_context, create, &fault).ok());
+  EXPECT_FALSE(std::filesystem::exists(folder));
+  pb::ClearFaultsResponse cleared;
+  grpc::ClientContext clear_context;
+  ASSERT_TRUE(stub->ClearFaults(&clear_context, {}, &cleared).ok());
+  EXPECT_TRUE(std::filesystem::exists(folder + "/config"));
 }
 
 TEST_F(EmulatorMainTest, AKilledEmulatorIsNoticedAndItsSuccessorUsed) {

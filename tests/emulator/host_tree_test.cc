@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/emulator/host_tree.h"
 
+#include <algorithm>
 #include <fstream>
 
 #include "tests/emulator/emulator_fixture.h"
@@ -53,6 +54,51 @@ TEST(HostTree, ReplacesAnOlderTree) {
   EXPECT_FALSE(fs::exists(root + "/bus/pci/devices/0000:01:00.1"));
   EXPECT_FALSE(fs::exists(root + "/bus/pci/devices/0000:01:00.0/reset_method"));
   EXPECT_FALSE(fs::exists(root + ".new"));
+}
+
+// Every path in the folder, with what the files have in them and where the links lead.
+std::vector<std::string> Everything(const fs::path& root) {
+  std::vector<std::string> all;
+  for (const auto& entry : fs::recursive_directory_iterator(root)) {
+    std::string line = entry.path().lexically_relative(root);
+    if (entry.path().filename().native().starts_with('.')) continue;  // no part of the tree
+    if (entry.is_symlink()) line += " -> " + fs::read_symlink(entry.path()).native();
+    if (!entry.is_symlink() && entry.is_regular_file()) line += ": " + Read(entry.path());
+    all.push_back(line);
+  }
+  std::ranges::sort(all);
+  return all;
+}
+
+TEST(HostTree, ADeviceThatIsPulledOutVanishesAndComesBack) {
+  const TempDir dir;
+  const std::string root = dir.path() + "/sys";
+  const HostSpec host = SmallHost();
+  ASSERT_TRUE(WriteHostTree(root, host).ok());
+  const std::vector<std::string> whole = Everything(root);
+  HostTree tree(root, host);
+  std::string gone = "0000:01:00.0";
+  const auto is_gone = [&gone](const std::string& address) { return address == gone; };
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(tree.Update(is_gone).ok());
+    for (const std::string& line : Everything(root)) {
+      EXPECT_EQ(line.find(gone), std::string::npos) << line;
+    }
+    EXPECT_TRUE(fs::exists(root + "/bus/pci/devices/0000:01:00.1/vendor"));
+  }
+  gone = "0000:01:00.1";
+  ASSERT_TRUE(tree.Update(is_gone).ok());
+  EXPECT_TRUE(fs::exists(root + "/class/iommu/smmu3.0/devices/0000:01:00.0/vendor"));
+  EXPECT_FALSE(fs::exists(root + "/bus/pci/devices/0000:01:00.1"));
+  gone.clear();
+  ASSERT_TRUE(tree.Update(is_gone).ok());
+  EXPECT_EQ(Everything(root), whole);
+}
+
+TEST(HostTree, SaysThatADeviceCouldNotVanish) {
+  const TempDir dir;
+  HostTree tree(dir.path() + "/nowhere", SmallHost());
+  EXPECT_FALSE(tree.Update([](const std::string&) { return true; }).ok());
 }
 
 TEST(HostTree, SaysWhatItCouldNotWrite) {

@@ -145,7 +145,7 @@ absl::Status FaultService::Create(const pb::Fault& fault, pb::Fault* response) c
   BERTH_RETURN_IF_ERROR(CheckSubject(spec));
   BERTH_ASSIGN_OR_RETURN(const uint64_t id, plan_.Add(spec));
   *response = FaultToProto({.id = id, .spec = spec});
-  return absl::OkStatus();
+  return on_change_();
 }
 
 grpc::ServerUnaryReactor* FaultService::CreateFault(grpc::CallbackServerContext* context,
@@ -164,14 +164,16 @@ grpc::ServerUnaryReactor* FaultService::ListFaults(grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* FaultService::DeleteFault(grpc::CallbackServerContext* context,
                                                     const pb::DeleteFaultRequest* request,
                                                     google::protobuf::Empty* /*response*/) {
-  return Answer(context, plan_.Remove(request->id()));
+  absl::Status status = plan_.Remove(request->id());
+  if (status.ok()) status = on_change_();
+  return Answer(context, status);
 }
 
 grpc::ServerUnaryReactor* FaultService::ClearFaults(grpc::CallbackServerContext* context,
                                                     const pb::ClearFaultsRequest* /*request*/,
                                                     pb::ClearFaultsResponse* response) {
   response->set_cleared(static_cast<uint32_t>(plan_.Clear()));
-  return Answer(context, absl::OkStatus());
+  return Answer(context, on_change_());
 }
 
 }  // namespace berth::emulator

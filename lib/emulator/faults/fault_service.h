@@ -2,6 +2,8 @@
 #ifndef BERTH_LIB_EMULATOR_FAULTS_FAULT_SERVICE_H_
 #define BERTH_LIB_EMULATOR_FAULTS_FAULT_SERVICE_H_
 
+#include <functional>
+
 #include "absl/status/statusor.h"
 #include "berth/internal/v1/emulator_faults.grpc.pb.h"
 #include "lib/emulator/faults/fault_plan.h"
@@ -10,10 +12,12 @@
 namespace berth::emulator {
 
 // berth.internal.v1.EmulatorFaults over the plan of the emulated `host`; both must outlive it.
-// Thread-safe.
+// `on_change` is called after each change of the plan, on any thread and on several at once; what
+// it returns is the answer to who asked for the change. Thread-safe.
 class FaultService : public berth::internal::v1::EmulatorFaults::CallbackService {
  public:
-  FaultService(const HostSpec* host, FaultPlan* plan) : host_(*host), plan_(*plan) {}
+  FaultService(const HostSpec* host, FaultPlan* plan, std::function<absl::Status()> on_change)
+      : host_(*host), plan_(*plan), on_change_(std::move(on_change)) {}
 
   grpc::ServerUnaryReactor* CreateFault(grpc::CallbackServerContext* context,
                                         const berth::internal::v1::CreateFaultRequest* request,
@@ -36,6 +40,7 @@ class FaultService : public berth::internal::v1::EmulatorFaults::CallbackService
 
   const HostSpec& host_;
   FaultPlan& plan_;
+  const std::function<absl::Status()> on_change_;
 };
 
 // INVALID_FIELD, MISSING_FIELD with metadata "field". FaultPlan::Add() checks the rest.
