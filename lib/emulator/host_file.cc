@@ -162,6 +162,7 @@ absl::StatusOr<HostSpec> HostFromProto(const pb::EmulatedHost& proto) {
   }
   if (proto.page_size() != 0) host.page_size = proto.page_size();
   host.limits_memlock = proto.limits_memlock();
+  host.hardware_threads = OrDefault(proto.hardware_threads(), 1);
   host.huge_pages_total = proto.huge_pages().total_2m();
   host.huge_pages_free = proto.huge_pages().free_2m();
   BERTH_RETURN_IF_ERROR(Validate(host));

@@ -140,6 +140,8 @@ absl::Status Validate(const HostSpec& host) {
     return Bad(Reason::kInvalidField, "page_size",
                absl::StrCat("must be 4096 or 65536, not ", host.page_size));
   }
+  BERTH_RETURN_IF_ERROR(
+      CheckRange("hardware_threads", host.hardware_threads, 1, kMaxHardwareThreads));
   if (host.huge_pages_total > 1U << 20 || host.huge_pages_free > host.huge_pages_total) {
     return Bad(Reason::kInvalidField, "huge_pages", "free <= total <= 1048576 must hold");
   }

@@ -70,12 +70,14 @@ struct HostSpec {
   std::vector<DeviceSpec> devices;
   uint32_t page_size = 4096;      // of the kernel: 4096 or 65536 bytes
   bool limits_memlock = false;    // pinned memory counts against RLIMIT_MEMLOCK
+  int hardware_threads = 1;       // that poll: PollerOptions::threads
   uint32_t huge_pages_total = 0;  // of 2 MiB
   uint32_t huge_pages_free = 0;
 };
 
 inline constexpr size_t kMaxUnits = 64;
 inline constexpr size_t kMaxDevices = 4096;
+inline constexpr int kMaxHardwareThreads = 64;
 
 // Checks what the types cannot: ranges, unique ids, addresses and cdev names, devices behind known
 // units, one unit for a group. Errors: INVALID_FIELD, MISSING_FIELD, TOO_LARGE or ALREADY_EXISTS,

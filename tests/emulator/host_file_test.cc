@@ -51,6 +51,13 @@ devices:
   EXPECT_FALSE(host->devices[10].serial.has_value());
 }
 
+TEST(HostFile, HasAsManyHardwareThreadsAsItSays) {
+  EXPECT_EQ(Parse(kUnit)->hardware_threads, 1);
+  EXPECT_EQ(Parse(std::string(kUnit) + "hardware_threads: 4\n")->hardware_threads, 4);
+  const auto many = Parse(std::string(kUnit) + "hardware_threads: 65\n");
+  EXPECT_EQ(ReasonOf(many.status()), Reason::kInvalidField) << many.status();
+}
+
 TEST(HostFile, FunctionsCopyMemoryWhereAskedFor) {
   const auto host = Parse(std::string(kUnit) + R"(
 devices:

@@ -58,6 +58,8 @@ const Case kCases[] = {
     {"WideClass", [](HostSpec& h) { h.devices[0].class_code = 1U << 24; }, Reason::kInvalidField},
     {"NumaNode", [](HostSpec& h) { h.devices[0].numa_node = -2; }, Reason::kInvalidField},
     {"ManyDevices", [](HostSpec& h) { h.devices.resize(kMaxDevices + 1); }, Reason::kTooLarge},
+    {"NoHardware", [](HostSpec& h) { h.hardware_threads = 0; }, Reason::kInvalidField},
+    {"MuchHardware", [](HostSpec& h) { h.hardware_threads = 65; }, Reason::kInvalidField},
     {"HugePages", [](HostSpec& h) { h.huge_pages_free = 1; }, Reason::kInvalidField},
 };
 INSTANTIATE_TEST_SUITE_P(Hosts, ValidateTest, ::testing::ValuesIn(kCases),

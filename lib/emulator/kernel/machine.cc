@@ -72,7 +72,10 @@ void Unit::FreeVintf(int vintf) {
 }
 
 Machine::Machine(const HostSpec& host)
-    : page_size(host.page_size), limits_memlock(host.limits_memlock), memlock(host.page_size) {
+    : poller({.threads = host.hardware_threads}),
+      page_size(host.page_size),
+      limits_memlock(host.limits_memlock),
+      memlock(host.page_size) {
   std::map<std::string, Unit*> by_id;
   for (const UnitSpec& spec : host.units) {
     units.push_back(std::make_unique<Unit>());

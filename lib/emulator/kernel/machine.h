@@ -91,8 +91,8 @@ struct Machine {
   // Null: no such StreamID behind the unit.
   Function* FindBySid(const Unit* unit, uint32_t sid);
 
-  // One hardware thread for all units.
-  Poller poller{PollerOptions{}};
+  // The hardware threads, for all units.
+  Poller poller;
   const uint64_t page_size;
   const bool limits_memlock;
   MemlockLedger memlock;
