@@ -19,7 +19,7 @@ namespace {
 
 constexpr uint64_t kSmallPage = 4096;
 constexpr uint64_t kHugePage = uint64_t{2} << 20;
-constexpr int kRounds = 8;
+constexpr int kRounds = 64;
 
 // Pages that are taken so that the next one comes from somewhere else.
 class Fillers {
