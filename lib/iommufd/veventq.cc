@@ -4,8 +4,8 @@
 #include <endian.h>
 
 #include <cstring>
-#include <utility>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "lib/iommufd/viommu.h"
