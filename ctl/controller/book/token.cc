@@ -5,7 +5,6 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -16,6 +15,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "lib/base/secret_file.h"
 #include "lib/base/status.h"
 #include "lib/base/unique_fd.h"
 
@@ -52,27 +52,17 @@ absl::Status CreateKey(const std::string& path) {
 TokenMaker::TokenMaker(std::string key) : key_(std::move(key)) {}
 
 absl::StatusOr<TokenMaker> TokenMaker::FromFile(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid() && errno == ENOENT) {
+  absl::StatusOr<std::string> key = ReadSecretFile(path, kMaxKey);
+  if (absl::IsNotFound(key.status())) {
     BERTH_RETURN_IF_ERROR(Annotate(CreateKey(path), "making the cluster key"));
-    fd.Reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    key = ReadSecretFile(path, kMaxKey);
   }
-  if (!fd.valid()) return ErrnoToStatus(errno, absl::StrCat("opening the cluster key ", path));
-  struct stat info {};
-  if (::fstat(fd.get(), &info) != 0) return ErrnoToStatus(errno, absl::StrCat("looking at ", path));
-  if ((info.st_mode & 077) != 0) {
-    return Error(Reason::kInvalidField,
-                 absl::StrCat("the cluster key ", path, " can be read by others; chmod 600 it"));
-  }
-  std::string key(kMaxKey, '\0');
-  const ssize_t size = ::read(fd.get(), key.data(), key.size());
-  if (size < 0) return ErrnoToStatus(errno, absl::StrCat("reading ", path));
-  key.resize(static_cast<size_t>(size));
-  if (key.size() < kMinKey) {
-    return Error(Reason::kInvalidField, absl::StrCat("the cluster key ", path, " has ", key.size(),
+  if (!key.ok()) return Annotate(key.status(), "the cluster key");
+  if (key->size() < kMinKey) {
+    return Error(Reason::kInvalidField, absl::StrCat("the cluster key ", path, " has ", key->size(),
                                                      " bytes; it needs ", kMinKey, " random ones"));
   }
-  return TokenMaker(std::move(key));
+  return TokenMaker(*std::move(key));
 }
 
 std::string TokenMaker::Token(std::string_view assignment_uid, int32_t version) const {
