@@ -3,9 +3,7 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
-#include "lib/store/sqlite_writer.h"
 #include "lib/store/transaction.h"
 
 namespace berth {
@@ -33,9 +31,7 @@ class ReadTransaction {
 absl::StatusOr<Record> ReadRecord(const SqliteStatement& row, const RecordKey& key) {
   Record record{key, row.Int(2), row.Bytes(4)};
   if (RecordChecksum(record) == row.Int(3)) return record;
-  return Error(Reason::kStoreCorrupt,
-               absl::StrCat("the checksum of ", key.kind, " \"", key.id, "\" is wrong"),
-               {{"kind", key.kind}, {"id", key.id}});
+  return RecordDamaged(key);
 }
 
 }  // namespace

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "lib/base/hash.h"
 #include "lib/base/status.h"
 #include "lib/store/transaction.h"
 
@@ -19,14 +18,6 @@ absl::Status Outcome(const absl::Status& status, std::string_view outcome) {
 }
 
 }  // namespace
-
-int64_t RecordChecksum(const Record& record) {
-  // The lengths keep ("ab", "c") and ("a", "bc") apart.
-  const std::string header =
-      absl::StrCat(record.key.kind.size(), ":", record.key.kind, record.key.id.size(), ":",
-                   record.key.id, record.revision, ":");
-  return static_cast<int64_t>(Fnv1a64(record.payload, Fnv1a64(header)));
-}
 
 SqliteWriter::SqliteWriter(SqliteDatabase database, int64_t term, const StoreOptions& options)
     : term_(term),

@@ -18,9 +18,6 @@
 
 namespace berth {
 
-// What is stored beside a record and compared when it is read.
-int64_t RecordChecksum(const Record& record);
-
 // The writing side of a SQLite store: one connection, used by one thread at a time. Thread-safe.
 class SqliteWriter {
  public:

@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "lib/base/hash.h"
 #include "lib/base/status.h"
 
 namespace berth {
@@ -131,6 +132,19 @@ absl::Status CheckReadPosition(Revision after, Revision compacted, Revision curr
 
 absl::Status RecordNotFound(const RecordKey& key) {
   return Error(Reason::kNotFound, absl::StrCat("no record ", Describe(key)), KeyMetadata(key));
+}
+
+int64_t RecordChecksum(const Record& record) {
+  // The lengths keep ("ab", "c") and ("a", "bc") apart.
+  const std::string header =
+      absl::StrCat(record.key.kind.size(), ":", record.key.kind, record.key.id.size(), ":",
+                   record.key.id, record.revision, ":");
+  return static_cast<int64_t>(Fnv1a64(record.payload, Fnv1a64(header)));
+}
+
+absl::Status RecordDamaged(const RecordKey& key) {
+  return Error(Reason::kStoreCorrupt, absl::StrCat("the checksum of ", Describe(key), " is wrong"),
+               KeyMetadata(key));
 }
 
 }  // namespace berth

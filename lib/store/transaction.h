@@ -25,6 +25,11 @@ absl::Status CheckReadPosition(Revision after, Revision compacted, Revision curr
 
 absl::Status RecordNotFound(const RecordKey& key);
 
+// What is stored beside a record, and compared when it is read.
+int64_t RecordChecksum(const Record& record);
+// kStoreCorrupt, metadata "kind" and "id": it was not equal.
+absl::Status RecordDamaged(const RecordKey& key);
+
 }  // namespace berth
 
 #endif  // BERTH_LIB_STORE_TRANSACTION_H_

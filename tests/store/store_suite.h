@@ -69,7 +69,7 @@ inline std::string Spell(const ChangeLog& log) {
   return text;
 }
 
-class StoreSuite : public testing::TestWithParam<std::pair<std::string, HarnessMaker>> {
+class StoreSuite : public ::testing::TestWithParam<std::pair<std::string, HarnessMaker>> {
  protected:
   StoreSuite() : harness_(GetParam().second()) {}
 
