@@ -212,16 +212,19 @@ internal::v1::EmulatorStats Host::Stats() {
 
 // ---- Cluster
 
-Cluster::Cluster(const std::vector<std::string>& hosts) : Cluster(ExampleHosts(hosts)) {}
+Cluster::Cluster(const std::vector<std::string>& hosts, const std::string& store)
+    : Cluster(ExampleHosts(hosts), store) {}
 
-Cluster::Cluster(const std::vector<Host::Options>& hosts) {
+Cluster::Cluster(const std::vector<Host::Options>& hosts, const std::string& store) {
   std::string folder = "/tmp/berth-test.XXXXXX";  // short: it becomes part of socket paths
   EXPECT_NE(::mkdtemp(folder.data()), nullptr);
   folder_ = folder;
-  WriteFile(folder_ + "/controller.yaml",
-            absl::StrCat("api: {address: \"127.0.0.1:0\"}\nagent_link: {address: \"unix:", folder_,
-                         "/link.sock\"}\nstore: {sqlite: {path: ", folder_,
-                         "/store.db}}\ncluster_key_file: ", folder_, "/cluster.key\n"));
+  WriteFile(
+      folder_ + "/controller.yaml",
+      absl::StrCat("api: {address: \"127.0.0.1:0\"}\nagent_link: {address: \"unix:", folder_,
+                   "/link.sock\"}\nstore: {",
+                   store.empty() ? absl::StrCat("sqlite: {path: ", folder_, "/store.db}") : store,
+                   "}\ncluster_key_file: ", folder_, "/cluster.key\n"));
   StartController();
   for (const Host::Options& options : hosts) {
     auto host =

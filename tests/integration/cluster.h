@@ -81,14 +81,16 @@ class Host {
 
 class Cluster {
  public:
-  // `hosts`: names of deploy/examples/hosts/*.yaml. Returns when all are READY.
-  explicit Cluster(const std::vector<std::string>& hosts);
-  explicit Cluster(const std::vector<Host::Options>& hosts);
+  // `hosts`: names of deploy/examples/hosts/*.yaml. Returns when all are READY. `store`: what the
+  // controller's configuration says of it; empty: a SQLite file.
+  explicit Cluster(const std::vector<std::string>& hosts, const std::string& store = "");
+  explicit Cluster(const std::vector<Host::Options>& hosts, const std::string& store = "");
   ~Cluster();
   Cluster(const Cluster&) = delete;
   Cluster& operator=(const Cluster&) = delete;
 
   void StartController();
+  Process& controller() { return *controller_; }
   void KillController() { controller_->Kill(); }
   // SIGTERM, end in order, start.
   void RestartController();

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/controller/daemon/controller_config.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
 #include "lib/config/duration.h"
+#include "lib/store/etcd/layout.h"
 
 namespace berth {
 namespace {
@@ -17,6 +19,13 @@ using internal::v1::RoleBinding;
 constexpr char kDefaultApi[] = "127.0.0.1:7440";
 constexpr char kDefaultAgentLink[] = "127.0.0.1:7441";
 constexpr int kMaxRoles = 1000;
+constexpr int kMaxEndpoints = 16;
+// A start that waits cannot be stopped in order.
+constexpr absl::Duration kMaxAcquireTimeout = absl::Minutes(1);
+
+std::string AbsolutePath(const fs::path& folder, const std::string& path) {
+  return (folder / path).lexically_normal().string();
+}
 
 absl::Status FinishTime(const char* name, absl::Duration fallback,
                         google::protobuf::Duration* value, bool given) {
@@ -85,40 +94,73 @@ absl::Status CheckRoles(const ControllerConfig& config) {
   return absl::OkStatus();
 }
 
+absl::Status FinishEtcd(const fs::path& folder, internal::v1::EtcdStoreConfig* etcd) {
+  if (etcd->endpoints().empty() || etcd->endpoints_size() > kMaxEndpoints) {
+    return Error(Reason::kMissingField, absl::StrCat("store.etcd.endpoints: 1 to ", kMaxEndpoints,
+                                                     " addresses are needed, \"10.0.0.1:2379\""));
+  }
+  if (etcd->prefix().empty()) etcd->set_prefix("/berth");
+  BERTH_RETURN_IF_ERROR(Annotate(ValidateEtcdPrefix(etcd->prefix()), "store.etcd.prefix"));
+  if (etcd->has_user()) {
+    if (etcd->user().name().empty() || etcd->user().password_file().empty()) {
+      return Error(Reason::kMissingField, "store.etcd.user: needs a name and a password_file");
+    }
+    etcd->mutable_user()->set_password_file(AbsolutePath(folder, etcd->user().password_file()));
+  }
+  if (!etcd->has_lease_ttl()) etcd->mutable_lease_ttl()->set_seconds(3);
+  const absl::Duration ttl = FromProtoDuration(etcd->lease_ttl());
+  if (ttl < absl::Seconds(2) || ttl > absl::Minutes(10)) {
+    return Error(Reason::kInvalidField, "store.etcd.lease_ttl is not 2s to 10m");
+  }
+  if (!etcd->has_acquire_timeout()) {
+    *etcd->mutable_acquire_timeout() =
+        ToProtoDuration(std::min(ttl + absl::Seconds(2), kMaxAcquireTimeout));
+  }
+  const absl::Duration wait = FromProtoDuration(etcd->acquire_timeout());
+  if (wait < absl::ZeroDuration() || wait > kMaxAcquireTimeout) {
+    return Error(Reason::kInvalidField, "store.etcd.acquire_timeout is not 0s to 1m");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FinishStore(const fs::path& folder, internal::v1::StoreConfig* store) {
+  switch (store->kind_case()) {
+    case internal::v1::StoreConfig::kSqlite:
+      if (store->sqlite().path().empty()) {
+        return Error(Reason::kMissingField,
+                     "store.sqlite.path is missing: the file that keeps the state");
+      }
+      store->mutable_sqlite()->set_path(AbsolutePath(folder, store->sqlite().path()));
+      break;
+    case internal::v1::StoreConfig::kMemory:
+      break;
+    case internal::v1::StoreConfig::kEtcd:
+      return FinishEtcd(folder, store->mutable_etcd());
+    case internal::v1::StoreConfig::KIND_NOT_SET:
+      return Error(Reason::kMissingField,
+                   "store is missing: \"sqlite: {path: ...}\", \"etcd: {endpoints: [...]}\" or"
+                   " \"memory: {}\"");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status FinishControllerConfig(const std::string& config_path, ControllerConfig* config) {
   const fs::path folder = fs::absolute(config_path).parent_path();
-  const auto absolute = [&folder](const std::string& path) {
-    return (folder / path).lexically_normal().string();
-  };
   if (config->api().address().empty()) config->mutable_api()->set_address(kDefaultApi);
   if (config->agent_link().address().empty()) {
     config->mutable_agent_link()->set_address(kDefaultAgentLink);
   }
   if (config->log().level().empty()) config->mutable_log()->set_level("info");
-  switch (config->store().kind_case()) {
-    case internal::v1::StoreConfig::kSqlite:
-      if (config->store().sqlite().path().empty()) {
-        return Error(Reason::kMissingField,
-                     "store.sqlite.path is missing: the file that keeps the state");
-      }
-      config->mutable_store()->mutable_sqlite()->set_path(
-          absolute(config->store().sqlite().path()));
-      break;
-    case internal::v1::StoreConfig::kMemory:
-      break;
-    case internal::v1::StoreConfig::KIND_NOT_SET:
-      return Error(Reason::kMissingField,
-                   "store is missing: \"sqlite: {path: ...}\" or \"memory: {}\"");
-  }
+  BERTH_RETURN_IF_ERROR(FinishStore(folder, config->mutable_store()));
   if (config->cluster_key_file().empty()) {
     return Error(
         Reason::kMissingField,
         "cluster_key_file is missing: a file for the key that attach tokens are made from; it is "
         "created when it does not exist");
   }
-  config->set_cluster_key_file(absolute(config->cluster_key_file()));
+  config->set_cluster_key_file(AbsolutePath(folder, config->cluster_key_file()));
   BERTH_RETURN_IF_ERROR(CheckRoles(*config));
   BERTH_RETURN_IF_ERROR(FinishLiveness(config->mutable_liveness()));
   return FinishLimits(config->mutable_limits());

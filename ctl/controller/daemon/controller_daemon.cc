@@ -11,14 +11,13 @@
 #include "ctl/controller/api/methods.h"
 #include "ctl/controller/api/services.h"
 #include "ctl/controller/daemon/controller_config.h"
+#include "ctl/controller/daemon/open_store.h"
 #include "ctl/controller/daemon/rpc_metrics.h"
 #include "ctl/controller/link/agent_link_service.h"
 #include "lib/base/executor.h"
 #include "lib/base/status.h"
 #include "lib/config/duration.h"
 #include "lib/rpc/server.h"
-#include "lib/store/memory_store.h"
-#include "lib/store/sqlite_store.h"
 
 namespace berth {
 namespace {
@@ -31,13 +30,6 @@ constexpr size_t kWaitingWatches = 1000;
 constexpr absl::Duration kShutdownGrace = absl::Seconds(1);
 constexpr int kTicksPerSweep = 10;
 constexpr absl::Duration kBookmarkInterval = absl::Seconds(10);
-
-absl::StatusOr<std::unique_ptr<Store>> OpenStore(const ControllerConfig& config) {
-  SqliteStoreOptions options;
-  options.unlogged_kinds = {kRequestKind};
-  if (config.store().has_sqlite()) return OpenSqliteStore(config.store().sqlite().path(), options);
-  return OpenMemoryStore(std::make_shared<MemoryMedium>(), options);
-}
 
 RpcServerOptions ServerOptionsOf(const internal::v1::ListenConfig& listen) {
   RpcServerOptions options;
@@ -99,8 +91,7 @@ class ControllerDaemon::Impl {
   absl::Status Start() {
     BERTH_ASSIGN_OR_RETURN(TokenMaker tokens, TokenMaker::FromFile(config_.cluster_key_file()));
     tokens_.emplace(std::move(tokens));
-    BERTH_ASSIGN_OR_RETURN(store_,
-                           options_.open_store ? options_.open_store() : OpenStore(config_));
+    BERTH_ASSIGN_OR_RETURN(store_, Open());
     fleet_ = std::make_unique<Fleet>(Fleet::Options{
         .store = store_.get(),
         .clock = options_.clock,
@@ -124,6 +115,15 @@ class ControllerDaemon::Impl {
   std::string agent_link_address() const { return link_server_->address(); }
 
  private:
+  absl::StatusOr<std::unique_ptr<Store>> Open() {
+    if (options_.open_store) return options_.open_store();
+    return OpenStore(config_, options_.clock, [this](const absl::Status& status) {
+      options_.log->Error("store lost; ending, since another controller may lead",
+                          {{"error", status}});
+      if (options_.on_fatal) options_.on_fatal();
+    });
+  }
+
   void BuildParts() {
     tracker_ =
         std::make_unique<GrantTracker>(fleet_.get(), &*tokens_, [this](const absl::Status& status) {
