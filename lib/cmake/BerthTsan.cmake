@@ -10,7 +10,8 @@ file(READ "${sources}/suppressions.txt" BERTH_SUPPRESSIONS)
 configure_file("${sources}/suppressions.cc.in" tsan_suppressions.cc @ONLY)
 
 add_library(berth_tsan OBJECT
-            "${sources}/absl_mutex.cc" "${PROJECT_BINARY_DIR}/tsan_suppressions.cc")
+            "${sources}/absl_mutex.cc" "${sources}/absl_status.cc"
+            "${PROJECT_BINARY_DIR}/tsan_suppressions.cc")
 target_include_directories(berth_tsan PRIVATE "${PROJECT_SOURCE_DIR}")
 target_sources(berth_options INTERFACE "$<${executable}:$<TARGET_OBJECTS:berth_tsan>>")
 

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "lib/base/unique_fd.h"
+#include "lib/emulator/hardware/peek_gate.h"
 #include "lib/emulator/hardware/poller.h"
 #include "lib/emulator/hardware/queue_watch.h"
 #include "lib/emulator/hardware/turn_lock.h"
@@ -78,7 +79,7 @@ class Cmdqv::Impl : public PolledUnit {
   };
 
   // Whether there is nothing to do for `vintf`, as far as can be seen without its lock.
-  [[nodiscard]] bool IsQuiet(int vintf) const;
+  [[nodiscard]] bool IsQuiet(const PeekGate::Round& round, int vintf) const;
   void PrefetchQueues() const;
   [[nodiscard]] std::span<QueueWatch> WatchesOf(int vintf) {
     const auto queues = static_cast<size_t>(config_.vcmdqs / config_.vintfs);
@@ -95,6 +96,7 @@ class Cmdqv::Impl : public PolledUnit {
   std::vector<QueueWatch> watches_{static_cast<size_t>(config_.vcmdqs)};  // by static partition
   std::vector<std::unique_ptr<Place>> places_;
   std::atomic<uint64_t> unwatched_ = 0;  // VINTFs with other queues
+  PeekGate gate_;                        // before the page0 of a VINTF is replaced
   std::atomic<uint32_t> looks_ = 0;
   std::atomic<bool> idle_ = true;
   std::mutex delivering_;
@@ -141,6 +143,7 @@ int Cmdqv::Impl::NewPage0(int vintf) {
     return -errno;
   }
   const TurnLockHolder lock(&places_[vintf]->lock);
+  const PeekGate::Closed closed(&gate_, vintf);
   const int rc = registers_.MovePage0(vintf, fd.get());
   if (rc != 0) return rc;
   places_[vintf]->page0 = std::move(fd);
@@ -163,6 +166,7 @@ int Cmdqv::Impl::RetirePage0(int vintf) {
   Place& place = *places_[vintf];
   {
     const TurnLockHolder lock(&place.lock);
+    const PeekGate::Closed closed(&gate_, vintf);
     place.vintf.SetPage0(false);
     registers_.ReturnPage0(vintf);
   }
@@ -172,6 +176,7 @@ int Cmdqv::Impl::RetirePage0(int vintf) {
   // The page is out of use in any case, and nobody but that peer can have it mapped.
   if (error == EPERM) return 0;
   const TurnLockHolder lock(&place.lock);
+  const PeekGate::Closed closed(&gate_, vintf);
   // Fails when a peer has forbidden future writes; then its queues stay as they are.
   if (registers_.MovePage0(vintf, fd) == 0) place.vintf.SetPage0(true);
   return -error;
@@ -180,6 +185,7 @@ int Cmdqv::Impl::RetirePage0(int vintf) {
 void Cmdqv::Impl::DropPage0(int vintf) {
   if (!Exists(vintf)) return;
   const TurnLockHolder lock(&places_[vintf]->lock);
+  const PeekGate::Closed closed(&gate_, vintf);
   registers_.ReturnPage0(vintf);
   places_[vintf]->page0.Reset();
   places_[vintf]->vintf.SetPage0(true);
@@ -228,10 +234,11 @@ PolledUnit::Found Cmdqv::Impl::LookAtQueues(int worker) {
   constexpr int kStep = 29;  // prime to 64, so that neighbours are far apart
   const int start = worker * kStep % 64;
   if (idle_.load(std::memory_order_relaxed)) PrefetchQueues();
+  const PeekGate::Round round(&gate_, worker);
   int busy = 0;
   for (uint64_t left = std::rotr(unit_.active(), start); left != 0; left &= left - 1) {
     const int vintf = (std::countr_zero(left) + start) % 64;
-    if (IsQuiet(vintf)) continue;
+    if (IsQuiet(round, vintf)) continue;
     Place& place = *places_[vintf];
     if (!place.lock.TryLock()) {
       ++busy;
@@ -256,7 +263,8 @@ void Cmdqv::Impl::PrefetchQueues() const {
   }
 }
 
-bool Cmdqv::Impl::IsQuiet(int vintf) const {
+bool Cmdqv::Impl::IsQuiet(const PeekGate::Round& round, int vintf) const {
+  if (!round.MayPeek(vintf)) return false;
   if ((unwatched_.load(std::memory_order_relaxed) >> vintf & 1) != 0) return false;
   const int queues = config_.vcmdqs / config_.vintfs;
   std::byte* page0 = registers_.view().At(VintfPage0(vintf)).data();
