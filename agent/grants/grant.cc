@@ -256,7 +256,7 @@ absl::Status Grant::Build() {
   }
   BERTH_ASSIGN_OR_RETURN(auto context,
                          PreparedContext::Create(*std::move(bound), plan, limits().event_depth));
-  const auto asked = static_cast<uint64_t>(current_.memory_limit());
+  const auto asked = static_cast<uint64_t>(current_.memory_limit_bytes());
   const uint64_t bytes =
       asked == 0 ? limits().memory_per_grant : std::min(asked, limits().memory_per_grant);
   auto guest = std::make_unique<Guest>(

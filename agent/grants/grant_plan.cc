@@ -74,7 +74,8 @@ absl::Status CheckDesired(const agent::v1::DesiredGrant& desired, const GrantLim
   if (desired.token_hash().size() != kSha256Size) {
     return bad(Reason::kInvalidField, "token_hash", "not 32 bytes");
   }
-  if (desired.memory_limit() < 0) return bad(Reason::kInvalidField, "memory_limit", "negative");
+  if (desired.memory_limit_bytes() < 0)
+    return bad(Reason::kInvalidField, "memory_limit_bytes", "negative");
   if (desired.units().empty()) return bad(Reason::kMissingField, "units", "empty");
   size_t devices = 0;
   std::set<std::string> seen;

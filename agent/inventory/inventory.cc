@@ -186,7 +186,7 @@ agent::v1::Inventory Inventory::Build(const std::vector<PciFunction>& functions)
   for (const PciFunction& function : functions) *inventory.add_devices() = BuildDevice(function);
   for (const HugePageCount& count : ReadHugePages(options_.sysfs_root)) {
     v1::HugePages* pages = inventory.add_huge_pages();
-    pages->set_page_size(count.page_size);
+    pages->set_page_size_bytes(count.page_size);
     pages->set_total(count.total);
     pages->set_free(count.free);
   }

@@ -131,7 +131,7 @@ create_time: "2025-12-31T12:00:00Z"
 last_heartbeat_time: "2026-01-02T11:59:58Z"
 units:
 - {id: smmu3.0x11000000, profile: TEGRA241_CMDQV, vintfs: 63, vintf_source: OBSERVED, vcmdqs_per_vintf: 2,
-   sids_per_vintf: 16, numa_node: -1, vintfs_in_use: 1}
+   sids_per_vintf: 16, numa_node: -1, used_vintfs: 1}
 devices:
 - {address: "0000:01:00.0", class: gpu, unit: smmu3.0x11000000, iommu_group: 4, assignable: true, assignment: assignments/web}
 - {address: "0000:02:00.0", class: gpu, unit: smmu3.0x11000000, iommu_group: 5, assignable: true}

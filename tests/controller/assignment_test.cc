@@ -33,7 +33,7 @@ class AssignmentTest : public ControllerTest {
   int64_t FreeVintfs() {
     const auto host = client().GetHost("hosts/h1");
     EXPECT_THAT(host, IsOk());
-    return host->units(0).vintfs() - host->units(0).vintfs_in_use();
+    return host->units(0).vintfs() - host->units(0).used_vintfs();
   }
 };
 

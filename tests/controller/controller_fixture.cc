@@ -109,23 +109,30 @@ std::shared_ptr<grpc::Channel> OwnChannel(const std::string& address) {
 Client::Client(const std::string& address) : channel_(OwnChannel(address)) {}
 Client::~Client() = default;
 
-absl::Status Client::CallRaw(const std::string& method, const google::protobuf::Message& request,
-                             google::protobuf::Message* response) {
+grpc::Status Client::CallForStatus(const std::string& method,
+                                   const google::protobuf::Message& request,
+                                   grpc::ByteBuffer* response) {
   grpc::ClientContext context;
   SetDeadline(context, kPatience);
   const std::string bytes = request.SerializeAsString();
   const grpc::Slice slice(bytes);
   const grpc::ByteBuffer out(&slice, 1);
-  grpc::ByteBuffer in;
   grpc::Status status;
   grpc::CompletionQueue queue;
   grpc::GenericStub stub(channel_);
   const auto call = stub.PrepareUnaryCall(&context, "/berth.v1." + method, out, &queue);
   call->StartCall();
-  call->Finish(&in, &status, nullptr);
+  call->Finish(response, &status, nullptr);
   void* tag = nullptr;
   bool ok = false;
   queue.Next(&tag, &ok);
+  return status;
+}
+
+absl::Status Client::CallRaw(const std::string& method, const google::protobuf::Message& request,
+                             google::protobuf::Message* response) {
+  grpc::ByteBuffer in;
+  const grpc::Status status = CallForStatus(method, request, &in);
   if (!status.ok()) return FromGrpcStatus(status);
   grpc::Slice answer;
   if (!in.DumpToSingleSlice(&answer).ok() ||

@@ -74,6 +74,9 @@ class Client {
   ~Client();
 
   // Calls "AssignmentService/GetAssignment".
+  // As it comes, without what FromGrpcStatus() makes up for errors without details.
+  grpc::Status CallForStatus(const std::string& method, const google::protobuf::Message& request,
+                             grpc::ByteBuffer* response);
   absl::Status CallRaw(const std::string& method, const google::protobuf::Message& request,
                        google::protobuf::Message* response);
   template <typename Response>

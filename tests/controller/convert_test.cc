@@ -42,7 +42,7 @@ internal::v1::HostRecord Record() {
     }
   }
   v1::HugePages* pages = inventory->add_huge_pages();
-  pages->set_page_size(1 << 21);
+  pages->set_page_size_bytes(1 << 21);
   pages->set_total(10);
   pages->set_free(7);
   (*inventory->mutable_labels())["rack"] = "from-agent";
@@ -113,7 +113,7 @@ TEST(ToPlacementRequestTest, CarriesEverythingThatWasAsked) {
   v1::Toleration* toleration = spec.add_tolerations();
   toleration->set_key("fan");
   toleration->set_effect(v1::Taint::EVICT);
-  spec.mutable_huge_pages()->set_page_size(1 << 21);
+  spec.mutable_huge_pages()->set_page_size_bytes(1 << 21);
   spec.mutable_huge_pages()->set_count(4);
   spec.set_policy(v1::AssignmentSpec::SPREAD);
 
@@ -146,7 +146,7 @@ TEST(PlacementTest, SurvivesTheWayThroughTheStore) {
   v1::DeviceRequest* gpu = spec.add_device_requests();
   gpu->set_name("gpu");
   gpu->set_class_("gpu");
-  spec.mutable_huge_pages()->set_page_size(1 << 21);
+  spec.mutable_huge_pages()->set_page_size_bytes(1 << 21);
   spec.mutable_huge_pages()->set_count(4);
   const auto request = ToPlacementRequest(spec, 0);
   ASSERT_TRUE(request.ok()) << request.status();

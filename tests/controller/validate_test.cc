@@ -144,10 +144,10 @@ std::vector<Case> SpecCases() {
        Spec([](auto* s) { s->mutable_lease_duration(); })},
       {"spec.priority", kInvalid, Spec([](auto* s) { s->set_priority(1001); })},
       {"spec.priority", kInvalid, Spec([](auto* s) { s->set_priority(-1001); })},
-      {"spec.memory_limit", kInvalid, Spec([](auto* s) { s->set_memory_limit(-1); })},
+      {"spec.memory_limit_bytes", kInvalid, Spec([](auto* s) { s->set_memory_limit_bytes(-1); })},
       {"spec.huge_pages", kInvalid, Spec([](auto* s) { s->mutable_huge_pages()->set_count(1); })},
       {"spec.huge_pages", kInvalid, Spec([](auto* s) {
-         s->mutable_huge_pages()->set_page_size(1 << 21);
+         s->mutable_huge_pages()->set_page_size_bytes(1 << 21);
          s->mutable_huge_pages()->set_count(-1);
        })},
   };

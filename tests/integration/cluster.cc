@@ -387,7 +387,7 @@ std::string Cluster::Disagreement(int grants) {
     Tally charged = {.grants = book.grants};
     const v1::Host shown = GetHost(id);
     for (const v1::Unit& unit : shown.units()) {
-      if (unit.profile() == v1::Unit::TEGRA241_CMDQV) charged.vintfs += unit.vintfs_in_use();
+      if (unit.profile() == v1::Unit::TEGRA241_CMDQV) charged.vintfs += unit.used_vintfs();
     }
     for (const v1::Device& device : shown.devices())
       charged.devices += !device.assignment().empty();

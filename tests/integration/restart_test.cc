@@ -73,6 +73,11 @@ TEST_P(RestartTest, BetweenTheStepsOfAnAssignment) {
   EXPECT_EQ(now->placement().DebugString(), created->placement().DebugString());
   ExpectUsable(*created);
 
+  Restart();  // after a VMM has left
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED));
+  cluster_.ExpectRecordsAgree(1);
+  ExpectUsable(*created);
+
   ASSERT_TRUE(cluster_.Delete("vm").ok());
   Restart();  // during the release
   EXPECT_TRUE(cluster_.AwaitGone("vm"));

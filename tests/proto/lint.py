@@ -15,10 +15,16 @@ BLOCK = re.compile(r"^\s*(message|enum|service) (\w+)")
 RPC = re.compile(r"^\s*rpc (\w+)\((\w+)\) returns \((stream )?(\w+)\)")
 BEHAVIOUR = re.compile(r"//\s*(REQUIRED|OPTIONAL|OUTPUT_ONLY|IDENTIFIER|IMMUTABLE)")
 # Messages of the public API whose fields say who sets them; responses and events are output by nature.
-INPUT = re.compile(r"Request$|^(Assignment|AssignmentSpec|Host|Quota|DeviceRequest|DeviceAlternative)$")
+INPUT = re.compile(r"Request$|^(Assignment|AssignmentSpec|Host|Quota|DeviceRequest|DeviceAlternative|"
+                   r"PlacementConstraint|SameAttribute|Requirement|Taint|Toleration)$")
+# What a comment says besides the field's meaning: who sets it.
+SETTER = re.compile(r"//|\b(REQUIRED|OPTIONAL|OUTPUT_ONLY|IDENTIFIER|IMMUTABLE|SENSITIVE)\b|"
+                    r"\bSet by the \w+[.:;,]?|[.:;,]")
+# https://google.aip.dev/140: names have no prepositions. Configuration is not API.
+PREPOSITION = re.compile(r"_(at|by|for|from|in|of|on|to|with|without)_|^(for|from|in|of|with)_")
 
 
-def lint(path, public):
+def lint(path, public, internal=False):
     problems = []
     lines = path.read_text().splitlines()
     if not lines[0].startswith("// SPDX-License-Identifier: Apache-2.0"):
@@ -47,6 +53,11 @@ def lint(path, public):
         elif field:
             message = next((name for kind, name in reversed(stack) if kind == "message"), "")
             inside_oneof = stack and stack[-1][0] == "oneof"
+            if comment and len(SETTER.sub(" ", " ".join(comment)).split()) < 1:
+                problems.append((number, f"{message}.{field.group(3)}: the comment says who sets it, "
+                                         "not what it means"))
+            if not internal and PREPOSITION.search(field.group(3)):
+                problems.append((number, f"a preposition in a name: {field.group(3)}"))
             if re.search(r"[A-Z]", field.group(3)):
                 problems.append((number, f"not snake_case: {field.group(3)}"))
             if public and INPUT.search(message) and not inside_oneof:
@@ -66,7 +77,7 @@ def main():
     found = 0
     for path in sorted((root / "berth").rglob("*.proto")):
         public = path.parent == root / "berth" / "v1"
-        for number, what in lint(path, public):
+        for number, what in lint(path, public, internal=path.parent.parent.name == "internal"):
             print(f"{path.relative_to(root.parent)}:{number}: {what}")
             found += 1
     print(f"proto lint: {found} problems")

@@ -78,7 +78,7 @@ void AddCordon(CLI::App& app, Run* run) {
                      run, &RunDrain);
   command
       ->add_option("--deadline", options->deadline,
-                   "After this time evictable assignments are released [never]")
+                   "After this time evictable assignments are released; not supported yet")
       ->type_name("DURATION");
 }
 

@@ -94,8 +94,8 @@ void WriteSpec(const AssignmentSpec& spec, TextWriter* writer) {
   writer->Line("Attach mode",
                spec.attach_mode() == AssignmentSpec::HAND_OFF ? "HAND_OFF" : "BROKERED");
   if (spec.has_attach_uid()) writer->Line("Attach uid", absl::StrCat(spec.attach_uid()));
-  if (spec.memory_limit() > 0) {
-    writer->Line("Memory limit", absl::StrCat(spec.memory_limit(), " bytes"));
+  if (spec.memory_limit_bytes() > 0) {
+    writer->Line("Memory limit", absl::StrCat(spec.memory_limit_bytes(), " bytes"));
   }
   if (spec.has_attach_timeout()) writer->Line("Attach time-out", Text(spec.attach_timeout()));
   if (spec.has_lease_duration()) writer->Line("Lease", Text(spec.lease_duration()));

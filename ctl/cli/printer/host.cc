@@ -25,7 +25,7 @@ std::string DeviceStatus(const v1::Device& device) {
 TableRow UnitRow(const v1::Unit& unit) {
   return {Cell(unit.id()),
           EnumName(v1::Unit::Profile_Name, unit.profile()),
-          Ratio(unit.vintfs() - unit.vintfs_in_use(), unit.vintfs()),
+          Ratio(unit.vintfs() - unit.used_vintfs(), unit.vintfs()),
           EnumName(v1::Unit::VintfSource_Name, unit.vintf_source()),
           absl::StrCat(unit.vcmdqs_per_vintf()),
           absl::StrCat(unit.sids_per_vintf()),
@@ -56,7 +56,7 @@ void WriteHugePages(const Host& host, TextWriter* writer) {
   std::vector<TableRow> rows;
   for (const v1::HugePages& pages : host.huge_pages()) {
     rows.push_back(
-        {absl::StrCat(pages.page_size() >> 10, "KiB"), Ratio(pages.free(), pages.total())});
+        {absl::StrCat(pages.page_size_bytes() >> 10, "KiB"), Ratio(pages.free(), pages.total())});
   }
   writer->Rows("Huge pages", {"SIZE", "FREE"}, rows);
 }
@@ -84,7 +84,7 @@ TableRow HostRow(const Host& host, Width width, absl::Time now) {
     // A unit without a CMDQV has vIOMMUs, but no VINTFs that could run out.
     if (unit.profile() != v1::Unit::TEGRA241_CMDQV) continue;
     vintfs += unit.vintfs();
-    in_use += unit.vintfs_in_use();
+    in_use += unit.used_vintfs();
   }
   TableRow row = {Cell(Id(host.name())),
                   HostState(host),

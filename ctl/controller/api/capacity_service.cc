@@ -24,7 +24,7 @@ class Sum {
     std::set<std::string> with_vintf;
     std::map<std::string, v1::UnitCapacity> units;
     for (const v1::Unit& unit : host.units()) {
-      const int64_t free = std::max(0, unit.vintfs() - unit.vintfs_in_use());
+      const int64_t free = std::max(0, unit.vintfs() - unit.used_vintfs());
       if (unit.profile() == v1::Unit::TEGRA241_CMDQV) {
         Count(capacity_.mutable_vintfs(), unit.vintfs(), open ? free : 0);
       }

@@ -289,7 +289,7 @@ absl::StatusOr<placement::Request> ToPlacementRequest(const v1::AssignmentSpec& 
   }
   if (spec.has_huge_pages()) {
     request.huge_pages.push_back(
-        {.page_size = spec.huge_pages().page_size(), .count = spec.huge_pages().count()});
+        {.page_size = spec.huge_pages().page_size_bytes(), .count = spec.huge_pages().count()});
   }
   request.policy = spec.policy() == v1::AssignmentSpec::SPREAD ? placement::Policy::kSpread
                                                                : placement::Policy::kPack;
@@ -310,7 +310,7 @@ placement::HostSnapshot ToSnapshot(const std::string& host_id,
   snapshot.labels = EffectiveLabels(record);
   for (const v1::Taint& taint : record.taints()) snapshot.taints.push_back(ToTaint(taint));
   for (const v1::HugePages& pages : record.inventory().huge_pages()) {
-    snapshot.huge_pages.push_back({.page_size = pages.page_size(), .count = pages.free()});
+    snapshot.huge_pages.push_back({.page_size = pages.page_size_bytes(), .count = pages.free()});
   }
   for (const v1::Unit& unit : record.inventory().units()) snapshot.units.push_back(ToUnit(unit));
   for (const v1::Device& device : record.inventory().devices()) {
@@ -362,7 +362,7 @@ placement::Placement FromProto(const v1::Placement& placement, const v1::Assignm
   }
   if (spec.has_huge_pages() && spec.huge_pages().count() > 0) {
     to.huge_pages.push_back(
-        {.page_size = spec.huge_pages().page_size(), .count = spec.huge_pages().count()});
+        {.page_size = spec.huge_pages().page_size_bytes(), .count = spec.huge_pages().count()});
   }
   return to;
 }

@@ -73,7 +73,7 @@ agent::v1::DesiredGrant MakeDesiredGrant(const Assignment& assignment, const Tok
                             : spec.attach_mode());
   if (spec.has_attach_uid()) grant.set_attach_uid(spec.attach_uid());
   grant.set_token_hash(Sha256(tokens.Token(assignment.uid(), assignment.token_version())));
-  grant.set_memory_limit(spec.memory_limit());
+  grant.set_memory_limit_bytes(spec.memory_limit_bytes());
   return grant;
 }
 

@@ -75,7 +75,7 @@ v1::Host Fleet::Render(const std::string& id, const HostEntry& entry, v1::View v
   *host.mutable_conditions() = record.inventory().conditions();
   for (const v1::Condition& condition : entry.conditions) *host.add_conditions() = condition;
   *host.mutable_units() = record.inventory().units();
-  for (v1::Unit& unit : *host.mutable_units()) unit.clear_vintfs_in_use();
+  for (v1::Unit& unit : *host.mutable_units()) unit.clear_used_vintfs();
   *host.mutable_huge_pages() = record.inventory().huge_pages();
   host.set_agent_version(record.agent_version());
   host.set_incarnation(record.incarnation());
@@ -95,7 +95,7 @@ v1::Host Fleet::Render(const std::string& id, const HostEntry& entry, v1::View v
       for (const v1::UnitPlacement& unit :
            assignment->second.committed->assignment().placement().units()) {
         for (v1::Unit& known : *host.mutable_units()) {
-          if (known.id() == unit.unit()) known.set_vintfs_in_use(known.vintfs_in_use() + 1);
+          if (known.id() == unit.unit()) known.set_used_vintfs(known.used_vintfs() + 1);
         }
         for (const v1::DevicePlacement& device : unit.devices()) {
           holders[device.device()] = AssignmentName(assignment_id);

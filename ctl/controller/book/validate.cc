@@ -120,13 +120,13 @@ absl::Status ValidateAssignment(const v1::Assignment& assignment) {
   if (spec.priority() < -kMaxPriority || spec.priority() > kMaxPriority) {
     return FieldError(Reason::kInvalidField, "spec.priority", "is not -1000 to 1000");
   }
-  if (spec.memory_limit() < 0) {
-    return FieldError(Reason::kInvalidField, "spec.memory_limit", "is negative");
+  if (spec.memory_limit_bytes() < 0) {
+    return FieldError(Reason::kInvalidField, "spec.memory_limit_bytes", "is negative");
   }
   if (spec.has_huge_pages() &&
-      (spec.huge_pages().page_size() <= 0 || spec.huge_pages().count() < 0)) {
+      (spec.huge_pages().page_size_bytes() <= 0 || spec.huge_pages().count() < 0)) {
     return FieldError(Reason::kInvalidField, "spec.huge_pages",
-                      "needs a page_size above 0 and a count of 0 or more");
+                      "needs a page_size_bytes above 0 and a count of 0 or more");
   }
   if (assignment.display_name().size() > kMaxValue) {
     return FieldError(Reason::kTooLarge, "display_name", "has more than 256 bytes");

@@ -27,10 +27,14 @@ struct IommuTestMockDomain {
   uint32_t out_hwpt_id;
   uint32_t out_idev_id;
 };
+static_assert(sizeof(IommuTestMockDomain) == 12 &&
+              offsetof(IommuTestMockDomain, out_hwpt_id) == 4 &&
+              offsetof(IommuTestMockDomain, out_idev_id) == 8);
 struct IommuTestCheck {
   uint32_t id;     // of an entry
   uint32_t value;  // that is expected there
 };
+static_assert(sizeof(IommuTestCheck) == 8 && offsetof(IommuTestCheck, value) == 4);
 
 struct IommuTestCmd {
   uint32_t size;
@@ -48,8 +52,12 @@ struct IommuTestCmd {
   uint32_t last;
   uint32_t padding;
 };
-static_assert(sizeof(IommuTestCmd) == 72 && offsetof(IommuTestCmd, mock_domain) == 16 &&
-              offsetof(IommuTestCmd, last) == 64);
+static_assert(sizeof(IommuTestCmd) == 72 && offsetof(IommuTestCmd, op) == 4 &&
+              offsetof(IommuTestCmd, id) == 8 && offsetof(IommuTestCmd, reserved) == 12 &&
+              offsetof(IommuTestCmd, mock_domain) == 16 && offsetof(IommuTestCmd, pt_id) == 16 &&
+              offsetof(IommuTestCmd, check_iotlb) == 16 &&
+              offsetof(IommuTestCmd, check_dev_cache) == 16 &&
+              offsetof(IommuTestCmd, dev_id) == 16 && offsetof(IommuTestCmd, last) == 64);
 
 // The types of everything that the mock driver has.
 inline constexpr uint32_t kHwInfoSelftest = 0xfeedbeef;
@@ -72,25 +80,31 @@ struct IommuHwInfoSelftest {
   uint32_t flags;
   uint32_t test_reg;
 };
+static_assert(sizeof(IommuHwInfoSelftest) == 8 && offsetof(IommuHwInfoSelftest, test_reg) == 4);
 inline constexpr uint32_t kHwInfoSelftestRegval = 0xdeadbeef;
 
 struct IommuHwptSelftest {
   uint32_t iotlb;  // what all entries of the mock's IOTLB hold at first
   uint32_t pagetable_type;
 };
+static_assert(sizeof(IommuHwptSelftest) == 8 && offsetof(IommuHwptSelftest, pagetable_type) == 4);
 inline constexpr uint32_t kMockPagetableDefault = 0;
 
 struct IommuHwptInvalidateSelftest {
   uint32_t flags;
   uint32_t iotlb_id;
 };
+static_assert(sizeof(IommuHwptInvalidateSelftest) == 8 &&
+              offsetof(IommuHwptInvalidateSelftest, iotlb_id) == 4);
 
 struct IommuViommuInvalidateSelftest {
   uint32_t flags;
   uint32_t vdev_id;
   uint32_t cache_id;
 };
-static_assert(sizeof(IommuViommuInvalidateSelftest) == 12);
+static_assert(sizeof(IommuViommuInvalidateSelftest) == 12 &&
+              offsetof(IommuViommuInvalidateSelftest, vdev_id) == 4 &&
+              offsetof(IommuViommuInvalidateSelftest, cache_id) == 8);
 
 struct IommuViommuSelftest {
   uint32_t in_data;
@@ -98,12 +112,14 @@ struct IommuViommuSelftest {
   uint64_t out_mmap_offset;
   uint64_t out_mmap_length;
 };
-static_assert(sizeof(IommuViommuSelftest) == 24 &&
-              offsetof(IommuViommuSelftest, out_mmap_offset) == 8);
+static_assert(sizeof(IommuViommuSelftest) == 24 && offsetof(IommuViommuSelftest, out_data) == 4 &&
+              offsetof(IommuViommuSelftest, out_mmap_offset) == 8 &&
+              offsetof(IommuViommuSelftest, out_mmap_length) == 16);
 
 struct IommuVeventSelftest {
   uint32_t virt_id;
 };
+static_assert(sizeof(IommuVeventSelftest) == 4);
 
 }  // namespace berth::uapi
 

@@ -102,7 +102,7 @@ TEST_F(GrantManagerTest, RefusesMalformedGrants) {
   EXPECT_EQ(refused([](auto& g) { g.set_generation(0); }), Reason::kInvalidField);
   EXPECT_EQ(refused([](auto& g) { g.set_intent(State::PENDING); }), Reason::kInvalidField);
   EXPECT_EQ(refused([](auto& g) { g.set_token_hash("short"); }), Reason::kInvalidField);
-  EXPECT_EQ(refused([](auto& g) { g.set_memory_limit(-1); }), Reason::kInvalidField);
+  EXPECT_EQ(refused([](auto& g) { g.set_memory_limit_bytes(-1); }), Reason::kInvalidField);
   EXPECT_EQ(refused([](auto& g) { g.clear_units(); }), Reason::kMissingField);
   EXPECT_EQ(refused([](auto& g) { AddUnit("smmu1", 0, {"gpu0"}, &g); }), Reason::kInvalidField);
   EXPECT_EQ(refused([](auto& g) { AddUnit("smmu0", 0, {"gpu1"}, &g); }), Reason::kInvalidField);

@@ -120,7 +120,7 @@ TEST_F(InventoryTest, ShowsUnitsDevicesAndHugePages) {
       << "requirements on the ids need no attributes of their own";
 
   ASSERT_EQ(found.huge_pages_size(), 1);
-  EXPECT_EQ(found.huge_pages(0).page_size(), 2 << 20);
+  EXPECT_EQ(found.huge_pages(0).page_size_bytes(), 2 << 20);
   EXPECT_EQ(found.huge_pages(0).total(), 8);
   EXPECT_EQ(found.huge_pages(0).free(), 5);
   EXPECT_EQ(found.labels().at("rack"), "r1");

@@ -59,7 +59,7 @@ agent::v1::Inventory MakeInventory(const FleetShape& shape) {
     for (int d = 0; d < shape.gpus_per_unit; ++d) AddDevice(&inventory, *unit);
   }
   v1::HugePages* pages = inventory.add_huge_pages();
-  pages->set_page_size(int64_t{2} << 20);
+  pages->set_page_size_bytes(int64_t{2} << 20);
   pages->set_total(100'000);
   pages->set_free(100'000);
   inventory.set_attach_endpoint("/run/berth/vmm.sock");
