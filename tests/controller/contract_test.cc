@@ -3,6 +3,8 @@
 // What holds for every method of the API, walked over the descriptors.
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/dynamic_message.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/status.h>
 
 #include <memory>
 #include <set>

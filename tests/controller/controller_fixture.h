@@ -22,8 +22,10 @@
 #include "tests/controller/fake_agent.h"
 
 namespace grpc {
+class ByteBuffer;
 class Channel;
-}
+class Status;
+}  // namespace grpc
 
 namespace berth::controller_test {
 
