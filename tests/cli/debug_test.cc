@@ -26,7 +26,9 @@ class DebugTest : public CliTest {
     auto server = emulator::Server::Start(std::move(options));
     EXPECT_TRUE(server.ok()) << server.status();
     emulator_ = *std::move(server);
-    faults_ = std::make_unique<emulator::FaultService>(&host_, &emulator_->kernel().faults());
+    // No sysfs tree follows the plan here.
+    faults_ = std::make_unique<emulator::FaultService>(&host_, &emulator_->kernel().faults(),
+                                                       [] { return absl::OkStatus(); });
     control_ = std::make_unique<emulator::ControlService>(&emulator_->kernel());
     RpcServerOptions rpc_options;
     rpc_options.address = "unix:" + Path("control.sock");

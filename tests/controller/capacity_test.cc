@@ -67,7 +67,7 @@ TEST_F(CapacityTest, CountsWhatIsFreeAndWhatIsOutOfReach) {
 
 TEST_F(CapacityTest, WhatAnAgentSaysOfTheBookIsNotBelieved) {
   auto inventory = MakeInventory();
-  inventory.mutable_units(0)->set_vintfs_in_use(3);
+  inventory.mutable_units(0)->set_used_vintfs(3);
   inventory.mutable_devices(0)->set_assignment("assignments/mine");
   const auto agent = AddHost({.inventory = inventory});
   EXPECT_EQ(Ask().vintfs().free(), 4);
