@@ -189,7 +189,9 @@ TEST_F(DeleteTest, TakesTheFilesThatTheyWereCreatedFrom) {
   const CliResult unnamed = Run({"delete", "-f", "-"}, "labels: {a: b}\n");
   EXPECT_EQ(unnamed.exit_code, kExitUsage);
   EXPECT_THAT(unnamed.err, HasSubstr("a document without a name"));
-  EXPECT_EQ(Run({"delete", "asg/web", "-f", both}).exit_code, kExitUsage);
+  const CliResult twice = Run({"delete", "asg/web", "-f", both});
+  EXPECT_EQ(twice.exit_code, kExitUsage);
+  EXPECT_THAT(twice.err, HasSubstr("not both"));
   EXPECT_THAT(Run({"delete"}).err, HasSubstr("say what to delete"));
 }
 

@@ -42,7 +42,10 @@ absl::Status DeleteOne(const Target& target, const Options& options, Client& cli
 
 // What the words name, or what the files describe.
 absl::StatusOr<std::vector<Target>> FindTargets(const Options& options, Session& session) {
-  if (options.words.empty() == options.files.empty()) {
+  if (!options.words.empty() && !options.files.empty()) {
+    return UsageError("name resources or give -f FILE, not both");
+  }
+  if (options.words.empty() && options.files.empty()) {
     return UsageError("say what to delete: TYPE NAME..., TYPE/NAME..., or -f FILE");
   }
   if (options.files.empty()) return ParseNamedTargets(options.words);
