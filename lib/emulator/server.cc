@@ -24,6 +24,7 @@ namespace {
 constexpr uint64_t kListenerKey = 0;
 constexpr uint64_t kStopKey = 1;
 constexpr uint64_t kHangupKey = 2;
+constexpr uint64_t kRemovalKey = 3;
 constexpr uint64_t kFirstChannel = 16;
 constexpr absl::Duration kPinnedPoll = absl::Milliseconds(20);
 
@@ -170,6 +171,8 @@ absl::Status Server::Open() {
     return AddToEpoll(hangups_.get(), server_end, 0, inode).ok();
   });
   BERTH_RETURN_IF_ERROR(AddToEpoll(epoll_.get(), stop_.get(), EPOLLIN, kStopKey));
+  BERTH_RETURN_IF_ERROR(
+      AddToEpoll(epoll_.get(), kernel_->faults().removal_fd(), EPOLLIN, kRemovalKey));
   BERTH_RETURN_IF_ERROR(AddToEpoll(epoll_.get(), hangups_.get(), EPOLLIN, kHangupKey));
   if (options_.before_listening) BERTH_RETURN_IF_ERROR(options_.before_listening(*kernel_));
   BERTH_ASSIGN_OR_RETURN(listener_, Listen(options_.socket_path));
@@ -218,6 +221,7 @@ void Server::Loop() {
     for (int i = 0; i < count; ++i) {
       const uint64_t key = events[i].data.u64;
       if (key == kStopKey) return;
+      if (key == kRemovalKey) ReleaseDelayed();
       if (key == kListenerKey) Accept();
       if (key >= kFirstChannel) Serve(key);
     }
@@ -348,6 +352,7 @@ bool Server::HandleIoctl(Channel channel, const CallHeader& header,
   if (fault.delay > absl::ZeroDuration()) {
     delayed_.emplace(absl::Now() + fault.delay,
                      DelayedIoctl{.channel = channel.key,
+                                  .fault = fault.id,
                                   .error = -fault.error,
                                   .header = header,
                                   .struct_part = {struct_part.begin(), struct_part.end()},
@@ -367,6 +372,22 @@ bool Server::IsDelayed(uint64_t channel) const {
   return std::ranges::any_of(delayed_, [channel](const auto& entry) {
     return std::visit([](const auto& delayed) { return delayed.channel; }, entry.second) == channel;
   });
+}
+
+void Server::ReleaseDelayed() {
+  uint64_t told = 0;
+  if (::read(kernel_->faults().removal_fd(), &told, sizeof(told)) < 0) return;
+  std::vector<Delayed> due;
+  for (auto entry = delayed_.begin(); entry != delayed_.end();) {
+    const auto* call = std::get_if<DelayedIoctl>(&entry->second);
+    if (call == nullptr || kernel_->faults().IsArmed(call->fault)) {
+      ++entry;
+      continue;
+    }
+    due.push_back(std::move(entry->second));
+    entry = delayed_.erase(entry);
+  }
+  for (Delayed& call : due) delayed_.emplace(absl::InfinitePast(), std::move(call));
 }
 
 // A caller that has gone meanwhile changes nothing, as a signal does not interrupt these ioctls.

@@ -61,6 +61,7 @@ class Server {
   // An ioctl that takes its time, by a fault: it is executed, or answered, only then.
   struct DelayedIoctl {
     uint64_t channel;
+    uint64_t fault;
     int64_t error = 0;  // what it answers; 0: it is executed
     CallHeader header;
     std::vector<std::byte> struct_part;
@@ -94,6 +95,8 @@ class Server {
                     UniqueFd target, UniqueFd inner);
   // Whether the channel waits for the answer of a delayed call.
   [[nodiscard]] bool IsDelayed(uint64_t channel) const;
+  // Calls that a fault delays which is no more are due now.
+  void ReleaseDelayed();
   // Does and answers the delayed calls that are due.
   void ExecuteDelayed();
   bool ExecuteOne(Channel channel, Delayed delayed);

@@ -197,7 +197,9 @@ void AddFaultKinds(CLI::App* add, const std::shared_ptr<DebugOptions>& options, 
       ->type_name("NAME");
   ioctl->add_option("--error", options->error, "What it answers instead of being executed")
       ->type_name("ERRNO");
-  ioctl->add_option("--delay", options->delay, "How long it takes, up to a minute")
+  ioctl
+      ->add_option("--delay", options->delay,
+                   "How long it takes, up to a minute or until the fault is deleted")
       ->type_name("DURATION");
   struct UnitKind {
     const char* name;

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/emulator/faults/fault_plan.h"
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
@@ -40,6 +44,15 @@ absl::Status Validate(const FaultSpec& spec) {
 
 }  // namespace
 
+FaultPlan::FaultPlan() : removal_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+void FaultPlan::TellRemoval() const {
+  // Full (EAGAIN) is readable, too.
+  const uint64_t one = 1;
+  while (::write(removal_.get(), &one, sizeof(one)) < 0 && errno == EINTR) {
+  }
+}
+
 absl::StatusOr<uint64_t> FaultPlan::Add(const FaultSpec& spec) {
   BERTH_RETURN_IF_ERROR(Validate(spec));
   absl::MutexLock lock(&mu_);
@@ -62,6 +75,7 @@ absl::Status FaultPlan::Remove(uint64_t id) {
     return Error(Reason::kNotFound, absl::StrCat("there is no fault ", id));
   }
   armed_.store(!faults_.empty(), std::memory_order_relaxed);
+  TellRemoval();
   return absl::OkStatus();
 }
 
@@ -70,6 +84,7 @@ size_t FaultPlan::Clear() {
   const size_t count = faults_.size();
   faults_.clear();
   armed_.store(false, std::memory_order_relaxed);
+  TellRemoval();
   return count;
 }
 
@@ -94,7 +109,7 @@ FaultPlan::IoctlFault FaultPlan::MeetIoctl(uapi::Request request) {
     if (fault.spec.kind != FaultKind::kIoctl || fault.spec.request != request) continue;
     if (!Strikes(&fault) || struck) continue;
     struck = true;
-    result = {fault.spec.error, fault.spec.delay};
+    result = {fault.spec.error, fault.spec.delay, fault.id};
   }
   return result;
 }
@@ -115,6 +130,11 @@ bool FaultPlan::IsGone(std::string_view device) const {
   return std::ranges::any_of(faults_, [device](const ArmedFault& fault) {
     return Fits(fault.spec, FaultKind::kDeviceGone, device);
   });
+}
+
+bool FaultPlan::IsArmed(uint64_t id) const {
+  absl::MutexLock lock(&mu_);
+  return std::ranges::any_of(faults_, [id](const ArmedFault& fault) { return fault.id == id; });
 }
 
 }  // namespace berth::emulator

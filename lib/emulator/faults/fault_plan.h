@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "lib/base/unique_fd.h"
 #include "lib/iommufd/uapi/iommufd.h"
 
 namespace berth::emulator {
@@ -32,7 +33,8 @@ struct FaultSpec {
   uapi::Request request = 0;
   // kIoctl: what the call answers instead of being executed; 0: it is executed, after `delay`.
   int error = 0;
-  // kIoctl: time between the call and what comes of it. At most kMaxFaultDelay. Other calls go on.
+  // kIoctl: time between the call and what comes of it. At most kMaxFaultDelay; removing the fault
+  // ends it. Other calls go on.
   absl::Duration delay;
   // Which unit or device; empty: any. kDeviceGone must have one.
   std::string subject;
@@ -57,6 +59,7 @@ inline constexpr int kMaxErrno = 4095;  // Linux include/linux/err.h, MAX_ERRNO
 // strikes decides. Nearly free while there are none. Thread-safe.
 class FaultPlan {
  public:
+  FaultPlan();
   // Returns the id. Errors: INVALID_FIELD, TOO_LARGE with metadata "field".
   absl::StatusOr<uint64_t> Add(const FaultSpec& spec);
   // By id.
@@ -69,6 +72,7 @@ class FaultPlan {
   struct IoctlFault {
     int error = 0;  // 0: execute it
     absl::Duration delay;
+    uint64_t id = 0;  // of the fault that struck
   };
   // Asked once for each ioctl, before it is executed.
   IoctlFault MeetIoctl(uapi::Request request);
@@ -77,6 +81,11 @@ class FaultPlan {
   // Whether a device has gone. No occasion: may be asked at any time.
   [[nodiscard]] bool IsGone(std::string_view device) const;
 
+  // Whether a fault is still there: a call that it delays waits no longer.
+  [[nodiscard]] bool IsArmed(uint64_t id) const;
+  // An eventfd that becomes readable when faults are removed, for the one who delays calls.
+  [[nodiscard]] int removal_fd() const { return removal_.get(); }
+
  private:
   static bool Fits(const FaultSpec& spec, FaultKind kind, std::string_view subject);
   // Counts one occasion; true when the fault strikes.
@@ -84,6 +93,9 @@ class FaultPlan {
   // Whether there is any fault at all: what most occasions need not take the lock for.
   [[nodiscard]] bool armed() const { return armed_.load(std::memory_order_relaxed); }
 
+  void TellRemoval() const;
+
+  const UniqueFd removal_;
   mutable absl::Mutex mu_;
   std::vector<ArmedFault> faults_ ABSL_GUARDED_BY(mu_);
   uint64_t next_id_ ABSL_GUARDED_BY(mu_) = 1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a client of the emulator sees of a fault.
+#include <atomic>
 #include <thread>
 
 #include "lib/emulator/faults/fault_plan.h"
@@ -113,6 +114,25 @@ TEST_F(FaultsTest, OtherCallsGoOnBesideASlowOne) {
   StopServer();
   caller.join();
   EXPECT_NE(slow, 0) << "it was not waited for";
+}
+
+TEST_F(FaultsTest, ASlowCallGoesOnWhenItsFaultIsRemoved) {
+  const uint64_t slow = ArmIoctl(uapi::kIommuIoasAlloc, 0, kMaxFaultDelay);
+  const uint64_t other = ArmIoctl(uapi::kIommuHwptAlloc, 0, kMaxFaultDelay);
+  const UniqueFd context = OpenContext();
+  std::atomic<int> rc = -1;
+  uint32_t id = 0;
+  std::thread caller([&] { rc = AllocIoasRc(context, &id); });
+  testing::PollUntil([&] { return Met() == 1; });
+  EXPECT_TRUE(faults().Remove(other).ok());
+  EXPECT_EQ(AllocIoasRc(context), 0);
+  EXPECT_EQ(rc, -1) << "another fault's end is nothing to it";
+  const absl::Time removed = absl::Now();
+  EXPECT_TRUE(faults().Remove(slow).ok());
+  caller.join();
+  EXPECT_LT(absl::Now() - removed, kMaxFaultDelay);
+  EXPECT_EQ(rc, 0);
+  EXPECT_EQ(id, 2U) << "executed after the delay, not before";
 }
 
 TEST_F(FaultsTest, ALostEventIsToldOf) {
