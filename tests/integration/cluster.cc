@@ -5,6 +5,7 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -19,6 +20,7 @@
 #include "absl/synchronization/mutex.h"
 #include "berth/agent/v1/agent_local.grpc.pb.h"
 #include "berth/internal/v1/emulator_control.grpc.pb.h"
+#include "berth/internal/v1/emulator_faults.grpc.pb.h"
 #include "berth/v1/assignment_service.grpc.pb.h"
 #include "berth/v1/capacity_service.grpc.pb.h"
 #include "berth/v1/host_service.grpc.pb.h"
@@ -155,10 +157,12 @@ void Host::StartAgent() {
   channel_ = Dial(absl::StrCat("unix:", folder_, "/run/agent.sock"));
 }
 
-void Host::RestartAgent() {
+void Host::RestartAgent(const std::function<void()>& meanwhile) {
   // A connection on which nobody reads keeps a gRPC server from ending before its grace has passed.
   channel_.reset();
-  EXPECT_EQ(agent_->Stop(), 0);
+  agent_->Signal(SIGTERM);
+  if (meanwhile) meanwhile();
+  EXPECT_EQ(agent_->Wait(), 0);
   StartAgent();
 }
 
@@ -202,12 +206,35 @@ std::vector<agent::v1::KernelObject> Host::Objects(const std::string& assignment
 internal::v1::EmulatorStats Host::Stats() {
   internal::v1::EmulatorStats stats;
   if (emulator_pid() == 0) return stats;
-  // A new channel: the emulator may be another one than last time.
-  Call<internal::v1::EmulatorControl>(Dial(absl::StrCat("unix:", emulator_dir(), "/control.sock")),
+  Call<internal::v1::EmulatorControl>(DialEmulator(),
                                       &internal::v1::EmulatorControl::StubInterface::GetStats,
                                       internal::v1::GetStatsRequest(), &stats)
       .IgnoreError();
   return stats;
+}
+
+std::shared_ptr<grpc::Channel> Host::DialEmulator() const {
+  return Dial(absl::StrCat("unix:", emulator_dir(), "/control.sock"));
+}
+
+using internal::v1::EmulatorFaults;
+
+void Host::AddFault(const internal::v1::Fault& fault) {
+  internal::v1::CreateFaultRequest request;
+  *request.mutable_fault() = fault;
+  Ask<EmulatorFaults>(DialEmulator(), &EmulatorFaults::StubInterface::CreateFault, request);
+}
+
+std::vector<internal::v1::Fault> Host::Faults() {
+  const auto response =
+      Ask<EmulatorFaults>(DialEmulator(), &EmulatorFaults::StubInterface::ListFaults,
+                          internal::v1::ListFaultsRequest());
+  return {response.faults().begin(), response.faults().end()};
+}
+
+void Host::ClearFaults() {
+  Ask<EmulatorFaults>(DialEmulator(), &EmulatorFaults::StubInterface::ClearFaults,
+                      internal::v1::ClearFaultsRequest());
 }
 
 // ---- Cluster

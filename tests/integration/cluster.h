@@ -6,6 +6,7 @@
 #ifndef BERTH_TESTS_INTEGRATION_CLUSTER_H_
 #define BERTH_TESTS_INTEGRATION_CLUSTER_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -14,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "berth/agent/v1/agent_local.pb.h"
 #include "berth/internal/v1/emulator_control.pb.h"
+#include "berth/internal/v1/emulator_faults.pb.h"
 #include "berth/v1/assignment_service.pb.h"
 #include "berth/v1/capacity_service.pb.h"
 #include "berth/v1/host.pb.h"
@@ -50,8 +52,8 @@ class Host {
 
   void StartAgent();
   Process& agent() { return *agent_; }
-  // SIGTERM, end in order, start.
-  void RestartAgent();
+  // SIGTERM, end in order, start. `meanwhile` is called when the agent has the signal.
+  void RestartAgent(const std::function<void()>& meanwhile = {});
 
   // For Emulator::kExternal.
   void StartEmulator();
@@ -69,8 +71,15 @@ class Host {
   // Empty when no emulator answers.
   internal::v1::EmulatorStats Stats();
 
+  // ---- What its emulator does wrong
+  void AddFault(const internal::v1::Fault& fault);
+  std::vector<internal::v1::Fault> Faults();
+  void ClearFaults();
+
  private:
   [[nodiscard]] std::string emulator_dir() const { return folder_ + "/run/emulator"; }
+  // A new channel: the emulator may be another one than last time.
+  [[nodiscard]] std::shared_ptr<grpc::Channel> DialEmulator() const;
 
   const Options options_;
   const std::string folder_;
