@@ -7,6 +7,7 @@
 #include "berth/internal/v1/controller_config.pb.h"
 #include "ctl/controller/daemon/controller_config.h"
 #include "ctl/controller/daemon/controller_daemon.h"
+#include "ctl/controller/daemon/store_commands.h"
 #include "lib/base/status.h"
 #include "lib/daemon/daemon.h"
 
@@ -33,5 +34,6 @@ int main(int argc, char** argv, char** envp) {
     if (controller.ok()) berth::ServeUntilStopped(daemon);
     return controller.status();
   };
+  spec.commands = berth::StoreCommands(&config, &berth::Clock::Real());
   return berth::RunDaemon(spec, argc, argv, berth::ReadEnvironment(envp));
 }

@@ -6,10 +6,12 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -25,7 +27,26 @@ enum class Action { kRun, kCheckConfig, kPrintConfig };
 struct CommandLine {
   Action action = Action::kRun;
   std::string config_path;
+  const DaemonCommand* command = nullptr;  // null: serve
 };
+
+// The command's groups, each with its commands; the one that is given goes to *chosen.
+void AddCommands(const std::vector<DaemonCommand>& commands, CLI::App* app,
+                 const DaemonCommand** chosen) {
+  std::map<std::string, CLI::App*> groups;
+  for (const DaemonCommand& command : commands) {
+    CLI::App*& group = groups[command.group];
+    if (group == nullptr) {
+      group = app->add_subcommand(command.group, "Commands of an administrator");
+      group->require_subcommand(1)->fallthrough();
+    }
+    CLI::App* parser = group->add_subcommand(command.name, command.description);
+    // --config may stand after the command, too.
+    parser->fallthrough();
+    if (command.add_options) command.add_options(*parser);
+    parser->callback([&command, chosen] { *chosen = &command; });
+  }
+}
 
 // The command line, or the code to exit with when all has been said.
 std::variant<CommandLine, int> ParseCommandLine(const DaemonSpec& spec, int argc,
@@ -47,6 +68,7 @@ std::variant<CommandLine, int> ParseCommandLine(const DaemonSpec& spec, int argc
          "Print the configuration with all defaults and exit")
       ->excludes(check);
   if (spec.add_options) spec.add_options(app);
+  AddCommands(spec.commands, &app, &line.command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -133,6 +155,12 @@ int RunDaemon(const DaemonSpec& spec, int argc, const char* const* argv,
       return kExitOk;
     case Action::kRun:
       break;
+  }
+  if (line.command != nullptr) {
+    const absl::Status done = line.command->run(*environment.out);
+    if (done.ok()) return kExitOk;
+    *environment.err << spec.name << ": " << done.message() << "\n";
+    return kExitFailed;
   }
   absl::SetMutexDeadlockDetectionMode(environment.detect_deadlocks
                                           ? absl::OnDeadlockCycle::kAbort

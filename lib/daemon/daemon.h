@@ -8,6 +8,7 @@
 #include <functional>
 #include <ostream>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -64,6 +65,17 @@ struct Daemon {
   Notifier& notifier;
 };
 
+// `berth-controller store check`: something to do with the configuration instead of serving.
+struct DaemonCommand {
+  std::string group;        // "store"
+  std::string name;         // "check"
+  std::string description;  // one line for --help
+  // Options and positionals, bound to variables of the caller. May be empty.
+  std::function<void(CLI::App&)> add_options;
+  // Results go to `out`. An error is printed, and makes kExitFailed.
+  std::function<absl::Status(std::ostream& out)> run;
+};
+
 struct DaemonSpec {
   std::string name;            // "berth-agent"
   std::string description;     // one line for --help
@@ -77,6 +89,7 @@ struct DaemonSpec {
   std::function<absl::Status(Daemon&)> run;
   // Further options and positionals, bound to variables of the caller. May be empty.
   std::function<void(CLI::App&)> add_options;
+  std::vector<DaemonCommand> commands;
 };
 
 // Parses the command line (--config, --check-config, --print-config, --version, --help), reads the

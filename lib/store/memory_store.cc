@@ -51,6 +51,46 @@ MemoryMedium::MemoryMedium() : state_(std::make_unique<State>()) {
 
 MemoryMedium::~MemoryMedium() = default;
 
+absl::StatusOr<StoreSnapshot> MemoryMedium::Read(const Store::OnBroken& on_broken) {
+  absl::MutexLock lock(&state_->mu);
+  StoreSnapshot snapshot{state_->epoch, state_->revision, {}};
+  for (const auto& [key, row] : state_->records) {
+    absl::StatusOr<Record> record = row.Read(key);
+    if (record.ok()) {
+      snapshot.records.push_back(*std::move(record));
+    } else {
+      on_broken(key, record.status());
+    }
+  }
+  return snapshot;
+}
+
+absl::StatusOr<std::shared_ptr<const void>> MemoryMedium::Hold() {
+  absl::MutexLock lock(&state_->mu);
+  if (state_->open) return Error(Reason::kStoreLocked, "a store is open on this medium");
+  state_->open = true;
+  return std::shared_ptr<const void>(state_.get(), [state = state_.get()](const void*) {
+    absl::MutexLock closing(&state->mu);
+    state->open = false;
+  });
+}
+
+absl::Status MemoryMedium::Write(const StoreSnapshot& snapshot, IfExists if_exists) {
+  absl::MutexLock lock(&state_->mu);
+  if (state_->open) return Error(Reason::kStoreLocked, "a store is open on this medium");
+  if (if_exists == IfExists::kRefuse && state_->revision > 0) {
+    return Error(Reason::kAlreadyExists, "the store in memory is not empty");
+  }
+  state_->epoch = snapshot.epoch;
+  state_->revision = state_->compacted = snapshot.revision;
+  state_->log.clear();
+  state_->records.clear();
+  for (const Record& record : snapshot.records) {
+    state_->records[record.key] = {record.revision, record.payload};
+  }
+  return absl::OkStatus();
+}
+
 bool MemoryMedium::Damage(const RecordKey& key) {
   absl::MutexLock lock(&state_->mu);
   const auto it = state_->records.find(key);

@@ -3,20 +3,28 @@
 #define BERTH_LIB_STORE_MEMORY_STORE_H_
 
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
+#include "lib/store/medium.h"
 #include "lib/store/store.h"
 
 namespace berth {
 
 // What a MemoryStore leaves behind when it is closed: the medium, for tests that restart a
 // controller and for controllers that need not remember. Thread-safe.
-class MemoryMedium {
+class MemoryMedium : public StoreMedium {
  public:
   MemoryMedium();
-  ~MemoryMedium();
+  ~MemoryMedium() override;
   MemoryMedium(const MemoryMedium&) = delete;
   MemoryMedium& operator=(const MemoryMedium&) = delete;
+
+  [[nodiscard]] std::string Name() const override { return "memory"; }
+  // It always has a store: an empty one, at first.
+  absl::StatusOr<StoreSnapshot> Read(const Store::OnBroken& on_broken) override;
+  absl::StatusOr<std::shared_ptr<const void>> Hold() override;
+  absl::Status Write(const StoreSnapshot& snapshot, IfExists if_exists) override;
 
   // Makes one record unreadable, as rot on a disk would. False when there is no such record.
   bool Damage(const RecordKey& key);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lib/base/status.h"
+#include "lib/store/sqlite_schema.h"
 #include "lib/store/transaction.h"
 
 namespace berth {
@@ -48,6 +49,18 @@ absl::StatusOr<Revision> SqliteReader::Load(const Store::OnRecord& on_record,
   const ReadTransaction view(database_);
   BERTH_RETURN_IF_ERROR(view.begun());
   return LoadAll(on_record, on_broken);
+}
+
+absl::StatusOr<StoreSnapshot> SqliteReader::Snapshot(const Store::OnBroken& on_broken) {
+  absl::MutexLock lock(&mu_);
+  const ReadTransaction view(database_);
+  BERTH_RETURN_IF_ERROR(view.begun());
+  StoreSnapshot snapshot;
+  BERTH_ASSIGN_OR_RETURN(snapshot.epoch, ReadSqliteEpoch(database_));
+  BERTH_ASSIGN_OR_RETURN(
+      snapshot.revision,
+      LoadAll([&](Record record) { snapshot.records.push_back(std::move(record)); }, on_broken));
+  return snapshot;
 }
 
 absl::StatusOr<Revision> SqliteReader::LoadAll(const Store::OnRecord& on_record,

@@ -7,6 +7,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "lib/store/medium.h"
 #include "lib/store/sqlite.h"
 #include "lib/store/store.h"
 
@@ -19,6 +20,8 @@ class SqliteReader {
  public:
   static absl::StatusOr<std::unique_ptr<SqliteReader>> Open(const std::string& path);
 
+  // Of the store, and all of its records, in one view.
+  absl::StatusOr<StoreSnapshot> Snapshot(const Store::OnBroken& on_broken);
   absl::StatusOr<Revision> Load(const Store::OnRecord& on_record, const Store::OnBroken& on_broken);
   absl::StatusOr<Record> Get(const RecordKey& key);
   absl::StatusOr<ChangeLog> ReadChanges(Revision after, size_t limit);

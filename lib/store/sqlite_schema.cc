@@ -67,22 +67,45 @@ absl::Status CheckIsOurs(SqliteDatabase& database, const std::string& path) {
                {{"path", path}});
 }
 
+// From an application's id and "user_version" to what this version knows.
+absl::StatusOr<int64_t> ReadSchema(SqliteDatabase& database, const std::string& path) {
+  if (absl::Status ours = CheckIsOurs(database, path); !ours.ok()) {
+    return Annotate(ours, absl::StrCat("opening the store ", path));
+  }
+  BERTH_ASSIGN_OR_RETURN(const int64_t schema, database.QueryInt("PRAGMA user_version"));
+  if (schema <= NewestSqliteSchema() && schema >= 0) return schema;
+  return Error(
+      Reason::kVersionSkew,
+      absl::StrCat(path, " has schema ", schema, "; this version of Berth knows up to ",
+                   NewestSqliteSchema()),
+      {{"schema", absl::StrCat(schema)}, {"newest_known", absl::StrCat(NewestSqliteSchema())}});
+}
+
 }  // namespace
 
 int NewestSqliteSchema() { return static_cast<int>(std::size(kSteps)); }
 
+absl::Status CheckSqliteSchema(const std::string& path) {
+  BERTH_ASSIGN_OR_RETURN(SqliteDatabase database,
+                         SqliteDatabase::Open(path, SqliteDatabase::Mode::kReadOnly));
+  BERTH_ASSIGN_OR_RETURN(const int64_t schema, ReadSchema(database, path));
+  if (schema == NewestSqliteSchema()) return absl::OkStatus();
+  return Error(Reason::kStateConflict,
+               absl::StrCat(path, " has schema ", schema, ", this version of Berth works with ",
+                            NewestSqliteSchema(), "; start its controller once"),
+               {{"schema", absl::StrCat(schema)}});
+}
+
+absl::StatusOr<StoreEpoch> ReadSqliteEpoch(SqliteDatabase& database) {
+  BERTH_ASSIGN_OR_RETURN(SqliteStatement read,
+                         database.Prepare("SELECT uid, restore_count, term FROM store"));
+  BERTH_ASSIGN_OR_RETURN(const bool found, read.Step());
+  if (!found) return Error(Reason::kStoreCorrupt, "the store has lost its identity");
+  return StoreEpoch{read.Bytes(0), read.Int(1), read.Int(2)};
+}
+
 absl::Status MigrateSqliteSchema(SqliteDatabase& database, const std::string& path) {
-  if (absl::Status ours = CheckIsOurs(database, path); !ours.ok()) {
-    return Annotate(ours, absl::StrCat("opening the store ", path));
-  }
-  BERTH_ASSIGN_OR_RETURN(int64_t schema, database.QueryInt("PRAGMA user_version"));
-  if (schema > NewestSqliteSchema() || schema < 0) {
-    return Error(
-        Reason::kVersionSkew,
-        absl::StrCat(path, " has schema ", schema, "; this version of Berth knows up to ",
-                     NewestSqliteSchema()),
-        {{"schema", absl::StrCat(schema)}, {"newest_known", absl::StrCat(NewestSqliteSchema())}});
-  }
+  BERTH_ASSIGN_OR_RETURN(int64_t schema, ReadSchema(database, path));
   for (; schema < NewestSqliteSchema(); ++schema) {
     BERTH_RETURN_IF_ERROR(database.Execute(absl::StrCat(
         "BEGIN IMMEDIATE;", WithUid(kSteps[schema]), "PRAGMA user_version = ", schema + 1,

@@ -5,7 +5,9 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "lib/store/sqlite.h"
+#include "lib/store/store.h"
 
 namespace berth {
 
@@ -17,6 +19,13 @@ int NewestSqliteSchema();
 //   kStoreCorrupt  not a store of Berth (another application's database, or none)
 //   kVersionSkew   written by a newer Berth; metadata "schema", "newest_known"
 absl::Status MigrateSqliteSchema(SqliteDatabase& database, const std::string& path);
+
+// Whether the file `path` is a Berth store of the newest schema; it is only looked at. Errors as
+// above; STATE_CONFLICT for an older schema: opening the store migrates it.
+absl::Status CheckSqliteSchema(const std::string& path);
+
+// Which store it is.
+absl::StatusOr<StoreEpoch> ReadSqliteEpoch(SqliteDatabase& database);
 
 }  // namespace berth
 

@@ -93,11 +93,7 @@ class SqliteStore : public Store {
 
 absl::StatusOr<StoreEpoch> TakeOver(SqliteDatabase& database) {
   BERTH_RETURN_IF_ERROR(database.Execute("UPDATE store SET term = term + 1"));
-  BERTH_ASSIGN_OR_RETURN(SqliteStatement read,
-                         database.Prepare("SELECT uid, restore_count, term FROM store"));
-  BERTH_ASSIGN_OR_RETURN(const bool found, read.Step());
-  if (!found) return Error(Reason::kStoreCorrupt, "the store has lost its identity");
-  return StoreEpoch{read.Bytes(0), read.Int(1), read.Int(2)};
+  return ReadSqliteEpoch(database);
 }
 
 std::string LockPath(const std::string& path) { return path + ".lock"; }
@@ -115,12 +111,6 @@ absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& path,
   BERTH_ASSIGN_OR_RETURN(std::unique_ptr<SqliteReader> reader, SqliteReader::Open(path));
   return std::make_unique<SqliteStore>(std::move(lock), std::move(epoch), std::move(writer),
                                        std::move(reader), options);
-}
-
-absl::Status RecordSqliteRestore(const std::string& path) {
-  BERTH_ASSIGN_OR_RETURN(const FileLock lock, FileLock::Acquire(LockPath(path)));
-  BERTH_ASSIGN_OR_RETURN(SqliteDatabase database, OpenForWriting(path));
-  return database.Execute("UPDATE store SET restore_count = restore_count + 1");
 }
 
 }  // namespace berth

@@ -27,10 +27,6 @@ struct SqliteStoreOptions : StoreOptions {
 absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& path,
                                                        const SqliteStoreOptions& options = {});
 
-// Marks the store in `path`, which nobody has open, as restored from a backup: raises the restore
-// count of its epoch, so that agents can tell its revisions from those that the backup never saw.
-absl::Status RecordSqliteRestore(const std::string& path);
-
 }  // namespace berth
 
 #endif  // BERTH_LIB_STORE_SQLITE_STORE_H_

@@ -18,6 +18,8 @@ ALLOWED = {
     "lib/capacity": ["lib/base", "absl"],
     "lib/placement": ["lib/base", "lib/capacity", "absl"],
     "lib/store": ["lib/base", "absl", "protobuf", "proto/internal", "sqlite3"],
+    "lib/store/backup": ["lib/base", "lib/config", "lib/rpc", "lib/store", "absl", "protobuf",
+                         "proto/internal"],
     "lib/store/etcd": ["lib/base", "lib/rpc", "lib/store", "absl", "grpc", "protobuf",
                        "proto/etcd", "proto/internal"],
     "lib/rpc": ["lib/base", "absl", "grpc", "protobuf", "openssl", "proto/public"],

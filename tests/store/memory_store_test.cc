@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/store/medium_suite.h"
 #include "tests/store/store_suite.h"
 
 namespace berth {
@@ -14,15 +15,16 @@ class MemoryHarness : public StoreHarness {
     return OpenMemoryStore(medium_, options);
   }
   void Damage(const RecordKey& key) override { ASSERT_TRUE(medium_->Damage(key)); }
+  StoreMedium& medium() override { return *medium_; }
 
  private:
   std::shared_ptr<MemoryMedium> medium_ = std::make_shared<MemoryMedium>();
 };
 
-INSTANTIATE_TEST_SUITE_P(Memory, StoreSuite,
-                         testing::Values(std::make_pair("memory", HarnessMaker([] {
-                                                          return std::make_unique<MemoryHarness>();
-                                                        }))));
+const auto kHarness = testing::Values(
+    std::make_pair("memory", HarnessMaker([] { return std::make_unique<MemoryHarness>(); })));
+INSTANTIATE_TEST_SUITE_P(Memory, StoreSuite, kHarness);
+INSTANTIATE_TEST_SUITE_P(Memory, MediumSuite, kHarness);
 
 TEST(MemoryStore, TwoMediaAreTwoStores) {
   const auto a = OpenMemoryStore(std::make_shared<MemoryMedium>());

@@ -14,7 +14,9 @@
 #include "absl/strings/numbers.h"
 #include "lib/base/unique_fd.h"
 #include "lib/store/sqlite.h"
+#include "lib/store/sqlite_medium.h"
 #include "lib/store/sqlite_schema.h"
+#include "tests/store/medium_suite.h"
 #include "tests/store/store_suite.h"
 
 namespace berth {
@@ -54,15 +56,17 @@ class SqliteHarness : public StoreHarness {
     ASSERT_TRUE(update->BindBlob(1, "rotten").BindText(2, key.kind).BindText(3, key.id).Run().ok());
     ASSERT_EQ(database.Changes(), 1);
   }
+  StoreMedium& medium() override { return *medium_; }
 
  private:
   TemporaryFolder folder_;
+  const std::unique_ptr<StoreMedium> medium_ = SqliteMedium(folder_.File("berth.db"));
 };
 
-INSTANTIATE_TEST_SUITE_P(Sqlite, StoreSuite,
-                         testing::Values(std::make_pair("sqlite", HarnessMaker([] {
-                                                          return std::make_unique<SqliteHarness>();
-                                                        }))));
+const auto kHarness = testing::Values(
+    std::make_pair("sqlite", HarnessMaker([] { return std::make_unique<SqliteHarness>(); })));
+INSTANTIATE_TEST_SUITE_P(Sqlite, StoreSuite, kHarness);
+INSTANTIATE_TEST_SUITE_P(Sqlite, MediumSuite, kHarness);
 
 class SqliteStoreTest : public testing::Test {
  protected:
@@ -105,7 +109,6 @@ TEST_F(SqliteStoreTest, ASecondProcessIsToldWhoHoldsTheStore) {
   EXPECT_EQ(ReasonOf(second), Reason::kStoreLocked) << second;
   EXPECT_EQ(MetadataOf(second)["pid"], std::to_string(child));
   EXPECT_THAT(std::string(second.message()), HasSubstr(std::to_string(child)));
-  EXPECT_EQ(ReasonOf(RecordSqliteRestore(path_)), Reason::kStoreLocked);
   close(stop[1]);
   int wait_status = 0;
   ASSERT_EQ(waitpid(child, &wait_status, 0), child);
@@ -256,13 +259,28 @@ TEST_F(SqliteStoreTest, AFolderThatIsNotThereIsSaid) {
   EXPECT_THAT(std::string(missing.message()), HasSubstr("no/berth.db"));
 }
 
-TEST_F(SqliteStoreTest, ARestoreRaisesTheCountOfTheEpoch) {
-  const StoreEpoch before = (*Open())->epoch();
-  ASSERT_TRUE(RecordSqliteRestore(path_).ok());
-  const StoreEpoch after = (*Open())->epoch();
-  EXPECT_EQ(after.uid, before.uid);
-  EXPECT_EQ(after.restore_count, 1);
-  EXPECT_GT(after.term, before.term);
+TEST_F(SqliteStoreTest, WhatIsReplacedIsKeptBeside) {
+  ASSERT_TRUE(CommitSync(**Open(), PutOne("old", "1")).ok());
+  const std::unique_ptr<StoreMedium> medium = SqliteMedium(path_);
+  const StoreSnapshot other{.epoch = {"uid", 0, 1}, .revision = 5, .records = {}};
+  ASSERT_TRUE(medium->Write(other, StoreMedium::IfExists::kReplace).ok());
+  EXPECT_TRUE(Contents(**Open()).empty());
+  const auto replaced = OpenSqliteStore(path_ + ".replaced");
+  ASSERT_TRUE(replaced.ok()) << replaced.status();
+  EXPECT_EQ(Contents(**replaced), (std::map<std::string, std::string>{{"old", "1"}}));
+}
+
+TEST_F(SqliteStoreTest, AMediumReadsNoFileOfOthersAndMakesNoneByReading) {
+  const std::unique_ptr<StoreMedium> medium = SqliteMedium(path_);
+  const auto read = [&] { return ReasonOf(medium->Read(nullptr).status()); };
+  EXPECT_EQ(read(), Reason::kNotFound);
+  EXPECT_FALSE(std::filesystem::exists(path_));
+  std::ofstream(path_) << std::string(8192, 'x');
+  EXPECT_EQ(read(), Reason::kStoreCorrupt);
+  std::filesystem::remove(path_);
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(OpenRaw(path_).Execute("PRAGMA user_version = 99").ok());
+  EXPECT_EQ(read(), Reason::kVersionSkew);
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "lib/base/status.h"
+#include "lib/store/medium.h"
 #include "lib/store/store.h"
 
 namespace berth {
@@ -27,6 +28,8 @@ class StoreHarness {
   virtual absl::StatusOr<std::unique_ptr<Store>> Open(const StoreOptions& options) = 0;
   // Makes one stored record unreadable, while no store is open.
   virtual void Damage(const RecordKey& key) = 0;
+  // The same, from outside.
+  virtual StoreMedium& medium() = 0;
 };
 
 using HarnessMaker = std::function<std::unique_ptr<StoreHarness>()>;

@@ -41,6 +41,9 @@ WatchChange ChangeOf(v1::Host host) {
       .kind = WatchKind::kHosts, .name = resource->name(), .deleted = false, .resource = resource};
 }
 
+absl::Status Unreadable() { return Error(Reason::kStoreCorrupt, "the payload cannot be parsed"); }
+absl::Status Contradiction(const std::string& what) { return Error(Reason::kStoreCorrupt, what); }
+
 }  // namespace
 
 std::string PlacedOn(const AssignmentRecordPtr& record) {
@@ -73,8 +76,11 @@ WatchPosition Fleet::Position() const {
 absl::Status Fleet::Load() {
   absl::MutexLock lock(&mu);
   // The store promises one view, on this thread; the analysis does not see through the callback.
-  const auto on_record = [this](Record record)
-                             ABSL_NO_THREAD_SAFETY_ANALYSIS { LoadRecord(std::move(record)); };
+  const auto on_record = [this](Record record) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    const RecordKey key = record.key;
+    const absl::Status loaded = LoadRecord(std::move(record));
+    if (!loaded.ok() && options_.on_broken_record) options_.on_broken_record(key, loaded);
+  };
   const auto on_broken = [this](const RecordKey& key, const absl::Status& status) {
     if (options_.on_broken_record) options_.on_broken_record(key, status);
   };
@@ -96,34 +102,43 @@ absl::Status Fleet::Load() {
   return absl::OkStatus();
 }
 
-void Fleet::LoadRecord(Record record) {
-  const auto broken = [&] {
-    if (options_.on_broken_record) {
-      options_.on_broken_record(record.key,
-                                Error(Reason::kStoreCorrupt, "the payload cannot be parsed"));
-    }
-  };
-  if (record.key.kind == kAssignmentKind) {
-    auto parsed = std::make_shared<AssignmentRecord>();
-    if (!parsed->ParseFromString(record.payload)) return broken();
-    AssignmentEntry& entry = assignments[record.key.id];
-    entry.committed = entry.latest = parsed;
-    entry.revision = record.revision;
-    ids_by_uid_[parsed->assignment().uid()] = record.key.id;
-    CountPlaced(record.key.id, parsed, 1);
-    if (IntentOf(parsed) == Intent::kPending) pending.insert(record.key.id);
-  } else if (record.key.kind == kHostKind) {
+absl::Status Fleet::LoadAssignment(const Record& record) {
+  auto parsed = std::make_shared<AssignmentRecord>();
+  if (!parsed->ParseFromString(record.payload)) return Unreadable();
+  const v1::Assignment& assignment = parsed->assignment();
+  if (assignment.name() != AssignmentName(record.key.id)) {
+    return Contradiction(absl::StrCat("it is the record of \"", assignment.name(), "\""));
+  }
+  const auto [other, added] = ids_by_uid_.emplace(assignment.uid(), record.key.id);
+  if (!added) {
+    return Contradiction(absl::StrCat(other->second, " has the same uid, ", assignment.uid()));
+  }
+  AssignmentEntry& entry = assignments[record.key.id];
+  entry.committed = entry.latest = parsed;
+  entry.revision = record.revision;
+  CountPlaced(record.key.id, parsed, 1);
+  if (IntentOf(parsed) == Intent::kPending) pending.insert(record.key.id);
+  return absl::OkStatus();
+}
+
+absl::Status Fleet::LoadRecord(Record record) {
+  if (record.key.kind == kAssignmentKind) return LoadAssignment(record);
+  if (record.key.kind == kHostKind) {
     auto parsed = std::make_shared<HostRecord>();
-    if (!parsed->ParseFromString(record.payload)) return broken();
+    if (!parsed->ParseFromString(record.payload)) return Unreadable();
     HostEntry& entry = hosts[record.key.id];
     entry.committed = entry.latest = parsed;
     entry.revision = record.revision;
     entry.state_since = clock().Now();
-  } else if (record.key.kind == kRequestKind) {
-    RequestRecord parsed;
-    if (!parsed.ParseFromString(record.payload)) return broken();
-    requests.Restore(record.key.id, std::move(parsed), record.revision);
+    return absl::OkStatus();
   }
+  if (record.key.kind == kRequestKind) {
+    RequestRecord parsed;
+    if (!parsed.ParseFromString(record.payload)) return Unreadable();
+    requests.Restore(record.key.id, std::move(parsed), record.revision);
+    return absl::OkStatus();
+  }
+  return Contradiction("this version of Berth knows no records of this kind");
 }
 
 Transaction Fleet::MakeTransaction(const ChangeSet& changes, int64_t term) {

@@ -96,7 +96,8 @@ class Fleet {
     // The store does not take commits any more: the process must end and read back at its next
     // start. Called once, on the store's thread.
     std::function<void(const absl::Status&)> on_store_failed;
-    // A record that cannot be read is left out and named here.
+    // A record that cannot be read or contradicts another is left out and named here; so is an
+    // assignment whose placement cannot be charged.
     std::function<void(const RecordKey&, const absl::Status&)> on_broken_record;
   };
 
@@ -161,7 +162,9 @@ class Fleet {
   RequestTable requests ABSL_GUARDED_BY(mu);
 
  private:
-  void LoadRecord(Record record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // STORE_CORRUPT for a record that is left out.
+  absl::Status LoadRecord(Record record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status LoadAssignment(const Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   absl::Status CheckEdges(const ChangeSet& changes) const ABSL_SHARED_LOCKS_REQUIRED(mu);
   void Publish(const ChangeSet& changes, Revision revision) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void PublishAssignment(const std::string& id, const AssignmentRecordPtr& record,

@@ -11,8 +11,10 @@
 #include "lib/base/secret_file.h"
 #include "lib/base/status.h"
 #include "lib/config/duration.h"
+#include "lib/store/etcd/etcd_medium.h"
 #include "lib/store/etcd/etcd_store.h"
 #include "lib/store/memory_store.h"
+#include "lib/store/sqlite_medium.h"
 #include "lib/store/sqlite_store.h"
 
 namespace berth {
@@ -67,6 +69,22 @@ absl::StatusOr<std::unique_ptr<Store>> OpenStore(const ControllerConfig& config,
     }
     default:
       return OpenMemoryStore(std::make_shared<MemoryMedium>(), common);
+  }
+}
+
+absl::StatusOr<std::unique_ptr<StoreMedium>> StoreMediumOf(const ControllerConfig& config,
+                                                           Clock* clock) {
+  switch (config.store().kind_case()) {
+    case internal::v1::StoreConfig::kSqlite:
+      return SqliteMedium(config.store().sqlite().path());
+    case internal::v1::StoreConfig::kEtcd: {
+      BERTH_ASSIGN_OR_RETURN(EtcdStoreOptions options, EtcdOptionsOf(config));
+      options.clock = clock;
+      return EtcdMedium(std::move(options));
+    }
+    default:
+      return Error(Reason::kUnsupported,
+                   "the configuration has its store in memory: it is gone with its controller");
   }
 }
 

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "berth/internal/v1/controller_config.pb.h"
 #include "lib/base/clock.h"
+#include "lib/store/medium.h"
 #include "lib/store/store.h"
 
 namespace berth {
@@ -19,6 +20,11 @@ namespace berth {
 absl::StatusOr<std::unique_ptr<Store>> OpenStore(const internal::v1::ControllerConfig& config,
                                                  Clock* clock,
                                                  std::function<void(const absl::Status&)> on_lost);
+
+// Where that store is. `clock` outlives it. UNSUPPORTED: a store in memory, which only its
+// controller has; INVALID_FIELD and others of the password's file.
+absl::StatusOr<std::unique_ptr<StoreMedium>> StoreMediumOf(
+    const internal::v1::ControllerConfig& config, Clock* clock);
 
 }  // namespace berth
 

@@ -77,11 +77,16 @@ class EtcdStore : public Store {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Store>> OpenEtcdStore(const EtcdStoreOptions& options) {
+absl::StatusOr<std::shared_ptr<EtcdClient>> DialEtcd(const EtcdStoreOptions& options) {
   BERTH_RETURN_IF_ERROR(ValidateEtcdPrefix(options.prefix));
-  const EtcdLayout layout(options.prefix);
   BERTH_ASSIGN_OR_RETURN(std::shared_ptr<EtcdClient> client, EtcdClient::Make(options.etcd));
   BERTH_RETURN_IF_ERROR(CheckServer(*client));
+  return client;
+}
+
+absl::StatusOr<std::unique_ptr<Store>> OpenEtcdStore(const EtcdStoreOptions& options) {
+  BERTH_ASSIGN_OR_RETURN(std::shared_ptr<EtcdClient> client, DialEtcd(options));
+  const EtcdLayout layout(options.prefix);
   BERTH_ASSIGN_OR_RETURN(std::unique_ptr<Leadership> leadership,
                          Leadership::Acquire(client, {.key = layout.LeaderKey(),
                                                       .holder = options.holder,

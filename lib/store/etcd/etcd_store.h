@@ -44,6 +44,9 @@ struct EtcdStoreOptions : StoreOptions {
 // 1.5 MiB, where payloads of logged kinds count twice.
 absl::StatusOr<std::unique_ptr<Store>> OpenEtcdStore(const EtcdStoreOptions& options);
 
+// A client for the cluster of `options`, which are valid, when its server is new and well enough.
+absl::StatusOr<std::shared_ptr<EtcdClient>> DialEtcd(const EtcdStoreOptions& options);
+
 }  // namespace berth
 
 #endif  // BERTH_LIB_STORE_ETCD_ETCD_STORE_H_

@@ -15,7 +15,6 @@
 namespace berth {
 namespace {
 
-constexpr int32_t kFormat = 1;
 constexpr char kRecords[] = "/records/";
 // The byte after the '/' that ends kRecords.
 constexpr char kRecordsEnd[] = "/records0";
@@ -106,16 +105,20 @@ absl::StatusOr<Record> DecodeEtcdRecord(const RecordKey& key, const std::string&
 
 absl::StatusOr<internal::v1::EtcdHead> DecodeEtcdHead(const std::string& value) {
   internal::v1::EtcdHead head;
+  if (head.ParseFromString(value) && head.unfinished() != 0) {
+    return Error(Reason::kStoreCorrupt,
+                 "the store in etcd was not written to its end; write it again");
+  }
   if (!head.ParseFromString(value) || head.format() < 1 || head.uid().empty() ||
       head.revision() < 0 || head.term() < 1 || head.compacted() < 0) {
     return Error(Reason::kStoreCorrupt, "the head of the store in etcd cannot be read");
   }
-  if (head.format() > kFormat) {
+  if (head.format() > kEtcdFormat) {
     return Error(
         Reason::kVersionSkew,
         absl::StrCat("the store in etcd has format ", head.format(),
-                     "; this version of Berth knows up to ", kFormat),
-        {{"schema", absl::StrCat(head.format())}, {"newest_known", absl::StrCat(kFormat)}});
+                     "; this version of Berth knows up to ", kEtcdFormat),
+        {{"schema", absl::StrCat(head.format())}, {"newest_known", absl::StrCat(kEtcdFormat)}});
   }
   return head;
 }

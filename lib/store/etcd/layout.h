@@ -21,6 +21,8 @@
 namespace berth {
 
 inline constexpr size_t kMaxEtcdPrefixBytes = 256;
+// EtcdHead.format as this version writes it.
+inline constexpr int32_t kEtcdFormat = 1;
 
 // kInvalidField unless `prefix` begins with '/', does not end with one and is printable ASCII.
 absl::Status ValidateEtcdPrefix(std::string_view prefix);

@@ -95,13 +95,28 @@ void EtcdReader::Deliver(const Page& page, const Store::OnRecord& on_record,
 
 absl::StatusOr<Revision> EtcdReader::Load(const Store::OnRecord& on_record,
                                           const Store::OnBroken& on_broken) const {
+  BERTH_ASSIGN_OR_RETURN(const internal::v1::EtcdHead head, LoadAll(on_record, on_broken));
+  return head.revision();
+}
+
+absl::StatusOr<StoreSnapshot> EtcdReader::Snapshot(const Store::OnBroken& on_broken) const {
+  StoreSnapshot snapshot;
+  const auto keep = [&](Record record) { snapshot.records.push_back(std::move(record)); };
+  BERTH_ASSIGN_OR_RETURN(const internal::v1::EtcdHead head, LoadAll(keep, on_broken));
+  snapshot.epoch = {head.uid(), head.restore_count(), head.term()};
+  snapshot.revision = head.revision();
+  return snapshot;
+}
+
+absl::StatusOr<internal::v1::EtcdHead> EtcdReader::LoadAll(const Store::OnRecord& on_record,
+                                                           const Store::OnBroken& on_broken) const {
   pb::RangeRequest range = layout_.AllRecords();
   int64_t limit = kFirstPage;
   BERTH_ASSIGN_OR_RETURN(HeadAndPage first, ReadFirst(range, &limit));
   range.set_revision(first.etcd_revision);
   for (Page page = std::move(first.page);;) {
     Deliver(page, on_record, on_broken);
-    if (!page.more() || page.kvs().empty()) return first.head.revision();
+    if (!page.more() || page.kvs().empty()) return first.head;
     // The least key after the last.
     range.set_key(page.kvs(page.kvs_size() - 1).key() + std::string(1, '\0'));
     limit = NextLimit(page);

@@ -11,6 +11,7 @@
 #include "lib/store/etcd/client.h"
 #include "lib/store/etcd/commit_group.h"
 #include "lib/store/etcd/layout.h"
+#include "lib/store/medium.h"
 #include "lib/store/store.h"
 
 namespace berth {
@@ -25,6 +26,8 @@ class EtcdReader {
 
   absl::StatusOr<Revision> Load(const Store::OnRecord& on_record,
                                 const Store::OnBroken& on_broken) const;
+  // The same, with the store's epoch.
+  absl::StatusOr<StoreSnapshot> Snapshot(const Store::OnBroken& on_broken) const;
   absl::StatusOr<Record> Get(const RecordKey& key) const;
   absl::StatusOr<ChangeLog> ReadChanges(Revision after, size_t limit) const;
   // The state of each of `keys`.
@@ -38,6 +41,9 @@ class EtcdReader {
     int64_t etcd_revision = 0;
   };
 
+  // The head that belongs to what is delivered.
+  absl::StatusOr<internal::v1::EtcdHead> LoadAll(const Store::OnRecord& on_record,
+                                                 const Store::OnBroken& on_broken) const;
   // The head and up to *limit entries of `range`, at one revision. *limit is lowered until they fit
   // into a message.
   absl::StatusOr<HeadAndPage> ReadFirst(etcdserverpb::RangeRequest range, int64_t* limit) const;

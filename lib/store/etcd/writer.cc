@@ -14,8 +14,6 @@ namespace {
 
 namespace pb = etcdserverpb;
 
-constexpr int32_t kFormat = 1;
-
 const mvccpb::KeyValue* OnlyKey(const pb::TxnResponse& response, int index) {
   if (index >= response.responses_size()) return nullptr;
   const auto& kvs = response.responses(index).response_range().kvs();
@@ -74,7 +72,7 @@ absl::Status EtcdWriter::RaiseTerm() {
     return Error(Reason::kStoreCorrupt, absl::StrCat("etcd has records and no ", layout_.HeadKey(),
                                                      ": not a store of Berth, or a damaged one"));
   } else {
-    next.set_format(kFormat);
+    next.set_format(kEtcdFormat);
     next.set_uid(NewUuid());
   }
   next.set_term(next.term() + 1);

@@ -8,7 +8,9 @@
 #include <set>
 #include <thread>
 
+#include "lib/store/etcd/etcd_medium.h"
 #include "lib/store/etcd/layout.h"
+#include "tests/store/medium_suite.h"
 #include "tests/store/store_suite.h"
 #include "tests/testing/etcd_server.h"
 #include "tests/testing/poll_until.h"
@@ -60,15 +62,17 @@ class EtcdHarness : public StoreHarness {
     value.back() = static_cast<char>(value.back() ^ 1);
     PutInEtcd(*client, at, value);
   }
+  StoreMedium& medium() override { return *medium_; }
 
  private:
   const std::string prefix_ = FreshPrefix();
+  const std::unique_ptr<StoreMedium> medium_ = EtcdMedium(OptionsFor(Server(), prefix_));
 };
 
-INSTANTIATE_TEST_SUITE_P(Etcd, StoreSuite,
-                         ::testing::Values(std::make_pair("etcd", HarnessMaker([] {
-                                                            return std::make_unique<EtcdHarness>();
-                                                          }))));
+const auto kHarness = ::testing::Values(
+    std::make_pair("etcd", HarnessMaker([] { return std::make_unique<EtcdHarness>(); })));
+INSTANTIATE_TEST_SUITE_P(Etcd, StoreSuite, kHarness);
+INSTANTIATE_TEST_SUITE_P(Etcd, MediumSuite, kHarness);
 
 class EtcdStoreTest : public ::testing::Test {
  protected:
@@ -274,6 +278,23 @@ TEST(EtcdStoreWithItsOwnServer, AcknowledgedCommitsSurviveTheDeathOfEtcd) {
   writer.join();
   EXPECT_EQ(Contents(**store).size(), static_cast<size_t>(acknowledged));
   EXPECT_EQ((*store)->CurrentRevision(), acknowledged);
+}
+
+TEST_F(EtcdStoreTest, AStoreThatWasNotWrittenToItsEndIsNoStore) {
+  const EtcdStoreOptions options = OptionsFor(Server(), FreshPrefix());
+  MustOpen(options).reset();
+  internal::v1::EtcdHead head;
+  head.set_format(kEtcdFormat);
+  head.set_unfinished(3);
+  const std::shared_ptr<EtcdClient> client = Server().Client();
+  PutInEtcd(*client, EtcdLayout(options.prefix).HeadKey(), head.SerializeAsString());
+  EXPECT_EQ(ReasonOf(OpenEtcdStore(options).status()), Reason::kStoreCorrupt);
+  const std::unique_ptr<StoreMedium> medium = EtcdMedium(options);
+  EXPECT_EQ(ReasonOf(medium->Read(nullptr).status()), Reason::kStoreCorrupt);
+  const StoreSnapshot empty{.epoch = {"uid", 0, 1}, .revision = 5, .records = {}};
+  EXPECT_EQ(ReasonOf(medium->Write(empty, StoreMedium::IfExists::kRefuse)), Reason::kAlreadyExists);
+  ASSERT_TRUE(medium->Write(empty, StoreMedium::IfExists::kReplace).ok());
+  EXPECT_EQ(MustOpen(options)->CurrentRevision(), 5);
 }
 
 }  // namespace
