@@ -18,6 +18,8 @@ namespace {
 constexpr int kVintfs = 4;    // one is the host's
 constexpr int kDevices = 18;  // more than a VINTF has SID slots
 constexpr char kOther[] = "vfio90";
+constexpr const char* kGroup[] = {"vfio80", "vfio81"};
+constexpr uint16_t kGroupNumber = 0x180;
 
 emulator::DeviceSpec Device(const std::string& name, const std::string& unit, uint16_t number) {
   emulator::DeviceSpec device;
@@ -56,6 +58,11 @@ emulator::HostSpec Host(emulator::UnitProfile profile, uint32_t page_size) {
     host.devices.push_back(Device(Name(i), "smmu3.0", static_cast<uint16_t>(0x100 + i)));
   }
   host.devices.push_back(Device(kOther, "smmu3.1", 0x200));
+  for (uint16_t i = 0; i < std::size(kGroup); ++i) {
+    const auto number = static_cast<uint16_t>(kGroupNumber + i);
+    host.devices.push_back(Device(kGroup[i], "smmu3.0", number));
+    host.devices.back().iommu_group = kGroupNumber;
+  }
   return host;
 }
 
@@ -78,6 +85,7 @@ Machine MachineOf(emulator::UnitProfile profile, uint32_t page_size) {
   if (Has(machine, Need::kCdevs)) {
     for (int i = 0; i < kDevices; ++i) machine.devices.push_back(Name(i));
     machine.other_device = kOther;
+    machine.group.assign(std::begin(kGroup), std::end(kGroup));
   }
   if (Has(machine, Need::kCmdqv)) machine.vintfs = kVintfs - 1;
   return machine;

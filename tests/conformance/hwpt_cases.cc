@@ -116,7 +116,11 @@ TEST_P(KernelApiSuite, FaultQueueIsAFile) {
   char buffer[80];
   EXPECT_EQ(kernel().ReadEvents(fd.get(), buffer, 40), 0);
   EXPECT_EQ(kernel().ReadEvents(fd.get(), buffer, 80), 0);
+  EXPECT_EQ(kernel().ReadEvents(fd.get(), buffer, 0), 0);
   EXPECT_EQ(kernel().ReadEvents(fd.get(), buffer, 39), -ESPIPE) << "whole groups only";
+  EXPECT_EQ(kernel().ReadEvents(fd.get(), buffer, 41), -ESPIPE);
+  EXPECT_EQ(kernel().ReadRegion(fd.get(), buffer, 40, 0), -ESPIPE) << "it cannot be sought in";
+  EXPECT_EQ(kernel().WriteRegion(fd.get(), buffer, 8, 0), -ESPIPE);
   pollfd poll = {fd.get(), POLLIN | POLLOUT, 0};
   EXPECT_EQ(::poll(&poll, 1, 0), 1);
   EXPECT_EQ(poll.revents, POLLOUT) << "responses are taken at any time";

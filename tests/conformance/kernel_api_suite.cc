@@ -42,13 +42,16 @@ uint32_t KernelApiSuite::NewIoas(const UniqueFd& context) {
   return arg.out_ioas_id;
 }
 
-Device KernelApiSuite::AddDevice(const UniqueFd& context, size_t number) {
+Device KernelApiSuite::AddDevice(const UniqueFd& context, const std::string& cdev) {
   Device device;
-  if (Has(Need::kCdevs)) {
-    device.cdev = OpenCdev(machine().devices.at(number));
-    device.id = Bind(device.cdev, context);
-    return device;
-  }
+  device.cdev = OpenCdev(cdev);
+  device.id = Bind(device.cdev, context);
+  return device;
+}
+
+Device KernelApiSuite::AddDevice(const UniqueFd& context, size_t number) {
+  if (Has(Need::kCdevs)) return AddDevice(context, machine().devices.at(number));
+  Device device;
   auto made = Sized<uapi::IommuTestCmd>();
   made.op = uapi::kTestOpMockDomain;
   made.id = NewIoas(context);
@@ -68,11 +71,27 @@ Vm KernelApiSuite::NewVm(size_t number) {
   Vm vm;
   vm.context = NewContext();
   vm.device = AddDevice(vm.context, number);
-  vm.ioas = NewIoas(vm.context);
-  vm.memory = NewMemory(kMemorySize);
-  EXPECT_EQ(MapFile(vm.context, vm.ioas, vm.memory.get(), kMemorySize, kMemoryIova), 0);
-  vm.parent = NewHwpt(vm, Has(Need::kViommus) ? uapi::kHwptAllocNestParent : 0);
+  Furnish(&vm);
   return vm;
+}
+
+GroupVm KernelApiSuite::NewGroupVm() {
+  GroupVm group;
+  group.vm.context = NewContext();
+  for (const std::string& cdev : machine().group) {
+    group.mates.push_back(AddDevice(group.vm.context, cdev));
+  }
+  group.vm.device = std::move(group.mates.front());
+  group.mates.erase(group.mates.begin());
+  Furnish(&group.vm);
+  return group;
+}
+
+void KernelApiSuite::Furnish(Vm* vm) {
+  vm->ioas = NewIoas(vm->context);
+  vm->memory = NewMemory(kMemorySize);
+  EXPECT_EQ(MapFile(vm->context, vm->ioas, vm->memory.get(), kMemorySize, kMemoryIova), 0);
+  vm->parent = NewHwpt(*vm, Has(Need::kViommus) ? uapi::kHwptAllocNestParent : 0);
 }
 
 uint32_t KernelApiSuite::NewHwpt(const Vm& vm, uint32_t flags) {

@@ -110,6 +110,13 @@ struct Vm {
   uint32_t parent = 0;
 };
 
+// A Vm with all devices of one IOMMU group, each bound and attached to nothing: the first is the
+// Vm's.
+struct GroupVm {
+  Vm vm;
+  std::vector<Device> mates;
+};
+
 // What VIOMMU_ALLOC reads and writes at data_uptr.
 union ViommuData {
   uapi::IommuViommuTegra241Cmdqv cmdqv;
@@ -177,10 +184,12 @@ class KernelApiSuite : public ::testing::TestWithParam<KernelParam> {
   UniqueFd OpenCdev(const std::string& name);
   uint32_t Bind(const UniqueFd& cdev, const UniqueFd& context);
   uint32_t NewIoas(const UniqueFd& context);
-  // The device of that number, bound to the context and attached to nothing.
+  // The device of that number, or behind that cdev, bound to the context and attached to nothing.
   Device AddDevice(const UniqueFd& context, size_t number);
+  Device AddDevice(const UniqueFd& context, const std::string& cdev);
   // With the device of that number.
   Vm NewVm(size_t number = 0);
+  GroupVm NewGroupVm();
   uint32_t NewHwpt(const Vm& vm, uint32_t flags);
   // `data` is of the machine's kind.
   uint32_t NewViommu(const Vm& vm, ViommuData* data = nullptr);
@@ -253,6 +262,9 @@ class KernelApiSuite : public ::testing::TestWithParam<KernelParam> {
   UniqueFd NewMemory(uint64_t size);
 
  private:
+  // Memory and an HWPT, once the context has its device.
+  void Furnish(Vm* vm);
+
   std::unique_ptr<KernelUnderTest> under_test_;
 };
 

@@ -13,6 +13,8 @@ bool Has(const Machine& machine, Need need) {
       return driver != Driver::kSelftest;
     case Need::kOtherUnit:
       return machine.other_device.has_value();
+    case Need::kSharedGroup:
+      return machine.group.size() >= 2;
     case Need::kSmmu:
     case Need::kPlainViommus:
       return driver == Driver::kTegra241Cmdqv || driver == Driver::kArmSmmuv3;
@@ -34,6 +36,8 @@ std::string_view SkipReason(Need need) {
       return "needs VFIO cdevs";
     case Need::kOtherUnit:
       return "needs a device behind another unit";
+    case Need::kSharedGroup:
+      return "needs devices that share an IOMMU group";
     case Need::kSmmu:
       return "needs an SMMUv3";
     case Need::kCmdqv:

@@ -28,6 +28,9 @@ struct Machine {
   std::vector<std::string> devices = {};
   // One behind another unit with the same driver, where there is one.
   std::optional<std::string> other_device = std::nullopt;
+  // cdevs of all devices of one IOMMU group, behind the unit of `devices` and none of those, where
+  // there is one with at least two.
+  std::vector<std::string> group = {};
   // Of kTegra241Cmdqv: VINTFs of the unit of `devices` that nobody has; at least two.
   int vintfs = 0;
 };
@@ -36,6 +39,7 @@ struct Machine {
 enum class Need : uint8_t {
   kCdevs,           // devices are VFIO cdevs
   kOtherUnit,       // a device behind another unit
+  kSharedGroup,     // devices that share an IOMMU group
   kSmmu,            // an SMMUv3: stream table entries, its commands, its MSI window
   kCmdqv,           // a CMDQV: VINTFs, SID slots, registers in page0
   kViommus,         // vIOMMUs of some type

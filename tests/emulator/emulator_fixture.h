@@ -24,8 +24,9 @@ namespace berth::emulator {
 
 inline constexpr uint64_t kQueueIova = 0x100000;
 
-// A small host: two units with three free VINTFs each, devices vfio0..vfio2 behind the first,
-// vfio10 behind the second.
+// A small host: two units with three free VINTFs each; behind the first the devices vfio0..vfio2,
+// each in an IOMMU group of its own, and vfio3 and vfio4, which share one; behind the second
+// vfio10.
 inline HostSpec SmallHost() {
   HostSpec host;
   for (const char* id : {"smmu3.0", "smmu3.1"}) {
@@ -49,6 +50,8 @@ inline HostSpec SmallHost() {
   };
   for (int i = 0; i < 3; ++i) add(i, "smmu3.0");
   add(10, "smmu3.1");
+  for (int i = 3; i < 5; ++i) add(i, "smmu3.0");
+  host.devices.back().iommu_group = 3;
   return host;
 }
 

@@ -41,15 +41,10 @@ int Cdev::Bind(UserCall& user, const ContextOf& context_of) {
   Context* target = nullptr;
   if (int rc = context_of(fd.get(), &target); rc != 0) return rc;
   if (function->bound != nullptr) return -EINVAL;
-  // iommu_device_claim_dma_owner(): a group belongs to one context.
-  GroupOwner& owner = target->machine().groups[function->spec.iommu_group];
-  if (owner.count > 0 && owner.context != target) return -EPERM;
   NewObject<DeviceObject> object(target);
-  owner.context = target;
-  ++owner.count;
-  object->context = target;
-  object->function = function;
   if (object.error() != 0) return object.error();
+  if (!function->group->MayBelongTo(target)) return -EPERM;
+  object->Own(target, function);
   cmd.out_devid = object->id;
   if (int rc = user.Respond(); rc != 0) return rc;
   ++object->users;  // VFIO's own
@@ -170,6 +165,7 @@ int Cdev::Reset() {
     function->unit->dma->SetBusMaster(function->sid(), false);
     function->unit->dma->Reset(function->sid());
   }
+  ReattachAfterReset(device);
   return 0;
 }
 

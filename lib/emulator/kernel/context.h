@@ -17,10 +17,10 @@ namespace berth::emulator {
 // Not thread-safe: the kernel's lock covers it.
 class Context {
  public:
-  // The attachment of an IOMMU group: all its devices follow the first.
+  // The attachment of an IOMMU group: all its devices follow the first, bound or not.
   struct Group {
     Hwpt* hwpt = nullptr;
-    std::vector<DeviceObject*> devices;
+    std::vector<DeviceObject*> devices;  // that asked for it
   };
 
   explicit Context(Machine* machine) : machine_(machine) {}
@@ -70,7 +70,7 @@ class Context {
   // Takes page0 of all vIOMMUs from everyone; false while some process maps one.
   bool RetireAllPage0();
 
-  std::map<uint32_t, Group> groups;
+  std::map<const IommuGroup*, Group> groups;
   bool fd_open = true;      // the identity socket
   int pins = 0;             // bound cdevs and open event fds
   bool account_mm = false;  // OPTION RLIMIT_MODE

@@ -12,7 +12,7 @@ namespace berth::emulator {
 namespace {
 
 Context::Group& GroupOf(DeviceObject* device) {
-  return device->context->groups[device->function->spec.iommu_group];
+  return device->context->groups[device->function->group];
 }
 
 // find_hwpt_paging(): the page table whose IOAS the device's reserved regions go into.
@@ -36,8 +36,8 @@ void RemoveGroupRegions(HwptPaging* paging, const Context::Group& group) {
   for (const DeviceObject* device : group.devices) RemoveRegions(paging, device);
 }
 
-// arm_smmu_make_nested_domain_ste(): an invalid entry aborts, a bypassing one is stage 2 alone, and
-// EATS counts only where stage 1 translates.
+// arm_smmu_make_nested_domain_ste(): an invalid entry aborts, a bypassing one is stage 2 alone.
+// arm_smmu_attach_dev_nested(): EATS counts only where stage 1 translates; else ATS is on.
 StreamEntry NestedEntry(const HwptNested& nested) {
   const HwptPaging& parent = *nested.viommu->parent.get();
   StreamEntry entry;
@@ -46,48 +46,72 @@ StreamEntry NestedEntry(const HwptNested& nested) {
   if (config == uapi::kSteConfigAbort) return entry;
   entry.stage2 = parent.ioas->iopt.stage2();
   entry.config = StreamEntry::Config::kStage2;
+  entry.ats = parent.unit->spec.ats;
   if (config == uapi::kSteConfigBypass) return entry;
   entry.config = StreamEntry::Config::kNested;
   entry.vmid = parent.vmid;
   entry.guest_ste = nested.ste[0];
-  entry.ats =
-      parent.unit->spec.ats && uapi::kSte1Eats.Get(nested.ste[1]) == uapi::kSteEatsTranslate;
+  entry.ats = entry.ats && uapi::kSte1Eats.Get(nested.ste[1]) == uapi::kSteEatsTranslate;
   return entry;
 }
 
-// arm_smmu_install_ste_for_dev(). Nothing attached: the blocking domain.
-void InstallSte(const Function& function, const Hwpt* hwpt) {
-  if (function.unit->mock()) return;  // translates nothing
-  StreamEntry entry;
-  if (hwpt != nullptr && hwpt->type == ObjectType::kHwptNested) {
-    entry = NestedEntry(static_cast<const HwptNested&>(*hwpt));
-  } else if (hwpt != nullptr) {
-    entry.config = StreamEntry::Config::kStage2;
-    entry.stage2 = static_cast<const HwptPaging&>(*hwpt).ioas->iopt.stage2();
-    entry.ats = function.unit->spec.ats;
+// What arm_smmu_install_ste_for_dev() puts into the stream table.
+StreamEntry EntryOf(const Function& function, const Hwpt& hwpt) {
+  if (hwpt.type == ObjectType::kHwptNested) {
+    return NestedEntry(static_cast<const HwptNested&>(hwpt));
   }
-  function.unit->smmu->SetStream(function.sid(), std::move(entry));
+  StreamEntry entry;
+  entry.config = StreamEntry::Config::kStage2;
+  entry.stage2 = static_cast<const HwptPaging&>(hwpt).ioas->iopt.stage2();
+  entry.ats = function.unit->spec.ats;
+  return entry;
 }
 
-// The driver's attach_dev(): a domain serves its own SMMU; a vSTE that translates needs the vSID.
-int DriverAttach(Hwpt* hwpt, DeviceObject* device) {
-  Function* function = device->function;
-  if (function->unit->mock()) return MockAttach(hwpt, device);
-  if (hwpt->type == ObjectType::kHwptPaging) {
-    if (static_cast<HwptPaging*>(hwpt)->unit != function->unit) return -EINVAL;
-    function->event_viommu = nullptr;
-    return 0;
-  }
-  auto* nested = static_cast<HwptNested*>(hwpt);
-  Viommu* viommu = nested->viommu.get();
-  if (viommu->unit != function->unit) return -EINVAL;
-  const Vdevice* vdevice = device->vdevice;
-  const bool known = vdevice != nullptr && vdevice->viommu.get() == viommu;
-  if (!known && uapi::kSte0Config.Get(nested->ste[0]) == uapi::kSteConfigS1Translate) {
+// arm_smmu_attach_prepare_vmaster(): a vSTE that translates needs the vSID; others do without, and
+// without events.
+int NoteVmaster(const HwptNested& nested, Function* function) {
+  Viommu* viommu = nested.viommu.get();
+  const Vdevice* vdevice = viommu->FindVdevice(function);
+  if (vdevice == nullptr && uapi::kSte0Config.Get(nested.ste[0]) == uapi::kSteConfigS1Translate) {
     return -ENOENT;
   }
-  function->event_viommu = known ? viommu : nullptr;
-  function->event_vsid = known ? vdevice->virt_id : 0;
+  function->event_viommu = vdevice != nullptr ? viommu : nullptr;
+  function->event_vsid = vdevice != nullptr ? vdevice->virt_id : 0;
+  return 0;
+}
+
+// The driver's attach_dev(): a domain serves its own SMMU.
+int DriverAttach(Hwpt* hwpt, Function* function) {
+  if (PagingOf(hwpt)->unit != function->unit) return -EINVAL;
+  if (function->unit->mock()) return MockAttach(hwpt, function);
+  if (hwpt->type == ObjectType::kHwptNested) {
+    if (int rc = NoteVmaster(static_cast<const HwptNested&>(*hwpt), function); rc != 0) return rc;
+  } else {
+    function->event_viommu = nullptr;
+  }
+  function->unit->smmu->SetStream(function->sid(), EntryOf(*function, *hwpt));
+  return 0;
+}
+
+// attach_dev() of the blocking domain, which never fails.
+void Block(Function* function) {
+  function->event_viommu = nullptr;
+  if (!function->unit->mock()) function->unit->smmu->SetStream(function->sid(), {});
+}
+
+// iommu.c, __iommu_group_set_domain_internal(): all functions of the group, bound or not. Where one
+// cannot, those before it go back to `old` (null: the blocking domain), which looks for their
+// vDEVICEs anew.
+int SetGroupDomain(const IommuGroup& group, Hwpt* hwpt, Hwpt* old) {
+  for (size_t i = 0; i < group.functions.size(); ++i) {
+    const int rc = DriverAttach(hwpt, group.functions[i]);
+    if (rc == 0) continue;
+    for (size_t back = 0; back < i; ++back) {
+      Function* function = group.functions[back];
+      if (old == nullptr || DriverAttach(old, function) != 0) Block(function);
+    }
+    return rc;
+  }
   return 0;
 }
 
@@ -107,7 +131,7 @@ int DoAttach(DeviceObject* device, Hwpt* hwpt) {
   HwptPaging* paging = PagingOf(hwpt);
   if (int rc = ReserveRegions(paging, device); rc != 0) return rc;
   if (group.devices.empty()) {
-    if (int rc = DriverAttach(hwpt, device); rc != 0) {
+    if (int rc = SetGroupDomain(*device->function->group, hwpt, nullptr); rc != 0) {
       RemoveRegions(paging, device);
       return rc;
     }
@@ -115,7 +139,6 @@ int DoAttach(DeviceObject* device, Hwpt* hwpt) {
   }
   ++hwpt->users;
   group.devices.push_back(device);
-  InstallSte(*device->function, hwpt);
   return 0;
 }
 
@@ -139,18 +162,15 @@ int DoReplace(DeviceObject* device, Hwpt* hwpt) {
   Hwpt* old = group.hwpt;
   HwptPaging* paging = PagingOf(hwpt);
   if (int rc = ReplaceRegions(group, paging); rc != 0) return rc;
-  for (DeviceObject* member : group.devices) {
-    if (int rc = DriverAttach(hwpt, member); rc != 0) {
-      // As in the kernel also where the target's IOAS is the one that the group is still in: the
-      // MSI window is open there afterwards (device.c, err_unresv).
-      RemoveGroupRegions(paging, group);
-      return rc;
-    }
+  if (int rc = SetGroupDomain(*device->function->group, hwpt, old); rc != 0) {
+    // As in the kernel also where the target's IOAS is the one that the group is still in: the MSI
+    // window is open there afterwards (device.c, err_unresv).
+    RemoveGroupRegions(paging, group);
+    return rc;
   }
   HwptPaging* old_paging = PagingOf(old);
   if (paging->ioas.get() != old_paging->ioas.get()) RemoveGroupRegions(old_paging, group);
   group.hwpt = hwpt;
-  for (const DeviceObject* member : group.devices) InstallSte(*member->function, hwpt);
   hwpt->users += static_cast<int>(group.devices.size());
   old->users -= static_cast<int>(group.devices.size()) - 1;
   PutHwpt(device->context, old);
@@ -162,10 +182,9 @@ Hwpt* LeaveGroup(DeviceObject* device) {
   Context::Group& group = GroupOf(device);
   Hwpt* hwpt = group.hwpt;
   std::erase(group.devices, device);
-  InstallSte(*device->function, nullptr);
   if (group.devices.empty()) {
     group.hwpt = nullptr;
-    device->function->event_viommu = nullptr;
+    for (Function* function : device->function->group->functions) Block(function);
   }
   RemoveRegions(PagingOf(hwpt), device);
   return hwpt;
@@ -235,6 +254,13 @@ int AttachDevice(DeviceObject* device, uint32_t* pt_id) {
 
 int ReplaceDevice(DeviceObject* device, uint32_t* pt_id) {
   return ChangePt(device, pt_id, DoReplace);
+}
+
+void ReattachAfterReset(DeviceObject* device) {
+  Function* function = device->function;
+  Hwpt* hwpt = GroupOf(device).hwpt;
+  if (hwpt == nullptr || !function->unit->spec.ats) return;
+  if (DriverAttach(hwpt, function) != 0) Block(function);
 }
 
 void DetachDevice(DeviceObject* device) {

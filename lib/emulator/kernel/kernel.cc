@@ -222,6 +222,7 @@ int64_t Kernel::ReadRegion(int fd, uint64_t offset, size_t size, std::vector<std
   absl::MutexLock lock(&mu_);
   ++calls_;
   const File* file = Find(fd);
+  if (file != nullptr && file->queue != nullptr) return -ESPIPE;
   return file != nullptr && file->cdev ? file->cdev->Read(offset, size, out) : -EINVAL;
 }
 
@@ -229,6 +230,7 @@ int64_t Kernel::WriteRegion(int fd, uint64_t offset, std::span<const std::byte> 
   absl::MutexLock lock(&mu_);
   ++calls_;
   const File* file = Find(fd);
+  if (file != nullptr && file->queue != nullptr) return -ESPIPE;
   return file != nullptr && file->cdev ? file->cdev->Write(offset, bytes) : -EINVAL;
 }
 

@@ -88,6 +88,8 @@ Machine::Machine(const HostSpec& host)
     Function* function = functions.back().get();
     function->spec = spec;
     function->unit = by_id.at(spec.unit);
+    function->group = &groups[spec.iommu_group];
+    function->group->functions.push_back(function);
     function->config = ConfigSpace(spec);
     by_cdev[spec.vfio_name] = function;
   }

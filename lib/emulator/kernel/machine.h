@@ -52,12 +52,27 @@ struct Unit {
 
 void AddCounts(const LvcmdqCounters& counters, CommandCounts* counts);
 
+struct Function;
+
+// An IOMMU group: what is attached is all of it, and DMA ownership is of all of it
+// (drivers/iommu/iommu.c, iommu_attach_group_handle(), iommu_device_claim_dma_owner()).
+struct IommuGroup {
+  std::vector<Function*> functions;
+  Context* owner = nullptr;
+  int bound = 0;  // devices of `owner`
+
+  [[nodiscard]] bool MayBelongTo(const Context* context) const {
+    return bound == 0 || owner == context;
+  }
+};
+
 // One PCI function.
 struct Function {
   DeviceSpec spec;
   Unit* unit = nullptr;
+  IommuGroup* group = nullptr;
   Cdev* bound = nullptr;
-  // Where the SMMU's events of this function go: fixed when it is attached to a nested HWPT.
+  // Where the SMMU's events of this function go: fixed when its group is attached to a nested HWPT.
   Viommu* event_viommu = nullptr;
   uint64_t event_vsid = 0;
   std::vector<std::byte> config;  // PCI config space
@@ -71,12 +86,6 @@ struct Function {
   }
   // COMMAND.Bus Master Enable.
   [[nodiscard]] bool bus_master() const { return (config[4] & std::byte{4}) != std::byte{0}; }
-};
-
-// DMA ownership of an IOMMU group (drivers/iommu/iommu.c, iommu_device_claim_dma_owner).
-struct GroupOwner {
-  Context* context = nullptr;
-  int count = 0;
 };
 
 struct Machine {
@@ -99,11 +108,10 @@ struct Machine {
   std::vector<std::unique_ptr<Unit>> units;
   std::vector<std::unique_ptr<Function>> functions;
   std::map<std::string, Function*> by_cdev;
-  std::map<uint32_t, GroupOwner> groups;
+  std::map<uint32_t, IommuGroup> groups;  // by number
   // vIOMMUs with a VINTF by what the Cmdqv knows them as; a cookie is never used again.
   std::map<uint64_t, Viommu*> by_cookie;
   uint64_t next_cookie = 1;
-  uint32_t next_mock_group = 1U << 31;  // beyond those of devices
   // What goes wrong on purpose.
   FaultPlan faults;
 };

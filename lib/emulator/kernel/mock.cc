@@ -58,19 +58,18 @@ int MockAllocNested(Ucmd& ucmd, const uapi::IommuHwptAlloc& cmd, HwptNested* hwp
   return 0;
 }
 
-int MockAttach(Hwpt* hwpt, DeviceObject* device) {
+int MockAttach(Hwpt* hwpt, Function* function) {
   Viommu* viommu = nullptr;
   uint64_t virt_id = 0;
   if (hwpt->type == ObjectType::kHwptNested) {
     viommu = static_cast<HwptNested*>(hwpt)->viommu.get();
-    const Vdevice* vdevice = device->vdevice;
     if (viommu != nullptr) {
-      if (vdevice == nullptr || vdevice->viommu.get() != viommu) return -ENOENT;
+      const Vdevice* vdevice = viommu->FindVdevice(function);
+      if (vdevice == nullptr) return -ENOENT;
       virt_id = vdevice->virt_id;
     }
   }
   // An oddity of the mock: what was noted for this vIOMMU once is not looked up again.
-  Function* function = device->function;
   if (function->event_viommu == viommu) return 0;
   function->event_viommu = viommu;
   function->event_vsid = virt_id;

@@ -37,6 +37,7 @@ struct MockDevice : Object {
   ~MockDevice() override;
 
   Context* context = nullptr;
+  IommuGroup group;
   Function function;
   DeviceObject* device = nullptr;
   bool attached = false;
@@ -51,7 +52,7 @@ int MockAllocPaging(Ucmd& ucmd, const uapi::IommuHwptAlloc& cmd);
 // domain_alloc_nested(); in a vIOMMU alloc_domain_nested().
 int MockAllocNested(Ucmd& ucmd, const uapi::IommuHwptAlloc& cmd, HwptNested* hwpt);
 // attach_dev().
-int MockAttach(Hwpt* hwpt, DeviceObject* device);
+int MockAttach(Hwpt* hwpt, Function* function);
 int MockInitViommu(Ucmd& ucmd, const uapi::IommuViommuAlloc& cmd, Viommu* viommu);
 int MockInitHwQueue(const uapi::IommuHwQueueAlloc& cmd, Viommu* viommu, HwQueue* queue);
 // cache_invalidate_user() and cache_invalidate(). *done is the entry_num that goes back.

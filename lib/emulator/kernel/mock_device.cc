@@ -11,20 +11,16 @@ namespace {
 // A mock device is bound and attached at once; each is an IOMMU group of its own.
 int MockDomain(Ucmd& ucmd, uapi::IommuTestCmd& cmd) {
   Context& context = ucmd.context;
-  Machine& machine = context.machine();
   NewObject<MockDevice> mock(&context);
   if (mock.error() != 0) return mock.error();
   mock->context = &context;
-  mock->function.unit = machine.FindMock();
-  mock->function.spec.iommu_group = machine.next_mock_group++;
+  mock->function.unit = context.machine().FindMock();
+  mock->function.group = &mock->group;
+  mock->group.functions.push_back(&mock->function);
   mock->function.mock_cache.fill(uapi::kMockCacheDefault);
   NewObject<DeviceObject> device(&context);
   if (device.error() != 0) return device.error();
-  GroupOwner& owner = machine.groups[mock->function.spec.iommu_group];
-  owner.context = &context;
-  ++owner.count;
-  device->context = &context;
-  device->function = &mock->function;
+  device->Own(&context, &mock->function);
   ++device->users;  // the mock device's own
   mock->device = device.Install();
   uint32_t pt_id = cmd.id;
@@ -79,7 +75,7 @@ MockDevice::~MockDevice() {
   if (device->vdevice != nullptr) context->DestroyToTombstone(device->vdevice->id);
   --device->users;
   context->Remove(device);
-  context->groups.erase(function.spec.iommu_group);
+  context->groups.erase(&group);
 }
 
 int TestCmd(Ucmd& ucmd) {

@@ -132,15 +132,28 @@ int Viommu::WindowFd() const {
   return mock != nullptr ? mock->page.get() : -1;
 }
 
+const Vdevice* Viommu::FindVdevice(const Function* function) const {
+  for (const auto& [virt_id, vdevice] : vdevices) {
+    if (vdevice->device->function == function) return vdevice;
+  }
+  return nullptr;
+}
+
 Viommu::~Viommu() {
   if (mmap_offset != 0) context->FreeWindow(mmap_offset);
   if (vintf != 0) unit->FreeVintf(vintf);
   if (cookie != 0) context->machine().by_cookie.erase(cookie);
 }
 
+void DeviceObject::Own(Context* owner, Function* owned) {
+  context = owner;
+  function = owned;
+  function->group->owner = owner;
+  ++function->group->bound;
+}
+
 DeviceObject::~DeviceObject() {
-  GroupOwner& owner = context->machine().groups[function->spec.iommu_group];
-  if (--owner.count == 0) context->machine().groups.erase(function->spec.iommu_group);
+  if (function != nullptr && --function->group->bound == 0) function->group->owner = nullptr;
 }
 
 Vdevice::~Vdevice() {

@@ -165,6 +165,8 @@ struct Viommu : Object {
   int RetireWindow();
   // Of the memory behind the window; -1 without one.
   [[nodiscard]] int WindowFd() const;
+  // viommu.c, iommufd_viommu_get_vdev_id(): null without one here.
+  [[nodiscard]] const Vdevice* FindVdevice(const Function* function) const;
 
   Context* context = nullptr;
   Pin<HwptPaging> parent;
@@ -184,6 +186,9 @@ struct DeviceObject : Object {
   static constexpr ObjectType kType = ObjectType::kDevice;
   DeviceObject() : Object(kType) {}
   ~DeviceObject() override;
+
+  // Makes it `function` in `owner`, to which the group may belong; its destructor gives it back.
+  void Own(Context* owner, Function* owned);
 
   Context* context = nullptr;
   Function* function = nullptr;
