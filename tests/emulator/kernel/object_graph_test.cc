@@ -9,6 +9,7 @@
 #include <array>
 #include <sstream>
 
+#include "tests/conformance/vmm_process.h"
 #include "tests/emulator/emulator_fixture.h"
 #include "tests/emulator/kernel/object_model.h"
 
@@ -32,7 +33,8 @@ enum class Op : uint8_t {
   kDetach,
   kAllocIoas,
   kUnmapIoas,
-  kAllocParent,
+  kAllocFault,
+  kAllocPaging,
   kAllocViommu,
   kAllocNested,
   kAllocVdevice,
@@ -41,13 +43,16 @@ enum class Op : uint8_t {
   kAllocQueue,
   kMapPage0,
   kUnmapPage0,
+  kVmmMaps,
+  kVmmForks,
   kDestroy,
   kCount
 };
 constexpr std::array<const char*, static_cast<size_t>(Op::kCount)> kNames = {
-    "reopen context", "bind",   "close cdev", "attach",      "detach",  "ioas",
-    "unmap ioas",     "parent", "viommu",     "nested",      "vdevice", "veventq",
-    "close events",   "queue",  "map page0",  "unmap page0", "destroy"};
+    "reopen context", "bind",        "close cdev", "attach",       "detach",
+    "ioas",           "unmap ioas",  "fault",      "paging",       "viommu",
+    "nested",         "vdevice",     "veventq",    "close events", "queue",
+    "map page0",      "unmap page0", "VMM maps",   "VMM forks",    "destroy"};
 
 // One call: what it is about is chosen from what there is by these numbers, so that a shorter
 // sequence still makes sense.
@@ -66,12 +71,11 @@ std::ostream& operator<<(std::ostream& out, const Step& step) {
 rc::Gen<Step> GenStep() {
   // What makes something is more frequent than what ends much.
   constexpr std::pair<size_t, Op> kWeights[] = {
-      {1, Op::kReopenContext}, {6, Op::kBind},         {2, Op::kCloseCdev},
-      {6, Op::kAttach},        {2, Op::kDetach},       {4, Op::kAllocIoas},
-      {1, Op::kUnmapIoas},     {6, Op::kAllocParent},  {8, Op::kAllocViommu},
-      {5, Op::kAllocNested},   {8, Op::kAllocVdevice}, {4, Op::kAllocVeventq},
-      {2, Op::kCloseEvents},   {8, Op::kAllocQueue},   {2, Op::kMapPage0},
-      {2, Op::kUnmapPage0},    {12, Op::kDestroy}};
+      {1, Op::kReopenContext}, {6, Op::kBind},        {2, Op::kCloseCdev},   {10, Op::kAttach},
+      {2, Op::kDetach},        {4, Op::kAllocIoas},   {1, Op::kUnmapIoas},   {2, Op::kAllocFault},
+      {8, Op::kAllocPaging},   {8, Op::kAllocViommu}, {5, Op::kAllocNested}, {8, Op::kAllocVdevice},
+      {4, Op::kAllocVeventq},  {2, Op::kCloseEvents}, {8, Op::kAllocQueue},  {2, Op::kMapPage0},
+      {2, Op::kUnmapPage0},    {2, Op::kVmmMaps},     {2, Op::kVmmForks},    {12, Op::kDestroy}};
   std::vector<Op> urn;
   for (const auto& [weight, op] : kWeights) urn.insert(urn.end(), weight, op);
   return rc::gen::build<Step>(rc::gen::set(&Step::op, rc::gen::elementOf(std::move(urn))),
@@ -90,7 +94,11 @@ HostSpec GraphHost() {
 class World : public EmulatorTest {
  public:
   World()
-      : model_({.unit_of = {0, 0, 0, 1}, .vintfs = {3, 3}, .queues_per_vintf = 2, .sid_slots = 2}),
+      : model_({.unit_of = {0, 0, 0, 1, 0, 0},
+                .group_of = {0, 1, 2, 10, 3, 3},
+                .vintfs = {3, 3},
+                .queues_per_vintf = 2,
+                .sid_slots = 2}),
         memory_(GuestMemory(2 * kPage)) {
     StartServer([](Server::Options& options) { options.host = GraphHost(); });
     for (size_t device = 0; device < cdevs_.size(); ++device) Reopen(device);
@@ -128,6 +136,12 @@ class World : public EmulatorTest {
     Id viommu;
     Mapping mapping;
   };
+  // What another process maps, or its child.
+  struct VmmPage0 {
+    int context;
+    Id viommu;
+    uint64_t length;
+  };
 
   void Reopen(Slot* slot) {
     slot->fd = OpenContext();
@@ -152,13 +166,26 @@ class World : public EmulatorTest {
   void DoViommu(const Step& step, Slot& slot);
   void DoQueues(const Step& step, Slot& slot);
   void DoMappings(const Step& step, Slot& slot);
+  void DoVmm(const Step& step, Slot& slot);
+  // The region of a vIOMMU, which the model knows; none when it has none.
+  std::optional<MappedRegion> RegionOf(const Slot& slot, Id viommu);
+  // Any fault queue, or none at all.
+  std::optional<Id> PickFault(const Slot& slot, uint8_t choice) {
+    return choice % 8 == 0 ? std::optional(Pick(slot, Type::kFault, choice / 8)) : std::nullopt;
+  }
+  void KeepEvents(const Slot& slot, Id id, uint32_t fd) {
+    events_.push_back({slot.number, id, UniqueFd(static_cast<int>(fd))});
+  }
 
   ObjectModel model_;
   const UniqueFd memory_;
-  std::array<UniqueFd, 4> cdevs_;
+  std::array<UniqueFd, 6> cdevs_;
   std::array<Slot, kContexts> slots_;
   std::vector<Events> events_;
   std::vector<Page0> mappings_;
+  std::optional<conformance::VmmProcess> vmm_;  // once it is needed
+  std::optional<VmmPage0> vmm_mapping_;
+  std::optional<VmmPage0> child_mapping_;
   // page0's window, as VIOMMU_ALLOC said, by the model's context and id.
   std::map<std::pair<int, Id>, std::pair<uint64_t, uint64_t>> windows_;
 };
@@ -177,11 +204,11 @@ void World::DoDevice(const Step& step, Slot& slot) {
       return model_.CloseCdev(number);
     case Op::kAttach: {
       uapi::VfioDeviceAttachIommufdPt cmd = {};
-      cmd.pt_id = Pick(slot, step.b % 2 == 0 ? Type::kPaging : Type::kNested, step.b);
-      // An IOAS would be given a page table, which the model does not know.
-      if (model_.NamesIoas(number, cmd.pt_id)) return;
+      constexpr std::array kTargets = {Type::kPaging, Type::kNested, Type::kIoas};
+      cmd.pt_id = Pick(slot, kTargets[step.b % kTargets.size()], step.b);
+      const int expected = model_.Attach(number, cmd.pt_id);
       const int rc = Call(cdevs_[device], uapi::kVfioDeviceAttachIommufdPt, &cmd);
-      return Same(rc, 0, model_.Attach(number, cmd.pt_id));
+      return Same(rc, cmd.pt_id, expected);
     }
     default: {
       uapi::VfioDeviceDetachIommufdPt cmd = {};
@@ -214,19 +241,29 @@ void World::DoMemory(const Step& step, Slot& slot) {
 void World::DoHwpt(const Step& step, Slot& slot) {
   uapi::IommuHwptAlloc cmd = {};
   cmd.dev_id = Pick(slot, Type::kDevice, step.a);
-  if (step.op == Op::kAllocParent) {
-    cmd.flags = uapi::kHwptAllocNestParent;
+  const std::optional<Id> fault = PickFault(slot, step.a);
+  cmd.flags = fault ? uapi::kHwptAllocFaultIdValid : 0;
+  cmd.fault_id = fault.value_or(0);
+  if (step.op == Op::kAllocPaging) {
+    const auto kind =
+        step.b % 4 == 0 ? ObjectModel::PagingKind::kPlain : ObjectModel::PagingKind::kNestParent;
+    if (kind == ObjectModel::PagingKind::kNestParent) cmd.flags |= uapi::kHwptAllocNestParent;
     cmd.pt_id = Pick(slot, Type::kIoas, step.b);
     const int rc = Call(slot.fd, uapi::kIommuHwptAlloc, &cmd);
-    return Same(rc, cmd.out_hwpt_id, model_.AllocParent(slot.number, cmd.dev_id, cmd.pt_id));
+    return Same(rc, cmd.out_hwpt_id,
+                model_.AllocPaging(slot.number, cmd.dev_id, cmd.pt_id, kind, fault));
   }
+  static constexpr uint64_t kTranslate[2] = {
+      uapi::kSte0Valid.Put(1) | uapi::kSte0Config.Put(uapi::kSteConfigS1Translate), 0};
+  const auto vste = step.b % 2 == 0 ? ObjectModel::Vste::kAbort : ObjectModel::Vste::kTranslate;
   const std::vector<Id> viommus = model_.IdsOf(slot.number, Type::kViommu);
   cmd.pt_id = viommus.empty() ? 1'000'000 : viommus[step.b % viommus.size()];
   cmd.data_type = uapi::kHwptDataArmSmmuv3;
-  cmd.data_len = sizeof(uapi::kSteAbort);
-  cmd.data_uptr = reinterpret_cast<uint64_t>(uapi::kSteAbort);
+  cmd.data_len = sizeof(kTranslate);
+  cmd.data_uptr =
+      reinterpret_cast<uint64_t>(vste == ObjectModel::Vste::kAbort ? uapi::kSteAbort : kTranslate);
   const int rc = Call(slot.fd, uapi::kIommuHwptAlloc, &cmd);
-  Same(rc, cmd.out_hwpt_id, model_.AllocNested(slot.number, cmd.dev_id, cmd.pt_id));
+  Same(rc, cmd.out_hwpt_id, model_.AllocNested(slot.number, cmd.dev_id, cmd.pt_id, vste, fault));
 }
 
 void World::DoViommu(const Step& step, Slot& slot) {
@@ -267,11 +304,14 @@ void World::DoQueues(const Step& step, Slot& slot) {
       cmd.veventq_depth = 4;
       const int rc = Call(slot.fd, uapi::kIommuVeventqAlloc, &cmd);
       Same(rc, cmd.out_veventq_id, model_.AllocVeventq(slot.number, cmd.viommu_id, cmd.type));
-      if (rc == 0) {
-        events_.push_back(
-            {slot.number, cmd.out_veventq_id, UniqueFd(static_cast<int>(cmd.out_veventq_fd))});
-      }
+      if (rc == 0) KeepEvents(slot, cmd.out_veventq_id, cmd.out_veventq_fd);
       return;
+    }
+    case Op::kAllocFault: {
+      uapi::IommuFaultAlloc cmd = {};
+      const int rc = Call(slot.fd, uapi::kIommuFaultQueueAlloc, &cmd);
+      Same(rc, cmd.out_fault_id, model_.AllocFault(slot.number));
+      return KeepEvents(slot, cmd.out_fault_id, cmd.out_fault_fd);
     }
     case Op::kCloseEvents: {
       if (events_.empty()) return;
@@ -293,6 +333,14 @@ void World::DoQueues(const Step& step, Slot& slot) {
   }
 }
 
+std::optional<MappedRegion> World::RegionOf(const Slot& slot, Id viommu) {
+  if (!model_.HasVintf(slot.number, viommu)) return std::nullopt;
+  const auto [offset, length] = windows_.at({slot.number, viommu});
+  auto region = client().RegionForVmm(slot.fd.get(), offset, length);
+  RC_ASSERT(region.ok());
+  return *std::move(region);
+}
+
 void World::DoMappings(const Step& step, Slot& slot) {
   if (step.op == Op::kUnmapPage0) {
     if (mappings_.empty()) return;
@@ -302,14 +350,42 @@ void World::DoMappings(const Step& step, Slot& slot) {
     return model_.UnmapPage0(context, viommu);
   }
   const Id viommu = Pick(slot, Type::kViommu, step.a);
-  if (!model_.HasVintf(slot.number, viommu)) return;
-  const auto [offset, length] = windows_.at({slot.number, viommu});
-  auto region = client().RegionForVmm(slot.fd.get(), offset, length);
-  RC_ASSERT(region.ok());
+  const auto region = RegionOf(slot, viommu);
+  if (!region) return;
   auto mapping =
       Mapping::Map(region->fd.get(), region->offset, region->length, Mapping::Access::kReadWrite);
   RC_ASSERT(mapping.ok());
   mappings_.push_back({slot.number, viommu, *std::move(mapping)});
+  model_.MapPage0(slot.number, viommu);
+}
+
+// Another process maps and unmaps; a child that it forks has what was mapped then until it dies.
+void World::DoVmm(const Step& step, Slot& slot) {
+  if (step.op == Op::kVmmForks) {
+    if (child_mapping_) {
+      RC_ASSERT(vmm_->KillChild() == 0);
+      model_.UnmapPage0(child_mapping_->context, child_mapping_->viommu);
+      child_mapping_.reset();
+    } else if (vmm_mapping_) {
+      RC_ASSERT(vmm_->Fork() == 0);
+      child_mapping_ = vmm_mapping_;
+      model_.MapPage0(child_mapping_->context, child_mapping_->viommu);
+    }
+    return;
+  }
+  if (vmm_mapping_) {
+    RC_ASSERT(vmm_->Unmap(vmm_mapping_->length) == 0);
+    model_.UnmapPage0(vmm_mapping_->context, vmm_mapping_->viommu);
+    return vmm_mapping_.reset();
+  }
+  const Id viommu = Pick(slot, Type::kViommu, step.a);
+  const auto region = RegionOf(slot, viommu);
+  if (!region) return;
+  if (!vmm_) vmm_.emplace();
+  RC_ASSERT(vmm_->TakeFd(region->fd.get()) == 0);
+  RC_ASSERT(vmm_->Map(*region) == 0);
+  RC_ASSERT(vmm_->CloseFd() == 0);
+  vmm_mapping_ = {slot.number, viommu, region->length};
   model_.MapPage0(slot.number, viommu);
 }
 
@@ -328,19 +404,23 @@ void World::Do(const Step& step) {
     case Op::kAllocIoas:
     case Op::kUnmapIoas:
       return DoMemory(step, slot);
-    case Op::kAllocParent:
+    case Op::kAllocPaging:
     case Op::kAllocNested:
       return DoHwpt(step, slot);
     case Op::kAllocViommu:
     case Op::kAllocVdevice:
       return DoViommu(step, slot);
     case Op::kAllocVeventq:
+    case Op::kAllocFault:
     case Op::kCloseEvents:
     case Op::kAllocQueue:
       return DoQueues(step, slot);
     case Op::kMapPage0:
     case Op::kUnmapPage0:
       return DoMappings(step, slot);
+    case Op::kVmmMaps:
+    case Op::kVmmForks:
+      return DoVmm(step, slot);
     default: {
       const Id id = step.a % 32;
       return Same(Destroy(slot.fd, id), 0, model_.Destroy(slot.number, id));

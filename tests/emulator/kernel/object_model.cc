@@ -80,6 +80,10 @@ void ObjectModel::CloseContext(int context) {
 
 int ObjectModel::Bind(int device, int context) {
   if (cdevs_.contains(device)) return -EINVAL;
+  Group& group = GroupOf(device);
+  if (group.bound > 0 && group.context != context) return -EPERM;
+  group.context = context;
+  ++group.bound;
   const Id id = Add(context, {.type = Type::kDevice, .device = device});
   ++contexts_.at(context).pins;
   cdevs_[device] = {.context = context, .id = id};
@@ -95,28 +99,93 @@ void ObjectModel::CloseCdev(int device) {
   }
   Remove(cdev.context, cdev.id, false);
   cdevs_.erase(device);
+  --GroupOf(device).bound;
   --contexts_.at(cdev.context).pins;
   Unpin(cdev.context);
 }
 
-int ObjectModel::Attach(int device, Id hwpt) {
-  if (!cdevs_.contains(device)) return -EINVAL;
-  Cdev& cdev = cdevs_.at(device);
-  Object* target = FindAny(cdev.context, hwpt);
-  if (target == nullptr) return -ENOENT;
-  if (target->type != Type::kPaging && target->type != Type::kNested) return -EINVAL;
-  if (target->unit != machine_.unit_of[device]) return -EINVAL;
-  ++target->users;
-  if (cdev.hwpt != 0) --FindAny(cdev.context, cdev.hwpt)->users;
-  cdev.hwpt = hwpt;
+// It is made to be where its group is; a vSTE that translates needs a vDEVICE of each device of
+// the group, bound or not.
+int ObjectModel::Refuses(int device, const Object& hwpt) {
+  if (hwpt.unit != machine_.unit_of[device]) return -EINVAL;
+  if (hwpt.type != Type::kNested || hwpt.vste != Vste::kTranslate) return 0;
+  const int context = cdevs_.at(device).context;
+  std::set<int> known;
+  for (const auto& [vsid, id] : FindAny(context, hwpt.pins[0])->vdevices) {
+    known.insert(FindAny(context, id)->device);
+  }
+  for (size_t other = 0; other < machine_.group_of.size(); ++other) {
+    if (machine_.group_of[other] != machine_.group_of[device]) continue;
+    if (!known.contains(static_cast<int>(other))) return -ENOENT;
+  }
   return 0;
+}
+
+// Attached devices are users; an automatic page table goes with the last of them.
+void ObjectModel::DropUsers(int context, Id hwpt, int users) {
+  Object* object = FindAny(context, hwpt);
+  object->users -= users;
+  if (object->users == 0 && object->paging == PagingKind::kAutomatic) {
+    Remove(context, hwpt, false);
+  }
+}
+
+int ObjectModel::AttachHwpt(int device, Id hwpt) {
+  Group& group = GroupOf(device);
+  const bool replaces = group.attached.contains(device);
+  if (!replaces && group.hwpt != 0 && group.hwpt != hwpt) return -EINVAL;
+  Object* target = FindAny(group.context, hwpt);
+  if (group.hwpt != hwpt) {
+    if (const int rc = Refuses(device, *target); rc != 0) return rc;
+  }
+  const Id old = std::exchange(group.hwpt, hwpt);
+  if (!replaces) {
+    ++target->users;
+    group.attached.insert(device);
+  } else if (old != hwpt) {
+    const int moved = static_cast<int>(group.attached.size());
+    target->users += moved;
+    DropUsers(group.context, old, moved);
+  }
+  return 0;
+}
+
+int ObjectModel::AttachIoas(int device, Id ioas) {
+  const int context = cdevs_.at(device).context;
+  for (const Id hwpt : IdsOf(context, Type::kPaging)) {
+    const Object* candidate = FindAny(context, hwpt);
+    if (candidate->paging != PagingKind::kAutomatic || candidate->pins[0] != ioas) continue;
+    const int rc = AttachHwpt(device, hwpt);
+    if (rc == -EINVAL) continue;
+    return rc != 0 ? rc : static_cast<int>(hwpt);
+  }
+  const Id made = Add(context, {.type = Type::kPaging,
+                                .pins = {ioas},
+                                .unit = machine_.unit_of[device],
+                                .paging = PagingKind::kAutomatic});
+  const int rc = AttachHwpt(device, made);
+  if (rc == 0) return static_cast<int>(made);
+  Remove(context, made, false);
+  return rc;
+}
+
+int ObjectModel::Attach(int device, Id page_table) {
+  if (!cdevs_.contains(device)) return -EINVAL;
+  const Object* target = FindAny(cdevs_.at(device).context, page_table);
+  if (target == nullptr) return -ENOENT;
+  if (target->type == Type::kIoas) return AttachIoas(device, page_table);
+  if (target->type != Type::kPaging && target->type != Type::kNested) return -EINVAL;
+  const int rc = AttachHwpt(device, page_table);
+  return rc != 0 ? rc : static_cast<int>(page_table);
 }
 
 int ObjectModel::Detach(int device) {
   if (!cdevs_.contains(device)) return -EINVAL;
-  Cdev& cdev = cdevs_.at(device);
-  if (cdev.hwpt != 0) --FindAny(cdev.context, cdev.hwpt)->users;
-  cdev.hwpt = 0;
+  Group& group = GroupOf(device);
+  if (group.attached.erase(device) == 0) return 0;
+  const Id hwpt = group.hwpt;
+  if (group.attached.empty()) group.hwpt = 0;
+  DropUsers(group.context, hwpt, 1);
   return 0;
 }
 
@@ -132,17 +201,29 @@ int ObjectModel::UnmapIoas(int context, Id ioas) {
   return 0;
 }
 
-int ObjectModel::AllocParent(int context, Id device, Id ioas) {
+int ObjectModel::AllocFault(int context) {
+  // Its open fd keeps it, and its context.
+  ++contexts_.at(context).pins;
+  return static_cast<int>(Add(context, {.type = Type::kFault, .users = 1}));
+}
+
+int ObjectModel::AllocPaging(int context, Id device, Id ioas, PagingKind kind,
+                             std::optional<Id> fault) {
   const Object* on = Find(context, device, Type::kDevice);
   if (on == nullptr) return -ENOENT;
   const Object* below = FindAny(context, ioas);
   if (below == nullptr) return -EINVAL;
-  // Nesting on a page table directly is not offered by SMMUv3; on a vIOMMU not with this flag.
+  // Without data nothing nests, neither on a page table, which SMMUv3 does not offer, nor on a
+  // vIOMMU.
   if (below->type == Type::kPaging) return -EOPNOTSUPP;
   if (below->type == Type::kViommu) return below->unit != UnitOf(*on) ? -EINVAL : -EOPNOTSUPP;
   if (below->type != Type::kIoas) return -EINVAL;
-  return static_cast<int>(
-      Add(context, {.type = Type::kPaging, .pins = {ioas}, .unit = UnitOf(*on)}));
+  if (kind == PagingKind::kNestParent && fault) return -EOPNOTSUPP;
+  // The fault queue is looked for last.
+  if (fault && Find(context, *fault, Type::kFault) == nullptr) return -ENOENT;
+  Object made = {.type = Type::kPaging, .pins = {ioas}, .unit = UnitOf(*on), .paging = kind};
+  if (fault) made.pins.push_back(*fault);
+  return static_cast<int>(Add(context, std::move(made)));
 }
 
 int ObjectModel::AllocViommu(int context, Id device, Id parent, ViommuKind kind) {
@@ -151,7 +232,7 @@ int ObjectModel::AllocViommu(int context, Id device, Id parent, ViommuKind kind)
   const Object* below = Find(context, parent, Type::kPaging);
   if (below == nullptr) return -ENOENT;
   const int unit = UnitOf(*on);
-  if (below->unit != unit) return -EINVAL;
+  if (below->paging != PagingKind::kNestParent || below->unit != unit) return -EINVAL;
   if (kind == ViommuKind::kCmdqv) {
     if (vintfs_used_.at(unit) == machine_.vintfs[unit]) return -ENOSPC;
     ++vintfs_used_.at(unit);
@@ -160,13 +241,16 @@ int ObjectModel::AllocViommu(int context, Id device, Id parent, ViommuKind kind)
       Add(context, {.type = Type::kViommu, .pins = {parent}, .unit = unit, .kind = kind}));
 }
 
-int ObjectModel::AllocNested(int context, Id device, Id viommu) {
+int ObjectModel::AllocNested(int context, Id device, Id viommu, Vste vste,
+                             std::optional<Id> fault) {
   const Object* on = Find(context, device, Type::kDevice);
   if (on == nullptr) return -ENOENT;
   const Object* below = Find(context, viommu, Type::kViommu);
   if (below == nullptr || below->unit != UnitOf(*on)) return -EINVAL;
-  return static_cast<int>(
-      Add(context, {.type = Type::kNested, .pins = {viommu}, .unit = UnitOf(*on)}));
+  if (fault && Find(context, *fault, Type::kFault) == nullptr) return -ENOENT;
+  Object made = {.type = Type::kNested, .pins = {viommu}, .unit = UnitOf(*on), .vste = vste};
+  if (fault) made.pins.push_back(*fault);
+  return static_cast<int>(Add(context, std::move(made)));
 }
 
 int ObjectModel::AllocVdevice(int context, Id viommu, Id device, uint64_t vsid) {
@@ -180,7 +264,8 @@ int ObjectModel::AllocVdevice(int context, Id viommu, Id device, uint64_t vsid) 
       static_cast<int>(below->vdevices.size()) == machine_.sid_slots) {
     return -ENOSPC;
   }
-  const Id id = Add(context, {.type = Type::kVdevice, .pins = {viommu}, .key = vsid});
+  const Id id =
+      Add(context, {.type = Type::kVdevice, .pins = {viommu}, .key = vsid, .device = on->device});
   below->vdevices[vsid] = id;
   on->vdevice = id;
   return static_cast<int>(id);
@@ -197,8 +282,8 @@ int ObjectModel::AllocVeventq(int context, Id viommu, uint32_t type) {
   return static_cast<int>(id);
 }
 
-void ObjectModel::CloseEvents(int context, Id veventq) {
-  --FindAny(context, veventq)->users;
+void ObjectModel::CloseEvents(int context, Id queue) {
+  --FindAny(context, queue)->users;
   --contexts_.at(context).pins;
   Unpin(context);
 }
@@ -255,13 +340,6 @@ std::vector<ObjectModel::Id> ObjectModel::IdsOf(int context, Type type) const {
     if (object.type == type) ids.push_back(id);
   }
   return ids;
-}
-
-bool ObjectModel::NamesIoas(int device, Id id) const {
-  if (!cdevs_.contains(device)) return false;
-  const auto& objects = contexts_.at(cdevs_.at(device).context).objects;
-  const auto found = objects.find(id);
-  return found != objects.end() && found->second.type == Type::kIoas;
 }
 
 bool ObjectModel::HasVintf(int context, Id viommu) const {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A small model of what pins what in iommufd, written from the rules and not from the emulator:
-// Linux drivers/iommu/iommufd/{main,device,hw_pagetable,viommu,eventq}.c and the SMMUv3 and CMDQV
-// drivers behind them. It knows arguments that are well-formed but may name anything.
+// Linux drivers/iommu/iommu.c, drivers/iommu/iommufd/{main,device,hw_pagetable,viommu,eventq}.c and
+// the SMMUv3 and CMDQV drivers behind them. It knows arguments that are well-formed but may name
+// anything.
 #ifndef BERTH_TESTS_EMULATOR_KERNEL_OBJECT_MODEL_H_
 #define BERTH_TESTS_EMULATOR_KERNEL_OBJECT_MODEL_H_
 
@@ -19,41 +20,48 @@ class ObjectModel {
   using Id = uint32_t;
   enum class Type : uint8_t {
     kIoas,
-    kPaging,  // a nesting parent
+    kPaging,
     kNested,
     kViommu,
     kDevice,
     kVdevice,
     kVeventq,
+    kFault,
     kQueue,
     kAccess
   };
+  enum class PagingKind : uint8_t { kNestParent, kPlain, kAutomatic };
   enum class ViommuKind : uint8_t { kSmmuv3, kCmdqv };
+  enum class Vste : uint8_t { kAbort, kTranslate };
 
   struct Machine {
-    std::vector<int> unit_of;  // by device
-    std::vector<int> vintfs;   // free ones, by unit
+    std::vector<int> unit_of;   // by device
+    std::vector<int> group_of;  // by device: its IOMMU group
+    std::vector<int> vintfs;    // free ones, by unit
     int queues_per_vintf = 2;
     int sid_slots = 16;
   };
   explicit ObjectModel(Machine machine) : machine_(std::move(machine)) {}
 
-  // A negative errno, or the id of what was made, or 0. Contexts are numbered as they are opened,
-  // and are known as long as something keeps them.
+  // A negative errno, or the id of what was made or attached, or 0. Contexts are numbered as they
+  // are opened, and are known as long as something keeps them.
   int OpenContext();
   void CloseContext(int context);
   int Bind(int device, int context);
   void CloseCdev(int device);
-  int Attach(int device, Id hwpt);
+  int Attach(int device, Id page_table);
   int Detach(int device);
   int AllocIoas(int context);
   int UnmapIoas(int context, Id ioas);
-  int AllocParent(int context, Id device, Id ioas);
+  int AllocFault(int context);
+  // kNestParent or kPlain.
+  int AllocPaging(int context, Id device, Id ioas, PagingKind kind, std::optional<Id> fault);
   int AllocViommu(int context, Id device, Id parent, ViommuKind kind);
-  int AllocNested(int context, Id device, Id viommu);
+  int AllocNested(int context, Id device, Id viommu, Vste vste, std::optional<Id> fault);
   int AllocVdevice(int context, Id viommu, Id device, uint64_t vsid);
   int AllocVeventq(int context, Id viommu, uint32_t type);
-  void CloseEvents(int context, Id veventq);
+  // Of a vEVENTQ or a fault queue.
+  void CloseEvents(int context, Id queue);
   int AllocQueue(int context, Id viommu, uint32_t index);
   void MapPage0(int context, Id viommu);
   void UnmapPage0(int context, Id viommu);
@@ -64,8 +72,6 @@ class ObjectModel {
   [[nodiscard]] int objects() const;
   [[nodiscard]] int vintfs_used(int unit) const { return vintfs_used_.at(unit); }
   [[nodiscard]] std::vector<Id> IdsOf(int context, Type type) const;
-  // Whether the id is an IOAS in the context that the device is bound to.
-  [[nodiscard]] bool NamesIoas(int device, Id id) const;
   [[nodiscard]] bool HasVintf(int context, Id viommu) const;
 
  private:
@@ -76,7 +82,9 @@ class ObjectModel {
     int unit = 0;               // kPaging, kViommu
     bool mapped = true;         // kIoas: its memory
     int locks = 0;              // kIoas: of queues on that memory
+    PagingKind paging = PagingKind::kPlain;
     ViommuKind kind = ViommuKind::kSmmuv3;
+    Vste vste = Vste::kAbort;
     std::map<uint64_t, Id> vdevices = {};  // kViommu, by vSID
     std::map<uint32_t, Id> veventqs = {};  // kViommu, by type
     std::map<uint32_t, Id> queues = {};    // kViommu, by index
@@ -94,7 +102,13 @@ class ObjectModel {
   struct Cdev {
     int context = -1;  // bound to
     Id id = 0;
-    Id hwpt = 0;  // attached to
+  };
+  // What an IOMMU group has in common.
+  struct Group {
+    int context = -1;        // its owner
+    int bound = 0;           // devices
+    Id hwpt = 0;             // attached to
+    std::set<int> attached;  // devices that are so by themselves
   };
 
   Object* Find(int context, Id id, Type type);
@@ -103,11 +117,18 @@ class ObjectModel {
   void Remove(int context, Id id, bool to_tombstone);
   void Unpin(int context);
   [[nodiscard]] int UnitOf(const Object& device) const { return machine_.unit_of[device.device]; }
+  Group& GroupOf(int device) { return groups_[machine_.group_of[device]]; }
+  // 0, or why the device's group cannot have that page table.
+  int Refuses(int device, const Object& hwpt);
+  int AttachHwpt(int device, Id hwpt);
+  int AttachIoas(int device, Id ioas);
+  void DropUsers(int context, Id hwpt, int users);
 
   Machine machine_;
   int next_context_ = 0;
   std::map<int, Context> contexts_;
-  std::map<int, Cdev> cdevs_;  // bound ones
+  std::map<int, Cdev> cdevs_;    // bound ones
+  std::map<int, Group> groups_;  // by number
   std::map<int, int> vintfs_used_ = {{0, 0}, {1, 0}};
 };
 
