@@ -76,10 +76,9 @@ WatchPosition Fleet::Position() const {
 absl::Status Fleet::Load() {
   absl::MutexLock lock(&mu);
   // The store promises one view, on this thread; the analysis does not see through the callback.
-  const auto on_record = [this](Record record) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    const RecordKey key = record.key;
-    const absl::Status loaded = LoadRecord(std::move(record));
-    if (!loaded.ok() && options_.on_broken_record) options_.on_broken_record(key, loaded);
+  const auto on_record = [this](const Record& record) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    const absl::Status loaded = LoadRecord(record);
+    if (!loaded.ok() && options_.on_broken_record) options_.on_broken_record(record.key, loaded);
   };
   const auto on_broken = [this](const RecordKey& key, const absl::Status& status) {
     if (options_.on_broken_record) options_.on_broken_record(key, status);
@@ -121,7 +120,7 @@ absl::Status Fleet::LoadAssignment(const Record& record) {
   return absl::OkStatus();
 }
 
-absl::Status Fleet::LoadRecord(Record record) {
+absl::Status Fleet::LoadRecord(const Record& record) {
   if (record.key.kind == kAssignmentKind) return LoadAssignment(record);
   if (record.key.kind == kHostKind) {
     auto parsed = std::make_shared<HostRecord>();

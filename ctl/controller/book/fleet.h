@@ -163,7 +163,7 @@ class Fleet {
 
  private:
   // STORE_CORRUPT for a record that is left out.
-  absl::Status LoadRecord(Record record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status LoadRecord(const Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   absl::Status LoadAssignment(const Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   absl::Status CheckEdges(const ChangeSet& changes) const ABSL_SHARED_LOCKS_REQUIRED(mu);
   void Publish(const ChangeSet& changes, Revision revision) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
