@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a Linux guest wrote (tests/data/traces, or BERTH_TRACES_FOLDER), into the emulated hardware.
+// What Linux wrote, into the emulated hardware: as a guest (tests/data/traces) and as the owner of
+// the hardware (tests/data/traces/host_kernel), or what BERTH_TRACES_FOLDER has of both.
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -10,6 +12,7 @@
 #include <map>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tests/emulator/hardware/unit_fixture.h"
@@ -17,24 +20,38 @@
 namespace berth::emulator::testing {
 namespace {
 
-std::string Folder() {
-  const char* folder = std::getenv("BERTH_TRACES_FOLDER");
-  return folder != nullptr ? folder : BERTH_TRACES;
-}
-
-// A line of index.tsv.
+// A line of an index.tsv.
 struct Stream {
+  std::string folder;
   std::map<std::string, std::string> fields;
   [[nodiscard]] uint32_t Number(const std::string& column) const {
     return static_cast<uint32_t>(std::stoul(fields.at(column)));
   }
-  // Commands that only a queue with HYP_OWN=1 takes.
-  [[nodiscard]] uint32_t Others() const {
-    return Number("commands") - Number("tlbi_nh_asid") - Number("tlbi_nh_va") - Number("atc_inv") -
-           Number("cmd_sync");
+  // How many commands of each opcode there are: the columns with an opcode's name.
+  [[nodiscard]] OpcodeCounts Counts() const {
+    OpcodeCounts counts;
+    for (int i = 0; i <= static_cast<int>(Opcode::kCmdSync); ++i) {
+      const auto opcode = static_cast<Opcode>(i);
+      const auto column = fields.find(ToLower(ToString(opcode)));
+      if (column != fields.end()) counts[opcode] = std::stoul(column->second);
+    }
+    return counts;
+  }
+  // Whether there are commands that only a queue with HYP_OWN=1 takes.
+  [[nodiscard]] bool NeedsHypOwn() const {
+    bool needs = false;
+    Counts().ForEach([&](Opcode opcode, uint64_t) { needs |= !IsForGuests(opcode); });
+    return needs;
   }
   [[nodiscard]] std::string Path(const std::string& suffix) const {
-    return Folder() + "/" + fields.at("name") + ".q" + fields.at("queue") + suffix;
+    return folder + "/" + fields.at("name") + ".q" + fields.at("queue") + suffix;
+  }
+
+ private:
+  static std::string ToLower(std::string_view name) {
+    std::string lower(name);
+    for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    return lower;
   }
 };
 
@@ -45,17 +62,27 @@ std::vector<std::string> SplitLine(const std::string& line, char separator) {
   return parts;
 }
 
-std::vector<Stream> ReadIndex() {
-  std::ifstream file(Folder() + "/index.tsv");
+void ReadIndex(const std::string& folder, std::vector<Stream>* streams) {
+  std::ifstream file(folder + "/index.tsv");
   std::string line;
   std::getline(file, line);
   const std::vector<std::string> columns = SplitLine(line, '\t');
-  std::vector<Stream> streams;
   while (std::getline(file, line)) {
     const std::vector<std::string> values = SplitLine(line, '\t');
-    Stream& stream = streams.emplace_back();
+    Stream& stream = streams->emplace_back();
+    stream.folder = folder;
     for (size_t i = 0; i < columns.size(); ++i) stream.fields[columns[i]] = values.at(i);
   }
+}
+
+std::vector<Stream> AllStreams() {
+  std::vector<Stream> streams;
+  if (const char* folder = std::getenv("BERTH_TRACES_FOLDER")) {
+    ReadIndex(folder, &streams);
+    return streams;
+  }
+  ReadIndex(BERTH_TRACES, &streams);
+  ReadIndex(BERTH_TRACES "/host_kernel", &streams);
   return streams;
 }
 
@@ -72,7 +99,7 @@ class ReplayTest : public PolledUnitTest, public ::testing::WithParamInterface<S
  public:
   ReplayTest() {
     EXPECT_EQ(cmdqv_->AllocVintf(1, 0), 1);
-    if (GetParam().Others() > 0) OwnByHypervisor();
+    if (GetParam().NeedsHypOwn()) OwnByHypervisor(1);
     page0_ = MapPage0(*cmdqv_, 1);
     const std::string& vsids = GetParam().fields.at("vsids");
     for (const std::string& vsid : SplitLine(vsids == "-" ? "" : vsids, ',')) {
@@ -81,20 +108,13 @@ class ReplayTest : public PolledUnitTest, public ::testing::WithParamInterface<S
   }
 
  protected:
-  // As for a VINTF of the host's own kernel.
-  void OwnByHypervisor() {
-    const RegisterView vintf = cmdqv_->hardware().registers().At(config_page::Vintf(1));
-    for (const uint32_t config : {0U, kVintfHypOwn | kEnable}) {
-      vintf.Store(vintf_config::kConfig, config);
-      cmdqv_->hardware().Serve(1);
-    }
-  }
   void ExpectEverythingExecuted(const LvcmdqCounters& counters) {
-    EXPECT_EQ(counters.tlbi_nh_asid, GetParam().Number("tlbi_nh_asid"));
-    EXPECT_EQ(counters.tlbi_nh_va, GetParam().Number("tlbi_nh_va"));
-    EXPECT_EQ(counters.atc_inv, GetParam().Number("atc_inv"));
-    EXPECT_EQ(counters.cmd_sync, GetParam().Number("cmd_sync"));
-    EXPECT_EQ(counters.other, GetParam().Others());
+    const OpcodeCounts expected = GetParam().Counts();
+    EXPECT_EQ(expected.total(), GetParam().Number("commands")) << "all of them have names";
+    expected.ForEach([&](Opcode opcode, uint64_t count) {
+      EXPECT_EQ(counters.executed[opcode], count) << ToString(opcode);
+    });
+    EXPECT_EQ(counters.executed.total(), expected.total());
     EXPECT_EQ(counters.command_errors + counters.fetch_errors + counters.atc_timeouts +
                   counters.init_errors,
               0u);
@@ -132,7 +152,20 @@ TEST_P(ReplayTest, EveryCommandIsExecutedWhereTheGuestPutIt) {
   EXPECT_TRUE(errors().empty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Recorded, ReplayTest, ::testing::ValuesIn(ReadIndex()),
+TEST(ReplayIndex, HasStreamsOfBothKinds) {
+  if (std::getenv("BERTH_TRACES_FOLDER") != nullptr) GTEST_SKIP() << "another folder";
+  OpcodeCounts all;
+  for (const Stream& stream : AllStreams()) {
+    stream.Counts().ForEach([&](Opcode opcode, uint64_t count) { all[opcode] += count; });
+  }
+  for (const Opcode opcode :
+       {Opcode::kPrefetchConfig, Opcode::kCfgiSte, Opcode::kCfgiCd, Opcode::kTlbiNhAsid,
+        Opcode::kTlbiNhVa, Opcode::kAtcInv, Opcode::kCmdSync}) {
+    EXPECT_GT(all[opcode], 0U) << ToString(opcode);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Recorded, ReplayTest, ::testing::ValuesIn(AllStreams()),
                          [](const auto& test) {
                            return test.param.fields.at("name") + "_q" +
                                   test.param.fields.at("queue");
