@@ -39,7 +39,7 @@ class Unit {
     const auto per_vintf = static_cast<size_t>(cmdqv_.lvcmdqs_per_vintf());
     const auto counters = cmdqv_.hardware().Counters(static_cast<int>(index / per_vintf) + 1,
                                                      static_cast<int>(index % per_vintf));
-    return counters->commands();
+    return counters->executed.total();
   }
 
  private:

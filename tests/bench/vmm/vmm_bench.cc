@@ -239,7 +239,7 @@ absl::Status DirectOverTrapped(const Paths& paths, size_t threads, uint32_t kib)
                   {"granule", JsonText(absl::StrCat(kib, "K"))},
                   {"path", JsonText(path)},
                   {"commands", absl::StrCat(batch.size())},
-                  {"iotlb", JsonText("in use")},
+                  {"iotlb", JsonText("empty")},
                   {"direct_p50_us", JsonNumber(direct_p50)},
                   {"trapped_p50_us", JsonNumber(of.p50)}});
   }
