@@ -3,12 +3,14 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 
@@ -177,6 +179,41 @@ void Argument::LoadUserPages() {
   if (!user_pages.accessible) flags |= kUserFault;
 }
 
+// iova_bitmap.c, iova_bitmap_alloc(): a bit for each page of the lowest power of two in page_size.
+// One that is longer than any in part stays behind: ENOMEM where the kernel allocates.
+void Argument::LoadDirtyBitmap() {
+  using Cmd = uapi::IommuHwptGetDirtyBitmap;
+  const auto length = Field<uint64_t>(offsetof(Cmd, length));
+  const auto page_size = Field<uint64_t>(offsetof(Cmd, page_size));
+  if (length == 0 || page_size == 0) return;
+  const uint64_t size = ((length - 1) >> std::countr_zero(page_size)) / 8 + 1;
+  if (size > kMaxIn) return;
+  buffer_address = Field<uint64_t>(offsetof(Cmd, data));
+  bits_size = size;
+  bits.Reset(::memfd_create("berth-bits", MFD_CLOEXEC));
+  if (!bits.valid() || ::ftruncate(bits.get(), static_cast<off_t>(size)) != 0) return;
+  inner_fd = bits.get();
+  flags |= kInnerFd;
+}
+
+void Argument::StoreBits() const {
+  std::array<std::byte, 4096> set;
+  std::array<std::byte, 4096> bitmap;
+  for (uint64_t at = 0; at < bits_size;) {
+    // Not beyond the end of a page of the caller's: each can be written or not.
+    const uint64_t to = buffer_address + at;
+    const size_t step = std::min<uint64_t>(set.size() - to % set.size(), bits_size - at);
+    const ssize_t got = ::pread(bits.get(), set.data(), step, static_cast<off_t>(at));
+    at += step;
+    if (got != static_cast<ssize_t>(step)) continue;
+    const auto end = set.begin() + static_cast<ptrdiff_t>(step);
+    if (std::all_of(set.begin(), end, [](std::byte b) { return b == std::byte{0}; })) continue;
+    if (ReadUser(to, bitmap.data(), step) != step) continue;
+    for (size_t i = 0; i < step; ++i) bitmap[i] |= set[i];
+    (void)WriteUser(to, bitmap.data(), step);
+  }
+}
+
 int Argument::Load(unsigned long request, uint64_t arg, const Capable& capable) {  // NOLINT
   address = arg;
   if (request == uapi::kVfioDeviceReset) return 0;  // has no argument
@@ -194,6 +231,7 @@ int Argument::Load(unsigned long request, uint64_t arg, const Capable& capable) 
   }
   LoadInnerFd(request);
   if (request == uapi::kIommuIoasMap) LoadUserPages();
+  if (request == uapi::kIommuHwptGetDirtyBitmap) LoadDirtyBitmap();
   return LoadBuffer(request);
 }
 

@@ -35,6 +35,11 @@ struct Argument {
   int inner_fd = -1;
   uint64_t memlock_limit = 0;  // of calls that map memory, bytes
   UserPages user_pages;        // of IOAS_MAP; `inner_fd` is its file
+  UniqueFd bits;               // of HWPT_GET_DIRTY_BITMAP: a memfd as long as the bitmap
+  uint64_t bits_size = 0;
+
+  // Sets in the caller's bitmap what has been written into `bits`, where it can be written.
+  void StoreBits() const;
 
  private:
   // `least` bytes are read whatever the struct says of its size.
@@ -42,6 +47,7 @@ struct Argument {
   int LoadBuffer(unsigned long request);    // NOLINT(google-runtime-int)
   void LoadInnerFd(unsigned long request);  // NOLINT(google-runtime-int)
   void LoadUserPages();
+  void LoadDirtyBitmap();
   template <typename T>
   [[nodiscard]] T Field(size_t offset) const;
 };

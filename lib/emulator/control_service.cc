@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/emulator/control_service.h"
 
-#include "absl/strings/str_format.h"
-#include "lib/iommufd/uapi/smmuv3.h"
+#include <string>
+
+#include "lib/emulator/hardware/command.h"
 
 namespace berth::emulator {
 namespace {
@@ -10,31 +11,10 @@ namespace {
 namespace pb = berth::internal::v1;
 using CountMap = google::protobuf::Map<std::string, uint64_t>;
 
-std::string OpcodeName(uint8_t opcode) {
-  switch (opcode) {
-    case uapi::kCmdCfgiCd:
-      return "CFGI_CD";
-    case uapi::kCmdCfgiCdAll:
-      return "CFGI_CD_ALL";
-    case uapi::kCmdTlbiNhAll:
-      return "TLBI_NH_ALL";
-    case uapi::kCmdTlbiNhAsid:
-      return "TLBI_NH_ASID";
-    case uapi::kCmdTlbiNhVa:
-      return "TLBI_NH_VA";
-    case uapi::kCmdTlbiNhVaa:
-      return "TLBI_NH_VAA";
-    case uapi::kCmdAtcInv:
-      return "ATC_INV";
-    case uapi::kCmdSync:
-      return "CMD_SYNC";
-    default:
-      return absl::StrFormat("0x%02x", opcode);
-  }
-}
-
 void PutCounts(const CommandCounts& counts, CountMap* map) {
-  for (const auto& [opcode, count] : counts) (*map)[OpcodeName(opcode)] = count;
+  for (const auto& [opcode, count] : counts) {
+    (*map)[std::string(ToString(static_cast<Opcode>(opcode)))] = count;
+  }
 }
 
 void PutVintf(const Snapshot::Vintf& vintf, pb::VintfStats* out) {

@@ -229,6 +229,7 @@ int EmulatorClient::Ioctl(int fd, unsigned long request, void* arg) {  // NOLINT
   // Out parts go first: the kernel writes buffers before it answers.
   const std::span<std::byte> out = answer.out();
   if (!WriteUser(argument.buffer_address, out.data(), out.size())) return -EFAULT;
+  if (argument.bits.valid() && result == 0) argument.StoreBits();
   if (answer.header.zero_to > out.size() &&
       !ZeroUser(argument.buffer_address + out.size(), answer.header.zero_to - out.size())) {
     return -EFAULT;

@@ -42,6 +42,7 @@ absl::StatusOr<UnitSpec> UnitFromProto(const pb::EmulatedUnit& proto) {
   unit.log2_max_commands = OrDefault(proto.log2_max_commands(), 17);
   unit.address_bits = OrDefault(proto.address_bits(), 48);
   unit.ats = !proto.no_ats();
+  unit.httu = proto.httu();
   if (proto.profile() == pb::EmulatedUnit::ARM_SMMUV3 ||
       proto.profile() == pb::EmulatedUnit::SELFTEST) {
     const bool mock = proto.profile() == pb::EmulatedUnit::SELFTEST;

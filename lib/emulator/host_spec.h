@@ -44,6 +44,7 @@ struct UnitSpec {
   int log2_max_commands = 17;  // IDR1.CMDQS
   int address_bits = 48;       // IDR5.OAS
   bool ats = true;
+  bool httu = false;  // IDR0.HTTU: hardware updates the dirty state
 };
 
 enum class DeviceModel : uint8_t {

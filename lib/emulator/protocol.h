@@ -37,7 +37,8 @@ enum CallFlags : uint32_t {
   kStructTailFault = 4,    // one of those bytes could not be read
   kStructReadOnly = 8,     // the struct cannot be written
   kBufferReadOnly = 16,    // the buffer that a pointer in the struct names cannot be written
-  kInnerFd = 32,    // the fd inside the struct is open in the caller and comes as the last fd
+  kInnerFd = 32,    // the fd inside the struct is open in the caller and comes as the last fd;
+                    // HWPT_GET_DIRTY_BITMAP: a memfd for the bits
   kInInMemfd = 64,  // the in part is not in the packet but in a memfd, which comes after
                     // the target
   kMaySetRlimitMode = 128,  // the caller has CAP_SYS_RESOURCE

@@ -75,8 +75,9 @@ TEST_P(KernelApiSuite, PasidZeroAttachesTheDeviceItself) {
   EXPECT_EQ(Attach(vm, vm.parent), 0);
 }
 
-// device_cdev.c, vfio_df_ioctl_attach_pt(); device.c, iommufd_device_change_pt(),
-// iommufd_hwpt_pasid_compat().
+// device_cdev.c, vfio_df_ioctl_attach_pt(); vfio/iommufd.c,
+// vfio_iommufd_physical_pasid_attach_ioas(): the PASID is an id of lib/idr.c, ida_alloc_range();
+// device.c, iommufd_device_change_pt(), iommufd_hwpt_pasid_compat().
 TEST_P(KernelApiSuite, PasidsChecksInOrder) {
   BERTH_NEEDS(Need::kCdevs);
   const Vm vm = NewVm();
@@ -84,8 +85,9 @@ TEST_P(KernelApiSuite, PasidsChecksInOrder) {
       vm.device.cdev, uapi::kVfioDeviceAttachIommufdPt, PasidArg(vm.parent, 5),
       {{"without room for the PASID", [](AttachArg& a) { a.argsz = 12; }, EINVAL},
        {"unknown flag", [](AttachArg& a) { a.flags |= 2; }, EINVAL},
+       {"beyond any PASID", [](AttachArg& a) { a.pasid = uint32_t{1} << 31; }, ENOSPC},
        {"no such page table", [](AttachArg& a) { a.pt_id = kStaleId; }, ENOENT},
-       {"a device without PASIDs", [](AttachArg&) {}, EINVAL}});
+       {"a page table without PASIDs", [](AttachArg&) {}, EINVAL}});
 }
 
 // device_cdev.c, vfio_df_ioctl_attach_pt(), vfio_df_ioctl_detach_pt(): VFIO reads what it knows,

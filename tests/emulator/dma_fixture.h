@@ -2,6 +2,8 @@
 #ifndef BERTH_TESTS_EMULATOR_DMA_FIXTURE_H_
 #define BERTH_TESTS_EMULATOR_DMA_FIXTURE_H_
 
+#include <fcntl.h>
+
 #include <memory>
 #include <string>
 #include <utility>
@@ -21,7 +23,7 @@ struct DmaVm {
   static constexpr uint16_t kAsid = 5;
 
   Guest guest;
-  std::unique_ptr<testing::GuestMemory> memory;
+  std::shared_ptr<testing::GuestMemory> memory;
   std::unique_ptr<testing::DmaDriver> dma;
   std::unique_ptr<testing::Tables> tables;
   uint64_t cd = 0;
@@ -77,11 +79,27 @@ class DmaTest : public EmulatorTest {
   DmaVm MakeVm(const std::string& name) {
     DmaVm vm;
     vm.guest = MakeGuest(name);
-    vm.memory = std::make_unique<testing::GuestMemory>();
+    vm.memory = std::make_shared<testing::GuestMemory>();
     EXPECT_EQ(MapMemory(vm), 0);
     EXPECT_EQ(SetCommand(vm, 4), 2);
     vm.dma = MapBar(vm);
     return vm;
+  }
+
+  // Another device of the same VM, which shares all but the stream: bound, bus master, not
+  // attached.
+  DmaVm AddDevice(const DmaVm& vm, const std::string& name) {
+    DmaVm other;
+    other.guest.context.Reset(::fcntl(vm.guest.context.get(), F_DUPFD_CLOEXEC, 0));
+    other.guest.cdev = OpenDevice(name);
+    EXPECT_EQ(Bind(other.guest.cdev, other.guest.context.get(), &other.guest.device), 0);
+    other.guest.ioas = vm.guest.ioas;
+    other.guest.parent = vm.guest.parent;
+    other.guest.viommu = vm.guest.viommu;
+    other.memory = vm.memory;
+    EXPECT_EQ(SetCommand(other, 4), 2);
+    other.dma = MapBar(other);
+    return other;
   }
 
   uint32_t AllocVdevice(const DmaVm& vm, uint64_t vsid) {
@@ -103,17 +121,21 @@ class DmaTest : public EmulatorTest {
     EXPECT_EQ(Call(vm.guest.context, uapi::kIommuHwptAlloc, &cmd), 0);
     return cmd.out_hwpt_id;
   }
-  // Stage 1 with one context, ATS allowed, and a vCMDQ of 64 commands.
+  // Attaches the device to stage 1 with one context, ATS allowed.
+  void Nest(DmaVm* vm, uint32_t vsid, const testing::Context& context) {
+    vm->cd = vm->memory->Allocate();
+    testing::WriteContext(vm->memory.get(), vm->cd, context);
+    vm->vdevice = AllocVdevice(*vm, vsid);
+    vm->nested = AllocNested(
+        *vm, uapi::kSte0Valid.Put(1) | uapi::kSte0Config.Put(uapi::kSteConfigS1Translate) | vm->cd,
+        uapi::kSte1Eats.Put(uapi::kSteEatsTranslate));
+    EXPECT_EQ(Attach(*vm, vm->nested), 0);
+  }
+  // The same, and a vCMDQ of 64 commands.
   DmaVm MakeNestedVm(const std::string& name) {
     DmaVm vm = MakeVm(name);
     vm.tables = std::make_unique<testing::Tables>(vm.memory.get());
-    vm.cd = vm.memory->Allocate();
-    testing::WriteContext(vm.memory.get(), vm.cd, {.asid = DmaVm::kAsid, .low = vm.tables.get()});
-    vm.vdevice = AllocVdevice(vm, DmaVm::kVsid);
-    vm.nested = AllocNested(
-        vm, uapi::kSte0Valid.Put(1) | uapi::kSte0Config.Put(uapi::kSteConfigS1Translate) | vm.cd,
-        uapi::kSte1Eats.Put(uapi::kSteEatsTranslate));
-    EXPECT_EQ(Attach(vm, vm.nested), 0);
+    Nest(&vm, DmaVm::kVsid, {.asid = DmaVm::kAsid, .low = vm.tables.get()});
     AddQueue(&vm);
     return vm;
   }

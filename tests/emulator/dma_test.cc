@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// DMA from end to end: a VM made by ioctls, a device driven through its BAR, invalidations through
-// page0 and HWPT_INVALIDATE.
+// DMA from end to end: a VM made by ioctls, a device driven through its BAR.
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -15,23 +14,10 @@
 namespace berth::emulator {
 namespace {
 
-using testing::kPteNormal;
-using testing::kPteReadOnly;
-
-constexpr uint64_t kOneGuestsVa = 0x123456789000;
-
-constexpr RawCommand TlbiVa(uint16_t asid, uint64_t low) {
-  return {uint64_t{asid} << 48 | 0x12, low};
-}
-constexpr RawCommand TlbiRange(uint16_t asid, uint64_t num, uint64_t scale, uint64_t low) {
-  return {uint64_t{asid} << 48 | scale << 20 | num << 12 | 0x12, low};
-}
 constexpr RawCommand TlbiAsid(uint16_t asid) { return {uint64_t{asid} << 48 | 0x11, 0}; }
 constexpr RawCommand AtcInv(uint32_t vsid, uint64_t low) {
   return {uint64_t{vsid} << 32 | 0x40, low};
 }
-constexpr uint64_t kTg4K = 1 << 10;
-constexpr uint64_t Ttl(uint64_t level) { return level << 8; }
 
 TEST_F(DmaTest, ADeviceCopiesThroughAnIoas) {
   DmaVm vm = MakeVm("vfio0");
@@ -207,64 +193,6 @@ TEST_F(DmaTest, ADeviceReachesTheCallersOwnMemory) {
 
 // ---- Stage 1.
 
-struct Case {
-  std::string name;
-  RawCommand command;
-  bool fresh;
-};
-void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
-std::string NameOf(const ::testing::TestParamInfo<Case>& info) { return info.param.name; }
-
-class DmaInvalidation : public DmaTest, public ::testing::WithParamInterface<Case> {};
-
-// In a vCMDQ, by HWPT_INVALIDATE: which page does the device read after the command?
-TEST_P(DmaInvalidation, ReachesTheSmmuFromPage0) {
-  DmaVm vm = MakeNestedVm("vfio0");
-  vm.tables->Map(kVa, vm.memory->AllocatePage(1));
-  ASSERT_EQ(DeviceReads(vm, kVa), 1U);
-  vm.tables->Map(kVa, vm.memory->AllocatePage(2));
-  ASSERT_EQ(DeviceReads(vm, kVa), 1U);
-  Execute(vm, {GetParam().command});
-  EXPECT_EQ(DeviceReads(vm, kVa), GetParam().fresh ? 2U : 1U);
-}
-TEST_P(DmaInvalidation, ReachesTheSmmuThroughTheKernel) {
-  DmaVm vm = MakeNestedVm("vfio0");
-  vm.tables->Map(kVa, vm.memory->AllocatePage(1));
-  ASSERT_EQ(DeviceReads(vm, kVa), 1U);
-  vm.tables->Map(kVa, vm.memory->AllocatePage(2));
-  ASSERT_EQ(ExecuteTrapped(vm, GetParam().command), 0);
-  EXPECT_EQ(DeviceReads(vm, kVa), GetParam().fresh ? 2U : 1U);
-}
-
-const Case kCases[] = {
-    {"Va", TlbiVa(5, kOneGuestsVa), true},
-    {"VaWrongAsid", TlbiVa(6, kOneGuestsVa), false},
-    {"VaNextPage", TlbiVa(5, kOneGuestsVa + 0x1000), false},
-    {"VaLeaf", TlbiVa(5, kOneGuestsVa | 1), true},
-    {"VaTtl3", TlbiVa(5, kOneGuestsVa | kTg4K | Ttl(3)), true},
-    {"VaTtl2", TlbiVa(5, kOneGuestsVa | kTg4K | Ttl(2)), false},
-    {"Range", TlbiRange(5, 4, 0, (kOneGuestsVa - 0x4000) | kTg4K), true},
-    {"RangeBelow", TlbiRange(5, 3, 0, (kOneGuestsVa - 0x4000) | kTg4K), false},
-    {"RangeScale", TlbiRange(5, 0, 3, (kOneGuestsVa - 0x7000) | kTg4K), true},
-    {"Asid", TlbiAsid(5), true},
-    {"AsidWrongAsid", TlbiAsid(6), false},
-    {"AtcInv", AtcInv(DmaVm::kVsid, kOneGuestsVa), false},
-};
-INSTANTIATE_TEST_SUITE_P(Emulator, DmaInvalidation, ::testing::ValuesIn(kCases), NameOf);
-
-TEST_F(DmaTest, AtsNeedsAnAtcInvOfTheRightVsid) {
-  DmaVm vm = MakeNestedVm("vfio0");
-  vm.tables->Map(kVa, vm.memory->AllocatePage(1));
-  ASSERT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 1U);
-  vm.tables->Map(kVa, vm.memory->AllocatePage(2));
-  Execute(vm, {TlbiAsid(DmaVm::kAsid)});
-  EXPECT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 1U);
-  Execute(vm, {AtcInv(DmaVm::kVsid, kVa + 0x1000)});
-  EXPECT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 1U);
-  Execute(vm, {AtcInv(DmaVm::kVsid, kVa)});
-  EXPECT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 2U);
-}
-
 // The guest's VMID is the VINTF's, whatever it writes, and another guest's is out of its reach.
 TEST_F(DmaTest, AGuestInvalidatesItsOwnTranslationsOnly) {
   DmaVm one = MakeNestedVm("vfio0");
@@ -285,19 +213,6 @@ TEST_F(DmaTest, AGuestInvalidatesItsOwnTranslationsOnly) {
   EXPECT_EQ(DeviceReads(one, kVa, kDmaControlAts), 1U);
   EXPECT_EQ(DeviceReads(other, kVa), 2U);
   EXPECT_EQ(DeviceReads(other, kVa, kDmaControlAts), 2U);
-}
-
-TEST_F(DmaTest, AContextDescriptorIsRememberedUntilCfgiCd) {
-  DmaVm vm = MakeNestedVm("vfio0");
-  testing::Tables other(vm.memory.get());
-  vm.tables->Map(kVa, vm.memory->AllocatePage(1));
-  other.Map(kVa, vm.memory->AllocatePage(2));
-  ASSERT_EQ(DeviceReads(vm, kVa), 1U);
-  testing::WriteContext(vm.memory.get(), vm.cd, {.asid = 9, .low = &other});
-  other.Map(kBufferVa, vm.buffer);
-  EXPECT_EQ(DeviceReads(vm, kVa), 1U);
-  EXPECT_EQ(ExecuteTrapped(vm, {uint64_t{DmaVm::kVsid} << 32 | 0x05, 1}), 0);
-  EXPECT_EQ(DeviceReads(vm, kVa), 2U);
 }
 
 // What the kernel invalidates by itself: the guest's translations, when stage 2 changes.
@@ -348,81 +263,6 @@ TEST_F(DmaTest, AStreamTableEntryDecides) {
   }
   ASSERT_EQ(Attach(vm, vm.nested), 0);
   EXPECT_EQ(DeviceReads(vm, kVa), 1U);
-}
-
-// ---- Events.
-
-class DmaEvents : public DmaTest {
- protected:
-  // The next record; it comes when the device's thread delivers it. nullopt: it is not one.
-  std::optional<uapi::IommuVeventArmSmmuv3> Next(const UniqueFd& events) {
-    struct {
-      uapi::IommufdVeventHeader header;
-      uapi::IommuVeventArmSmmuv3 event;
-    } record;
-    berth::testing::PollUntil([&] { return IsReadable(events); });
-    if (client().ReadEvents(events.get(), &record, sizeof(record)) != sizeof(record)) {
-      return std::nullopt;
-    }
-    return record.event;
-  }
-};
-
-TEST_F(DmaEvents, FaultsReachTheGuestWithItsOwnStreamId) {
-  DmaVm vm = MakeNestedVm("vfio0");
-  UniqueFd events;
-  AllocVeventq(vm.guest, uapi::kVeventqTypeArmSmmuv3, 16, &events);
-  EXPECT_EQ(vm.dma->Copy(kVa + 0x10, kVa, 8), DmaStatus::kReadFault);
-  auto event = Next(events);
-  ASSERT_TRUE(event.has_value());
-  EXPECT_EQ(event->evt[0], uint64_t{DmaVm::kVsid} << 32 | 0x10);
-  EXPECT_EQ(event->evt[1], uint64_t{1} << 35 | uint64_t{2} << 40) << "a read; class IN";
-  EXPECT_EQ(event->evt[2], kVa + 0x10);
-  EXPECT_EQ(event->evt[3], 0U);
-
-  vm.tables->Map(kVa, vm.memory->AllocatePage(1), 3, kPteNormal | kPteReadOnly);
-  EXPECT_EQ(vm.dma->Copy(kVa, kVa + 8, 8), DmaStatus::kWriteFault);
-  event = Next(events);
-  ASSERT_TRUE(event.has_value());
-  EXPECT_EQ(event->evt[0], uint64_t{DmaVm::kVsid} << 32 | 0x13);
-  EXPECT_EQ(event->evt[1], uint64_t{2} << 40) << "a write; class IN";
-  EXPECT_EQ(event->evt[2], kVa + 8);
-}
-
-TEST_F(DmaEvents, FaultsOfStageTwoAreTheHostsOwn) {
-  DmaVm vm = MakeNestedVm("vfio0");
-  UniqueFd events;
-  AllocVeventq(vm.guest, uapi::kVeventqTypeArmSmmuv3, 16, &events);
-  vm.tables->Map(kVa, 0x300000000);  // not in the IOAS
-  EXPECT_EQ(vm.dma->Copy(kVa, kVa, 8), DmaStatus::kReadFault);
-  EXPECT_EQ(vm.dma->Copy(kVa + 0x1000, kVa, 8), DmaStatus::kReadFault);
-  const auto event = Next(events);
-  ASSERT_TRUE(event.has_value());
-  EXPECT_EQ(event->evt[2], kVa + 0x1000) << "the first one was of stage 2";
-}
-
-TEST_F(DmaEvents, AWrongConfigurationNamesTheStream) {
-  DmaVm vm = MakeNestedVm("vfio0");
-  UniqueFd events;
-  AllocVeventq(vm.guest, uapi::kVeventqTypeArmSmmuv3, 16, &events);
-  vm.memory->Store(vm.cd, 0);
-  EXPECT_EQ(vm.dma->Copy(kVa, kVa, 8), DmaStatus::kReadFault);
-  auto event = Next(events);
-  ASSERT_TRUE(event.has_value());
-  EXPECT_EQ(event->evt[0], uint64_t{DmaVm::kVsid} << 32 | 0x0a);
-  EXPECT_EQ(event->evt[1] | event->evt[2] | event->evt[3], 0U);
-
-  const uint64_t substreams = uapi::kSte0S1CdMax.Put(1);
-  ASSERT_EQ(Attach(vm, AllocNested(vm,
-                                   uapi::kSte0Valid.Put(1) |
-                                       uapi::kSte0Config.Put(uapi::kSteConfigS1Translate) | vm.cd |
-                                       substreams,
-                                   0)),
-            0);
-  EXPECT_EQ(vm.dma->Copy(kVa, kVa, 8), DmaStatus::kReadFault);
-  event = Next(events);
-  ASSERT_TRUE(event.has_value());
-  EXPECT_EQ(event->evt[0], uint64_t{DmaVm::kVsid} << 32 | 0x04);
 }
 
 }  // namespace

@@ -25,6 +25,14 @@ TEST(HostFile, FillsInAGraceUnit) {
   EXPECT_EQ(host->units[0].vcmdqs, 128);
   EXPECT_EQ(host->units[0].sid_slots, 16);
   EXPECT_TRUE(host->units[0].ats);
+  EXPECT_FALSE(host->units[0].httu);
+}
+
+TEST(HostFile, AUnitMayLackOrHaveFeatures) {
+  const auto host = Parse("units: [{id: smmu3.0, no_ats: true, httu: true}]\n");
+  ASSERT_TRUE(host.ok()) << host.status();
+  EXPECT_FALSE(host->units[0].ats);
+  EXPECT_TRUE(host->units[0].httu);
 }
 
 TEST(HostFile, ExpandsARangeOfFunctions) {

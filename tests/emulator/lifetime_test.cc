@@ -96,7 +96,7 @@ TEST_F(LifetimeTest, AForkedChildsMappingKeepsTheQueuesRunning) {
   EXPECT_EQ(Ask('c'), 'y');
   const LvcmdqCounters counters =
       server().kernel().TakeSnapshot().units[0].allocated.at(0).hardware.lvcmdqs.at(0).counters;
-  EXPECT_EQ(counters.cmd_sync, 2U);
+  EXPECT_EQ(counters.executed[Opcode::kCmdSync], 2U);
   EXPECT_EQ(Ask('q'), '\0');
   berth::testing::PollUntil([&] { return UsedVintfs() == 0; });
   EXPECT_EQ(server().kernel().TakeSnapshot().contexts, 1) << "the other one";

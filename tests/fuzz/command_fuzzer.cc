@@ -43,9 +43,9 @@ class Guest {
 
   void Check(const RawCommand& raw) {
     Command command;
-    const uint64_t before = counters_.commands();
+    const uint64_t before = counters_.executed.total();
     const ConsError error = executor_.Execute(raw, &counters_, &command);
-    Require(counters_.commands() == before + (error == ConsError::kNone ? 1 : 0));
+    Require(counters_.executed.total() == before + (error == ConsError::kNone ? 1 : 0));
     if (error != ConsError::kNone) return;
     // A guest reaches nothing but itself.
     Require(IsForGuests(command.opcode));

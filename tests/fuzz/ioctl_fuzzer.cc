@@ -8,13 +8,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "lib/emulator/kernel/kernel.h"
 #include "lib/emulator/protocol.h"
+#include "lib/iommufd/uapi/iommufd_test.h"
 #include "lib/iommufd/uapi/ops.h"
+#include "lib/iommufd/uapi/smmuv3.h"
+#include "lib/iommufd/uapi/vfio.h"
 
 namespace berth::emulator {
 namespace {
@@ -23,6 +27,10 @@ constexpr size_t kMaxSteps = 128;
 constexpr size_t kMaxFds = 16;
 constexpr size_t kMaxBuffer = 4096;
 
+constexpr int kDevices = 4;
+
+// An SMMUv3 with four devices, of which two are alone in their IOMMU groups and two share one and
+// have a BAR; and the kernel's mock driver, whose devices are made by IOMMU_TEST_CMD.
 HostSpec FuzzHost() {
   HostSpec host;
   UnitSpec unit;
@@ -30,14 +38,18 @@ HostSpec FuzzHost() {
   unit.vintfs = 4;
   unit.vcmdqs = 8;
   host.units.push_back(unit);
-  for (uint16_t i = 0; i < 2; ++i) {
+  unit.id = "mock";
+  unit.profile = UnitProfile::kSelftest;
+  host.units.push_back(unit);
+  for (uint16_t i = 0; i < kDevices; ++i) {
     DeviceSpec device;
     device.address.routing_id = static_cast<uint16_t>(0x100 + i);
     device.vendor = 0x10de;
     device.device = 0x2342;
     device.class_code = 0x030200;
     device.unit = "smmu3.0";
-    device.iommu_group = i;
+    device.iommu_group = std::min<uint16_t>(i, 2);
+    if (i >= 2) device.model = DeviceModel::kDmaTest;
     device.reset_method = "flr";
     device.vfio_name = "vfio" + std::to_string(i);
     host.devices.push_back(device);
@@ -78,7 +90,8 @@ class Client {
       }
       case Action::kOpenDevice: {
         UniqueFd fd;
-        const std::string name = "vfio" + std::to_string(input_.ConsumeIntegralInRange(0, 2));
+        const std::string name =
+            "vfio" + std::to_string(input_.ConsumeIntegralInRange(0, kDevices));
         if (fds_.size() < kMaxFds && kernel_.OpenDevice(name, &fd) == 0) {
           fds_.push_back(std::move(fd));
         }
@@ -95,18 +108,18 @@ class Client {
       }
       case Action::kReadRegion: {
         std::vector<std::byte> out;
-        kernel_.ReadRegion(Fd(), input_.ConsumeIntegral<uint64_t>(),
-                           input_.ConsumeIntegralInRange<size_t>(0, kMaxBuffer), &out);
+        kernel_.ReadRegion(Fd(), Offset(), input_.ConsumeIntegralInRange<size_t>(0, kMaxBuffer),
+                           &out);
         break;
       }
       case Action::kWriteRegion: {
         const auto bytes = Bytes();
-        kernel_.WriteRegion(Fd(), input_.ConsumeIntegral<uint64_t>(), bytes);
+        kernel_.WriteRegion(Fd(), Offset(), bytes);
         break;
       }
       case Action::kRegion: {
         UniqueFd region;
-        const auto offset = input_.ConsumeIntegral<uint64_t>();
+        const auto offset = Offset();
         kernel_.Region(Fd(), offset, input_.ConsumeIntegral<uint64_t>(), &region);
         break;
       }
@@ -132,18 +145,46 @@ class Client {
     kernel_.ReapPinned();
   }
 
+  // In a region of a cdev, often near its start: VFIO_PCI_INDEX_TO_OFFSET().
+  uint64_t Offset() {
+    if (input_.ConsumeBool()) return input_.ConsumeIntegral<uint64_t>();
+    const auto region = input_.ConsumeIntegralInRange<uint64_t>(0, uapi::kVfioPciNumRegions);
+    return region << 40 | input_.ConsumeIntegralInRange<uint64_t>(0, 0x1008);
+  }
+
   const uapi::Op& PickOp() {
+    static constexpr uapi::Op kTest = {uapi::kIommuTestCmd, "TEST_CMD", sizeof(uapi::IommuTestCmd),
+                                       sizeof(uint32_t)};
     constexpr size_t kIommu = std::size(uapi::kIommuOps);
-    const auto pick =
-        input_.ConsumeIntegralInRange<size_t>(0, kIommu + std::size(uapi::kVfioOps) - 1);
+    constexpr size_t kVfio = std::size(uapi::kVfioOps);
+    const auto pick = input_.ConsumeIntegralInRange<size_t>(0, kIommu + kVfio);
+    if (pick == kIommu + kVfio) return kTest;
     return pick < kIommu ? uapi::kIommuOps[pick] : uapi::kVfioOps[pick - kIommu];
   }
-  // A struct whose words are often small, as ids are.
+  // A struct whose words are often small, as ids are, or numbers that mean something.
   std::vector<std::byte> Struct(size_t size) {
+    static constexpr uint32_t kKnown[] = {uapi::kViommuTypeSelftest,
+                                          uapi::kHwQueueTypeSelftest,
+                                          uapi::kHwptDataSelftest,
+                                          uapi::kVeventqTypeSelftest,
+                                          uapi::kHwptInvalidateSelftest,
+                                          0x1000,
+                                          0x2000,
+                                          0x10000,
+                                          uapi::kSwMsiBase};
     std::vector<std::byte> bytes(size);
     for (size_t at = 0; at + 4 <= size; at += 4) {
-      const uint32_t word = input_.ConsumeBool() ? input_.ConsumeIntegralInRange<uint32_t>(0, 15)
-                                                 : input_.ConsumeIntegral<uint32_t>();
+      uint32_t word = 0;
+      switch (input_.ConsumeIntegralInRange(0, 3)) {
+        case 0:
+          word = input_.ConsumeIntegral<uint32_t>();
+          break;
+        case 1:
+          word = input_.PickValueInArray(kKnown);
+          break;
+        default:
+          word = input_.ConsumeIntegralInRange<uint32_t>(0, 20);
+      }
       std::memcpy(&bytes[at], &word, sizeof(word));
     }
     return bytes;

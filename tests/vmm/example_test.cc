@@ -55,10 +55,10 @@ TEST_F(ExampleTest, EveryRecordedCommandIsExecutedByTheHardware) {
   for (int queue = 0; queue < 2; ++queue) {
     const emulator::LvcmdqCounters counters = agent_.Counters(queue);
     const Counts& executed = report.units[0].executed[static_cast<size_t>(queue)];
-    EXPECT_EQ(executed.tlbi_nh_asid, counters.tlbi_nh_asid);
-    EXPECT_EQ(executed.tlbi_nh_va, counters.tlbi_nh_va);
-    EXPECT_EQ(executed.atc_inv, counters.atc_inv);
-    EXPECT_EQ(executed.cmd_sync, counters.cmd_sync);
+    EXPECT_EQ(executed.tlbi_nh_asid, counters.executed[emulator::Opcode::kTlbiNhAsid]);
+    EXPECT_EQ(executed.tlbi_nh_va, counters.executed[emulator::Opcode::kTlbiNhVa]);
+    EXPECT_EQ(executed.atc_inv, counters.executed[emulator::Opcode::kAtcInv]);
+    EXPECT_EQ(executed.cmd_sync, counters.executed[emulator::Opcode::kCmdSync]);
   }
   // What index.tsv counts, and three CMD_SYNCs around the illegal command.
   EXPECT_EQ(report.play.commands, 22u + 8 + 1500 + 1500 + 2 + 46 + 3006 + 3006);

@@ -88,22 +88,15 @@ struct CmdqvConfig {
   std::function<void()> on_interrupt;
 };
 
-// Of one LVCMDQ, since its VINTF was enabled. Only executed commands count.
+// Of one LVCMDQ, since its VINTF was enabled.
 struct LvcmdqCounters {
-  uint64_t tlbi_nh_asid = 0;
-  uint64_t tlbi_nh_va = 0;
-  uint64_t atc_inv = 0;
-  uint64_t cmd_sync = 0;
-  uint64_t other = 0;           // what only a queue with HYP_OWN=1 takes
+  OpcodeCounts executed = {};   // a queue with HYP_OWN=0 takes but four opcodes
   uint64_t command_errors = 0;  // queue stopped with CONS.ERR 1 or 4
   uint64_t fetch_errors = 0;    // queue stopped with CONS.ERR 2
   uint64_t atc_timeouts = 0;    // queue stopped at a CMD_SYNC with CONS.ERR 3
   uint64_t init_errors = 0;     // GERROR.CMDQ_INIT_ERR toggled
   uint64_t doorbells = 0;       // looks at PROD that found commands; one may merge several writes
   uint64_t full_rings = 0;      // doorbells that found the ring exactly full
-  [[nodiscard]] uint64_t commands() const {
-    return tlbi_nh_asid + tlbi_nh_va + atc_inv + cmd_sync + other;
-  }
   bool operator==(const LvcmdqCounters&) const = default;
 };
 

@@ -2,6 +2,7 @@
 #include "lib/emulator/hardware/command.h"
 
 #include <array>
+#include <numeric>
 
 namespace berth::emulator {
 namespace {
@@ -201,6 +202,60 @@ bool DecodeStream(Layout layout, const RawCommand& raw, Command* out) {
 }
 
 }  // namespace
+
+std::string_view ToString(Opcode opcode) {
+  switch (opcode) {
+    case Opcode::kPrefetchConfig:
+      return "PREFETCH_CONFIG";
+    case Opcode::kPrefetchAddress:
+      return "PREFETCH_ADDR";
+    case Opcode::kCfgiSte:
+      return "CFGI_STE";
+    case Opcode::kCfgiSteRange:
+      return "CFGI_STE_RANGE";
+    case Opcode::kCfgiCd:
+      return "CFGI_CD";
+    case Opcode::kCfgiCdAll:
+      return "CFGI_CD_ALL";
+    case Opcode::kTlbiNhAll:
+      return "TLBI_NH_ALL";
+    case Opcode::kTlbiNhAsid:
+      return "TLBI_NH_ASID";
+    case Opcode::kTlbiNhVa:
+      return "TLBI_NH_VA";
+    case Opcode::kTlbiNhVaa:
+      return "TLBI_NH_VAA";
+    case Opcode::kTlbiEl2All:
+      return "TLBI_EL2_ALL";
+    case Opcode::kTlbiEl2Asid:
+      return "TLBI_EL2_ASID";
+    case Opcode::kTlbiEl2Va:
+      return "TLBI_EL2_VA";
+    case Opcode::kTlbiEl2Vaa:
+      return "TLBI_EL2_VAA";
+    case Opcode::kTlbiS12Vmall:
+      return "TLBI_S12_VMALL";
+    case Opcode::kTlbiS2Ipa:
+      return "TLBI_S2_IPA";
+    case Opcode::kTlbiNsnhAll:
+      return "TLBI_NSNH_ALL";
+    case Opcode::kAtcInv:
+      return "ATC_INV";
+    case Opcode::kPriResp:
+      return "PRI_RESP";
+    case Opcode::kResume:
+      return "RESUME";
+    case Opcode::kStallTerm:
+      return "STALL_TERM";
+    case Opcode::kCmdSync:
+      return "CMD_SYNC";
+  }
+  return "UNKNOWN";
+}
+
+uint64_t OpcodeCounts::total() const {
+  return std::accumulate(counts_.begin(), counts_.end(), uint64_t{0});
+}
 
 DecodeResult Decode(const RawCommand& raw, ReservedBits reserved, Command* out) {
   const uint64_t opcode = Bits(raw.dword0, 7, 0);

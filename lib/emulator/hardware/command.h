@@ -6,7 +6,12 @@
 #ifndef BERTH_LIB_EMULATOR_HARDWARE_COMMAND_H_
 #define BERTH_LIB_EMULATOR_HARDWARE_COMMAND_H_
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <initializer_list>
+#include <string_view>
+#include <utility>
 
 namespace berth::emulator {
 
@@ -42,6 +47,32 @@ enum class Opcode : uint8_t {
   kResume = 0x44,
   kStallTerm = 0x45,
   kCmdSync = 0x46,
+};
+// The name in IHI 0070, without "CMD_" but for CMD_SYNC.
+std::string_view ToString(Opcode opcode);
+
+// How many commands there were of each opcode.
+class OpcodeCounts {
+ public:
+  OpcodeCounts() = default;
+  OpcodeCounts(std::initializer_list<std::pair<Opcode, uint64_t>> counts) {
+    for (const auto& [opcode, count] : counts) (*this)[opcode] = count;
+  }
+
+  uint64_t& operator[](Opcode opcode) { return counts_[static_cast<size_t>(opcode)]; }
+  uint64_t operator[](Opcode opcode) const { return counts_[static_cast<size_t>(opcode)]; }
+  [[nodiscard]] uint64_t total() const;
+  // Calls visit(opcode, count) for what is not 0, ascending.
+  template <typename Visit>
+  void ForEach(Visit visit) const {
+    for (size_t i = 0; i < counts_.size(); ++i) {
+      if (counts_[i] != 0) visit(static_cast<Opcode>(i), counts_[i]);
+    }
+  }
+  bool operator==(const OpcodeCounts&) const = default;
+
+ private:
+  std::array<uint64_t, static_cast<size_t>(Opcode::kCmdSync) + 1> counts_ = {};
 };
 
 // Of a queue with HYP_OWN=0.

@@ -54,7 +54,7 @@ ConsError CommandExecutor::Execute(const RawCommand& raw, LvcmdqCounters* counte
   if (Decode(raw, config_.reserved_bits, command) != DecodeResult::kOk) return ConsError::kIllegal;
   if (command->opcode == Opcode::kCmdSync) {
     const ConsError error = config_.sink == nullptr ? ConsError::kNone : config_.sink->Sync();
-    if (error == ConsError::kNone) ++counters->cmd_sync;
+    if (error == ConsError::kNone) ++counters->executed[Opcode::kCmdSync];
     return error;
   }
   if (!hyp_own_) {
@@ -62,20 +62,7 @@ ConsError CommandExecutor::Execute(const RawCommand& raw, LvcmdqCounters* counte
     if (error != ConsError::kNone) return error;
   }
   if (config_.sink != nullptr) config_.sink->Invalidate(*command);
-  switch (command->opcode) {
-    case Opcode::kTlbiNhAsid:
-      ++counters->tlbi_nh_asid;
-      break;
-    case Opcode::kTlbiNhVa:
-      ++counters->tlbi_nh_va;
-      break;
-    case Opcode::kAtcInv:
-      ++counters->atc_inv;
-      break;
-    default:
-      ++counters->other;
-      break;
-  }
+  ++counters->executed[command->opcode];
   return ConsError::kNone;
 }
 

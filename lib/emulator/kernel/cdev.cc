@@ -85,6 +85,8 @@ int Cdev::Attach(UserCall& user) {
   }
   auto& cmd = user.As<uapi::VfioDeviceAttachIommufdPt>();
   if (with_pasid && cmd.pasid != 0) {
+    // ida_alloc_range() of an id beyond INT_MAX.
+    if (cmd.pasid > INT32_MAX) return -ENOSPC;
     // No function here has PASIDs.
     return context->FindAny(cmd.pt_id) == nullptr ? -ENOENT : -EINVAL;
   }

@@ -62,8 +62,10 @@ StreamEntry EntryOf(const Function& function, const Hwpt& hwpt) {
   }
   StreamEntry entry;
   entry.config = StreamEntry::Config::kStage2;
-  entry.stage2 = static_cast<const HwptPaging&>(hwpt).ioas->iopt.stage2();
+  const auto& paging = static_cast<const HwptPaging&>(hwpt);
+  entry.stage2 = paging.ioas->iopt.stage2();
   entry.ats = function.unit->spec.ats;
+  entry.dirty = paging.dirty_log;
   return entry;
 }
 

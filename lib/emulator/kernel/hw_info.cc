@@ -45,7 +45,7 @@ int GetHwInfo(Ucmd& ucmd) {
   cmd.data_len = static_cast<uint32_t>(size);
   cmd.out_max_pasid_log2 = 0;
   cmd.out_capabilities = unit.spec.ats && !unit.mock() ? 0 : uapi::kHwCapPciAtsNotSupported;
-  if (unit.mock()) cmd.out_capabilities |= uapi::kHwCapDirtyTracking;
+  if (unit.mock() || unit.spec.httu) cmd.out_capabilities |= uapi::kHwCapDirtyTracking;
   return ucmd.user.Respond();
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Linux drivers/iommu/iommufd/hw_pagetable.c over drivers/iommu/arm/arm-smmu-v3.
+#include <bit>
 #include <cerrno>
 
 #include "lib/emulator/kernel/mock.h"
@@ -38,17 +39,6 @@ int LoadVste(Ucmd& ucmd, const uapi::IommuHwptAlloc& cmd, std::array<uint64_t, 2
   if (cmd.data_len != sizeof(uapi::IommuHwptArmSmmuv3)) return -EINVAL;
   if (int rc = ucmd.user.CopyFromUser(0, ste->data(), sizeof(*ste)); rc != 0) return rc;
   return ValidateVste(*ste);
-}
-
-// io_pagetable.c, iommufd_check_iova_range().
-int CheckDirtyRange(const uapi::IommuHwptGetDirtyBitmap& cmd, uint64_t alignment) {
-  if (cmd.length == 0) return -EINVAL;
-  const uint64_t last = cmd.iova + (cmd.length - 1);
-  if (last < cmd.iova) return -EOVERFLOW;
-  for (const uint64_t step : {alignment, cmd.page_size}) {
-    if (step == 0 || ((cmd.iova | (last + 1)) & (step - 1)) != 0) return -EINVAL;
-  }
-  return 0;
 }
 
 // The tail of HWPT_ALLOC that all kinds share: the fault queue, then the answer.
@@ -122,13 +112,18 @@ int AllocDomain(HwptPaging* hwpt, Ioas* ioas, Unit* unit, uint32_t flags) {
     hwpt->ioas = Pin<Ioas>(ioas);
     return 0;
   }
-  if ((flags & uapi::kHwptAllocDirtyTracking) != 0) return -EOPNOTSUPP;  // needs HTTU
+  hwpt->dirty_tracking = (flags & uapi::kHwptAllocDirtyTracking) != 0;
+  if (hwpt->dirty_tracking && !unit->spec.httu) return -EOPNOTSUPP;
   const bool parent = (flags & uapi::kHwptAllocNestParent) != 0;
   if (parent && flags != uapi::kHwptAllocNestParent) return -EOPNOTSUPP;
   if (parent) {
     const uint16_t vmid = unit->TakeVmid();
     if (vmid == 0) return -ENOSPC;
     hwpt->vmid = vmid;
+  }
+  if (hwpt->dirty_tracking) {
+    hwpt->dirty_log =
+        std::make_shared<DirtyLog>(static_cast<uint8_t>(std::countr_zero(ioas->iopt.page_size())));
   }
   hwpt->nest_parent = parent;
   hwpt->ioas = Pin<Ioas>(ioas);
@@ -138,9 +133,9 @@ int AllocDomain(HwptPaging* hwpt, Ioas* ioas, Unit* unit, uint32_t flags) {
 int AddToIoas(HwptPaging* hwpt) {
   const int bits = hwpt->nest_parent ? hwpt->unit->spec.address_bits : kStage1Bits;
   const uint64_t page_size = hwpt->ioas->iopt.page_size();
-  IoPagetable::Geometry geometry = {0, LastOf(bits), page_size};
+  IoPagetable::Geometry geometry = {0, LastOf(bits), page_size, hwpt->dirty_log};
   if (hwpt->unit->mock()) {
-    geometry = {uapi::kMockApertureStart, uapi::kMockApertureLast, page_size / 2};
+    geometry = {uapi::kMockApertureStart, uapi::kMockApertureLast, page_size / 2, nullptr};
   }
   const int rc = hwpt->ioas->iopt.AddDomain(hwpt, geometry);
   hwpt->in_iopt = rc == 0;
@@ -163,28 +158,6 @@ int HwptAlloc(Ucmd& ucmd) {
     return AllocNestedOn(ucmd, cmd, parent, unit);
   }
   return -EINVAL;
-}
-
-// Without HTTU no domain of an SMMUv3 has dirty_ops (io_pagetable.c, iopt_set_dirty_tracking(),
-// iommu_read_and_clear_dirty()). Domains of the mock driver have them where asked for, but nothing
-// makes a page dirty there, and the kernel only ever sets bits in the caller's bitmap.
-int HwptSetDirtyTracking(Ucmd& ucmd) {
-  const auto& cmd = ucmd.As<uapi::IommuHwptSetDirtyTracking>();
-  if ((cmd.flags & ~uapi::kHwptDirtyTrackingEnable) != 0) return -EOPNOTSUPP;
-  const HwptPaging* hwpt = ucmd.context.Find<HwptPaging>(cmd.hwpt_id);
-  if (hwpt == nullptr) return -ENOENT;
-  return hwpt->dirty_tracking ? 0 : -EOPNOTSUPP;
-}
-
-int HwptGetDirtyBitmap(Ucmd& ucmd) {
-  const auto& cmd = ucmd.As<uapi::IommuHwptGetDirtyBitmap>();
-  if ((cmd.flags & ~uapi::kHwptGetDirtyBitmapNoClear) != 0 || cmd.reserved != 0) {
-    return -EOPNOTSUPP;
-  }
-  const HwptPaging* hwpt = ucmd.context.Find<HwptPaging>(cmd.hwpt_id);
-  if (hwpt == nullptr) return -ENOENT;
-  if (int rc = CheckDirtyRange(cmd, hwpt->ioas->iopt.alignment()); rc != 0) return rc;
-  return hwpt->dirty_tracking ? 0 : -EOPNOTSUPP;
 }
 
 }  // namespace berth::emulator

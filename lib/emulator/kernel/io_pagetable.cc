@@ -24,6 +24,10 @@ bool Overflows(uint64_t start, uint64_t length, uint64_t* last) {
   return __builtin_add_overflow(start, length - 1, last);
 }
 
+Rights RightsOf(uint32_t flags) {
+  return {(flags & uapi::kIoasMapReadable) != 0, (flags & uapi::kIoasMapWriteable) != 0};
+}
+
 }  // namespace
 
 int Pages::Open(UniqueFd file, uint64_t start, uint64_t length, uint64_t page_size,
@@ -81,6 +85,13 @@ void IoPagetable::UnpinArea(uint64_t start, Area* area) {
   const uint64_t first = area->file_offset - area->pages->start;
   area->pages->Unpin(first, first + (area->last - start));
   area->pinned = false;
+}
+
+// Pages of a huge one are mapped by blocks, unless IOAS option HUGE_PAGES is off (pages.c,
+// batch_to_domain()).
+void IoPagetable::LogMapping(uint64_t start, const Area& area, DirtyLog* dirty) const {
+  dirty->Map(start, area.last, area.file_offset, large_pages_ ? area.pages->contiguous : page_size_,
+             RightsOf(area.flags));
 }
 
 bool IoPagetable::HasUserPages() const {
@@ -196,8 +207,11 @@ int IoPagetable::Map(const std::vector<Extent>& extents, uint32_t flags, uint64_
   for (const Extent& extent : extents) {
     areas_[at] = {at + extent.length - 1, extent.pages, extent.file_offset, flags, 0,
                   !domains_.empty()};
-    stage2_->Map(at, at + extent.length - 1, extent.pages, extent.file_offset,
-                 {(flags & uapi::kIoasMapReadable) != 0, (flags & uapi::kIoasMapWriteable) != 0});
+    // Before a device can write there.
+    for (const auto& [owner, domain] : domains_) {
+      if (domain.dirty) LogMapping(at, areas_[at], domain.dirty.get());
+    }
+    stage2_->Map(at, at + extent.length - 1, extent.pages, extent.file_offset, RightsOf(flags));
     at += extent.length;
   }
   return 0;
@@ -227,6 +241,9 @@ int IoPagetable::UnmapRange(uint64_t start, uint64_t last, uint64_t* unmapped) {
     if (area->first < start || area->second.last > last) return -ENOENT;
     *unmapped += area->second.last - area->first + 1;
     stage2_->Unmap(area->first);
+    for (const auto& [owner, domain] : domains_) {
+      if (domain.dirty) domain.dirty->Unmap(area->first);
+    }
     UnpinArea(area->first, &areas_.at(area->first));
     areas_.erase(area);
     rc = 0;
@@ -292,7 +309,7 @@ int IoPagetable::CheckAlignment(uint64_t alignment) const {
 
 int IoPagetable::Realign() {
   uint64_t alignment = !large_pages_ || accesses_ > 0 ? page_size_ : 1;
-  for (const auto& [domain, granule] : domains_) alignment = std::max(alignment, granule);
+  for (const auto& [owner, domain] : domains_) alignment = std::max(alignment, domain.granule);
   if (alignment > alignment_) {
     if (int rc = CheckAlignment(alignment); rc != 0) return rc;
   }
@@ -324,7 +341,10 @@ int IoPagetable::AddDomain(Owner domain, const Geometry& geometry) {
       }
     }
   }
-  domains_[domain] = geometry.granule;
+  domains_[domain] = {geometry.granule, geometry.dirty};
+  if (geometry.dirty) {
+    for (const auto& [start, area] : areas_) LogMapping(start, area, geometry.dirty.get());
+  }
   alignment_ = alignment;
   return 0;
 }

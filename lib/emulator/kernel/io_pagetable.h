@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lib/base/unique_fd.h"
+#include "lib/emulator/hardware/smmu/dirty_log.h"
 #include "lib/emulator/hardware/smmu/stage2.h"
 #include "lib/emulator/kernel/memlock.h"
 #include "lib/iommufd/uapi/iommufd.h"
@@ -82,6 +83,8 @@ class IoPagetable {
     uint64_t first = 0;
     uint64_t last = 0;
     uint64_t granule = kPageSize;  // at most a page
+    // Hears what the domain maps; null: nobody asks.
+    std::shared_ptr<DirtyLog> dirty = nullptr;
   };
   // A domain needs everything aligned to its granule, pinnable, and inside its aperture.
   int AddDomain(Owner domain, const Geometry& geometry);
@@ -110,6 +113,19 @@ class IoPagetable {
   }
   [[nodiscard]] size_t area_count() const { return areas_.size(); }
 
+  // Calls visit(first, last) for each area of [first, last], cut to that, as long as one follows
+  // the other without a gap from `first` on (iopt_for_each_contig_area()).
+  template <typename Visit>
+  void ForEachContiguous(uint64_t first, uint64_t last, Visit visit) const {
+    for (auto area = FirstArea(first, first); area != areas_.end(); ++area) {
+      if (area->first > first) return;
+      const uint64_t end = area->second.last < last ? area->second.last : last;
+      visit(first, end);
+      if (end == last) return;
+      first = end + 1;
+    }
+  }
+
   // The same mappings as the hardware sees them. What is unmapped here is gone there, but caches
   // may remember it.
   [[nodiscard]] const std::shared_ptr<Stage2>& stage2() const { return stage2_; }
@@ -122,6 +138,10 @@ class IoPagetable {
     uint32_t flags = 0;
     uint32_t locks = 0;
     bool pinned = false;  // and paid for
+  };
+  struct Domain {
+    uint64_t granule = 0;
+    std::shared_ptr<DirtyLog> dirty;
   };
   struct Reserved {
     uint64_t start;
@@ -140,6 +160,7 @@ class IoPagetable {
   int PinExtents(const std::vector<Extent>& extents);
   static int PinArea(uint64_t start, Area* area);
   static void UnpinArea(uint64_t start, Area* area);
+  void LogMapping(uint64_t start, const Area& area, DirtyLog* dirty) const;
   int Realign();
   int CheckAlignment(uint64_t alignment) const;
 
@@ -148,7 +169,7 @@ class IoPagetable {
   std::shared_ptr<Stage2> stage2_ = std::make_shared<Stage2>();
   std::vector<Reserved> reserved_;
   std::map<uint64_t, uint64_t> allowed_;  // first -> last
-  std::map<Owner, uint64_t> domains_;     // their granules
+  std::map<Owner, Domain> domains_;
   int accesses_ = 0;
   bool large_pages_ = true;
   uint64_t alignment_ = 1;

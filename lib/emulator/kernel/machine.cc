@@ -36,9 +36,9 @@ std::array<uint32_t, 6> Unit::Idr() const {
   };
   std::array<uint32_t, 6> idr = {};
   idr[0] = put(kIdr0S2p, 1) | put(kIdr0S1p, 1) | put(kIdr0Ttf, 2) | put(kIdr0Cohacc, 1) |
-           put(kIdr0Ats, spec.ats ? 1 : 0) | put(kIdr0Asid16, 1) | put(kIdr0Vmid16, 1) |
-           put(kIdr0Cd2l, 1) | put(kIdr0Ttendian, 2) | put(kIdr0StallModel, 1) |
-           put(kIdr0TermModel, 1) | put(kIdr0StLevel, 1);
+           put(kIdr0Httu, spec.httu ? kIdr0HttuDirty : 0) | put(kIdr0Ats, spec.ats ? 1 : 0) |
+           put(kIdr0Asid16, 1) | put(kIdr0Vmid16, 1) | put(kIdr0Cd2l, 1) | put(kIdr0Ttendian, 2) |
+           put(kIdr0StallModel, 1) | put(kIdr0TermModel, 1) | put(kIdr0StLevel, 1);
   idr[1] = put(kIdr1SidSize, 20) | put(kIdr1Evtqs, 16) |
            put(kIdr1Cmdqs, static_cast<uint64_t>(spec.log2_max_commands));
   idr[3] = put(kIdr3Fwb, 1) | put(kIdr3Ril, 1) | put(kIdr3Bbml, 2);
@@ -58,10 +58,9 @@ uint16_t Unit::TakeVmid() {
 }
 
 void AddCounts(const LvcmdqCounters& counters, CommandCounts* counts) {
-  (*counts)[uapi::kCmdTlbiNhAsid] += counters.tlbi_nh_asid;
-  (*counts)[uapi::kCmdTlbiNhVa] += counters.tlbi_nh_va;
-  (*counts)[uapi::kCmdAtcInv] += counters.atc_inv;
-  (*counts)[uapi::kCmdSync] += counters.cmd_sync;
+  counters.executed.ForEach([counts](Opcode opcode, uint64_t count) {
+    (*counts)[static_cast<uint8_t>(opcode)] += count;
+  });
 }
 
 void Unit::FreeVintf(int vintf) {

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/emulator/hardware/smmu/dirty_log.h"
 #include "lib/emulator/kernel/io_pagetable.h"
 #include "lib/emulator/kernel/machine.h"
 #include "lib/iommufd/uapi/iommufd_test.h"
@@ -134,6 +135,8 @@ struct HwptPaging : Hwpt {
   Unit* unit = nullptr;
   bool nest_parent = false;
   bool dirty_tracking = false;
+  std::shared_ptr<DirtyLog>
+      dirty_log;           // with dirty_tracking; null: the mock's, where none is dirty
   bool automatic = false;  // made by ATTACH of an IOAS; goes with its last device
   bool in_iopt = false;
   uint16_t vmid = 0;  // nesting parents only

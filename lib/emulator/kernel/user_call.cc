@@ -2,6 +2,8 @@
 #include "lib/emulator/kernel/user_call.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -74,6 +76,25 @@ int UserCall::CopyToUser(const void* from, size_t size, uint64_t zero_to) {
   const auto* bytes = static_cast<const std::byte*>(from);
   out_.assign(bytes, bytes + size);
   zero_to_ = zero_to;
+  return 0;
+}
+
+// The caller has sent an empty file, from which it sets the bits itself: the bitmap may be large,
+// and others may write to it at the same time.
+int UserCall::PutBits(std::span<const std::byte> bits) {
+  const UniqueFd file = std::move(in_.inner_fd);
+  struct stat info;
+  if (!file.valid() || ::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode) ||
+      static_cast<uint64_t>(info.st_size) < bits.size()) {
+    return -ENOMEM;
+  }
+  for (size_t done = 0; done < bits.size();) {
+    const ssize_t count =
+        ::pwrite(file.get(), &bits[done], bits.size() - done, static_cast<off_t>(done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return -ENOMEM;
+    done += static_cast<size_t>(count);
+  }
   return 0;
 }
 

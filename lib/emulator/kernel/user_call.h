@@ -69,6 +69,10 @@ class UserCall {
   // copy_to_user() to the start of the buffer, and zeroes from there up to `zero_to`: -EFAULT.
   int CopyToUser(const void* from, size_t size, uint64_t zero_to = 0);
 
+  // HWPT_GET_DIRTY_BITMAP: sets these bits in the caller's bitmap, from its first byte on, as far
+  // as it can be written; others stay. -ENOMEM. Once.
+  int PutBits(std::span<const std::byte> bits);
+
   // fget() of the fd inside the struct: -EBADF. Once.
   int TakeInnerFd(UniqueFd* fd);
   // The caller's memory is no longer there; closes the fd inside the struct if nobody took it.

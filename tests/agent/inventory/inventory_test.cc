@@ -20,6 +20,7 @@ using ::testing::HasSubstr;
 class InventoryTest : public emulator::EmulatorTest {
  protected:
   void SetUp() override {
+    host_.devices.resize(4);
     host_.units[1].profile = emulator::UnitProfile::kArmSmmuv3;
     host_.huge_pages_total = 8;
     host_.huge_pages_free = 5;

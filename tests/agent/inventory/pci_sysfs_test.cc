@@ -44,6 +44,7 @@ std::string Config(std::initializer_list<std::pair<size_t, uint32_t>> dwords) {
 TEST(PciSysfs, ReadsWhatAnEmulatedHostShows) {
   const emulator::TempDir dir;
   emulator::HostSpec host = emulator::SmallHost();
+  host.devices.resize(4);
   host.devices[0].serial = 0xa1b2c3d4e5f60708;
   host.devices[0].numa_node = 1;
   host.devices[1].reset_method = "";

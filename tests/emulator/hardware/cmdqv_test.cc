@@ -343,7 +343,7 @@ TEST_F(RegisterTest, AllOfItWorksWithThreadsThatOnlyPoll) {
     guest.Submit({kTlbiVa, kSync});
     ASSERT_TRUE(guest.AwaitIdle());
   }
-  EXPECT_EQ(cmdqv_->Counters(1, 0)->commands(), 200u);
+  EXPECT_EQ(cmdqv_->Counters(1, 0)->executed.total(), 200u);
   cmdqv_.reset();
 }
 

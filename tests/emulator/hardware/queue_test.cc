@@ -63,7 +63,9 @@ TEST_F(QueueTest, ABatchIsExecutedAndConsFollowsProd) {
   guest_.Submit({kTlbiVa, kTlbiVa, kSync});
   Look();
   EXPECT_EQ(guest_.cons(), 3u);
-  EXPECT_EQ(queue_.counters(), (LvcmdqCounters{.tlbi_nh_va = 2, .cmd_sync = 1, .doorbells = 1}));
+  EXPECT_EQ(queue_.counters(),
+            (LvcmdqCounters{.executed = {{Opcode::kTlbiNhVa, 2}, {Opcode::kCmdSync, 1}},
+                            .doorbells = 1}));
   EXPECT_EQ(queue_.Snapshot().last->opcode, Opcode::kCmdSync);
 }
 
@@ -72,7 +74,7 @@ TEST_F(QueueTest, SeveralSyncsInOneSightingAreRunThrough) {
   guest_.Submit({kTlbiVa, kSync, kTlbiVa, kSync, kTlbiVa});
   Look();
   EXPECT_EQ(guest_.cons(), 5u) << "also behind the last CMD_SYNC";
-  EXPECT_EQ(queue_.counters().cmd_sync, 2u);
+  EXPECT_EQ(queue_.counters().executed[Opcode::kCmdSync], 2u);
 }
 
 TEST_F(QueueTest, TheRingMayBeExactlyFull) {
@@ -81,7 +83,7 @@ TEST_F(QueueTest, TheRingMayBeExactlyFull) {
   EXPECT_EQ(guest_.prod(), 8u) << "same index, other wrap bit";
   Look();
   EXPECT_EQ(guest_.cons(), 8u);
-  EXPECT_EQ(queue_.counters().tlbi_nh_va, 8u);
+  EXPECT_EQ(queue_.counters().executed[Opcode::kTlbiNhVa], 8u);
   EXPECT_EQ(queue_.counters().full_rings, 1u);
 }
 
@@ -91,19 +93,19 @@ TEST_F(QueueTest, BatchesRunAcrossTheEndOfTheRing) {
     guest_.Submit({kTlbiVa, kTlbiVa, kTlbiVa, kTlbiVa, kSync});
     ASSERT_TRUE(guest_.AwaitIdle());
   }
-  EXPECT_EQ(queue_.counters().tlbi_nh_va, 400u);
-  EXPECT_EQ(queue_.counters().cmd_sync, 100u);
+  EXPECT_EQ(queue_.counters().executed[Opcode::kTlbiNhVa], 400u);
+  EXPECT_EQ(queue_.counters().executed[Opcode::kCmdSync], 100u);
   EXPECT_EQ(guest_.cons(), 500u % 16);
 }
 
 TEST_F(QueueTest, ConsAndProdWrittenBeforeEnablingAreWhereItStarts) {
   ASSERT_TRUE(guest_.Enable(13));
   Look();
-  EXPECT_EQ(queue_.counters().commands(), 0u);
+  EXPECT_EQ(queue_.counters().executed.total(), 0u);
   guest_.Submit({kTlbiVa, kTlbiVa, kTlbiVa, kSync});
   ASSERT_TRUE(guest_.AwaitIdle());
   EXPECT_EQ(guest_.cons(), 1u);
-  EXPECT_EQ(queue_.counters().commands(), 4u);
+  EXPECT_EQ(queue_.counters().executed.total(), 4u);
 }
 
 TEST_F(QueueTest, ADisabledQueueKeepsWhatSoftwareWritesIntoCons) {
@@ -125,7 +127,7 @@ TEST_F(QueueTest, ReadOnlyRegistersComeBack) {
   EXPECT_EQ(Read(Register::kCons), 1u);
   EXPECT_EQ(Read(Register::kStatus), kStatusEnabled);
   EXPECT_EQ(Read(Register::kGerror), 0u);
-  EXPECT_EQ(queue_.counters().commands(), 1u) << "nothing ran again";
+  EXPECT_EQ(queue_.counters().executed.total(), 1u) << "nothing ran again";
 }
 
 TEST_F(QueueTest, BitsOfProdAboveTheWrapBitMeanNothing) {
@@ -134,7 +136,7 @@ TEST_F(QueueTest, BitsOfProdAboveTheWrapBitMeanNothing) {
   Write(Register::kProd, 0xabcd0000 | guest_.prod());
   Look();
   EXPECT_EQ(guest_.cons(), 1u);
-  EXPECT_EQ(queue_.counters().commands(), 1u);
+  EXPECT_EQ(queue_.counters().executed.total(), 1u);
 }
 
 TEST_F(QueueTest, AProdBeyondTheRingIsAnErrorAndExecutesNothing) {
@@ -148,7 +150,7 @@ TEST_F(QueueTest, AProdBeyondTheRingIsAnErrorAndExecutesNothing) {
   guest_.Acknowledge();
   Look();
   EXPECT_EQ(guest_.cons(), 1u);
-  EXPECT_EQ(queue_.counters().commands(), 1u);
+  EXPECT_EQ(queue_.counters().executed.total(), 1u);
   EXPECT_EQ(errors_, 1);
 }
 
@@ -170,7 +172,7 @@ TEST_F(QueueTest, AnIllegalCommandStopsTheQueueAtItself) {
   EXPECT_EQ(guest_.cons(), 2u);
   EXPECT_EQ(guest_.cons_error(), 1u);
   EXPECT_TRUE(guest_.error_active());
-  EXPECT_EQ(queue_.counters().commands(), 2u);
+  EXPECT_EQ(queue_.counters().executed.total(), 2u);
   Look();
   Look();
   EXPECT_EQ(errors_, 1) << "an error that nobody acknowledges is not raised again";
@@ -186,7 +188,9 @@ TEST_F(QueueTest, TheGuestRepairsItsRingAcknowledgesAndItGoesOn) {
   EXPECT_FALSE(queue_.in_error());
   EXPECT_EQ(guest_.cons_error(), 0u);
   EXPECT_EQ(queue_.counters(),
-            (LvcmdqCounters{.tlbi_nh_va = 2, .cmd_sync = 2, .command_errors = 1, .doorbells = 1}));
+            (LvcmdqCounters{.executed = {{Opcode::kTlbiNhVa, 2}, {Opcode::kCmdSync, 2}},
+                            .command_errors = 1,
+                            .doorbells = 1}));
 }
 
 TEST_F(QueueTest, AnAcknowledgedErrorThatWasNotRepairedIsANewError) {
@@ -234,7 +238,7 @@ TEST_F(QueueTest, MemoryThatGoesAwayIsAnAbortAndIsReadAgainWhenAcknowledged) {
   guest_.Acknowledge();
   Look();
   EXPECT_EQ(guest_.cons(), 6u);
-  EXPECT_EQ(queue_.counters().cmd_sync, 6u);
+  EXPECT_EQ(queue_.counters().executed[Opcode::kCmdSync], 6u);
 }
 
 TEST_F(QueueTest, ADeviceThatDoesNotAnswerStopsTheQueueAtTheCmdSyncWhichIsTriedAgain) {
@@ -253,7 +257,9 @@ TEST_F(QueueTest, ADeviceThatDoesNotAnswerStopsTheQueueAtTheCmdSyncWhichIsTriedA
   EXPECT_EQ(guest_.cons(), 4u);
   EXPECT_EQ(sink.syncs, 3);
   EXPECT_EQ(queue_.counters(),
-            (LvcmdqCounters{.tlbi_nh_va = 2, .cmd_sync = 2, .atc_timeouts = 1, .doorbells = 1}));
+            (LvcmdqCounters{.executed = {{Opcode::kTlbiNhVa, 2}, {Opcode::kCmdSync, 2}},
+                            .atc_timeouts = 1,
+                            .doorbells = 1}));
 }
 
 TEST_F(QueueTest, EnablingAQueueWithoutValidBaseIsAnInitError) {
@@ -285,7 +291,8 @@ TEST_F(QueueTest, TheDriversResetAcknowledgesAndTheQueueStartsAnew) {
   ASSERT_TRUE(guest_.Enable());
   guest_.Submit({kSync});
   ASSERT_TRUE(guest_.AwaitIdle());
-  EXPECT_EQ(queue_.counters().cmd_sync, 2u) << "counted over the life of the VINTF";
+  EXPECT_EQ(queue_.counters().executed[Opcode::kCmdSync], 2u)
+      << "counted over the life of the VINTF";
 }
 
 TEST_F(QueueTest, ItsVintfsEndStopsItAndTheNextStartForgetsErrorsAndCounts) {

@@ -33,6 +33,14 @@ class UnitTest : public ::testing::Test {
     });
   }
 
+  // Gives the VINTF HYP_OWN, as one of the host's own kernel has it.
+  void OwnByHypervisor(int vintf) {
+    const RegisterView registers = cmdqv_->hardware().registers().At(config_page::Vintf(vintf));
+    for (const uint32_t config : {0U, kVintfHypOwn | kEnable}) {
+      registers.Store(vintf_config::kConfig, config);
+      cmdqv_->hardware().Serve(vintf);
+    }
+  }
   // A guest with queue `lvcmdq` of `vintf`, mapped and not enabled.
   GuestQueue MapQueue(int vintf, int lvcmdq, const Mapping& page0, uint32_t log2size = 6) {
     Ring ring(log2size);

@@ -53,7 +53,7 @@ TEST_F(Page0Test, RetiringIsRefusedWhileItIsMappedAndQueuesGoOn) {
   EXPECT_EQ(cmdqv_->RetirePage0(1), -EBUSY);
   guest.Submit({kTlbiVa, kSync});
   ASSERT_TRUE(guest.AwaitIdle());
-  EXPECT_EQ(cmdqv_->Counters(1, 0)->commands(), 4u) << "counted on";
+  EXPECT_EQ(cmdqv_->Counters(1, 0)->executed.total(), 4u) << "counted on";
   page0.Reset();
   EXPECT_EQ(cmdqv_->RetirePage0(1), 0);
   EXPECT_EQ(cmdqv_->RetirePage0(1), 0);
@@ -117,14 +117,14 @@ TEST_F(PolledPage0Test, AnotherProcessDrivesItAndPinsItUntilItEnds) {
   const pid_t child = ForkGuest(&page0, &guest, release);
   ASSERT_GT(child, 0);
   page0.Reset();
-  while (cmdqv_->Counters(1, 0)->commands() < 3) ::sched_yield();
+  while (cmdqv_->Counters(1, 0)->executed.total() < 3) ::sched_yield();
   EXPECT_EQ(cmdqv_->RetirePage0(1), -EBUSY);
   ASSERT_EQ(::write(release[1], "x", 1), 1);
   int status = -1;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
   EXPECT_EQ(cmdqv_->RetirePage0(1), 0);
-  EXPECT_EQ(cmdqv_->Counters(1, 0)->tlbi_nh_va, 2u);
+  EXPECT_EQ(cmdqv_->Counters(1, 0)->executed[Opcode::kTlbiNhVa], 2u);
   ::close(release[0]);
   ::close(release[1]);
 }

@@ -167,8 +167,8 @@ TEST_F(PolledTegra241Test, AllQueuesOfAUnitWorkAtOnce) {
   for (GuestQueue& guest : guests) ASSERT_TRUE(guest.AwaitIdle());
   for (int vintf = 1; vintf < 64; ++vintf) {
     for (int q : {0, 1}) {
-      EXPECT_EQ(cmdqv_->Counters(vintf, q)->tlbi_nh_va, 160u);
-      EXPECT_EQ(cmdqv_->Counters(vintf, q)->cmd_sync, 20u);
+      EXPECT_EQ(cmdqv_->Counters(vintf, q)->executed[Opcode::kTlbiNhVa], 160u);
+      EXPECT_EQ(cmdqv_->Counters(vintf, q)->executed[Opcode::kCmdSync], 20u);
     }
   }
 }
@@ -207,7 +207,7 @@ TEST_F(PolledTegra241Test, AGuestThatHammersItsQueueDisturbsNoOtherNorItsOwnEnd)
   EXPECT_EQ(cmdqv_->FreeVintf(1), 0);
   stop = true;
   hammer.join();
-  EXPECT_EQ(cmdqv_->Counters(2, 0)->commands(), 200u);
+  EXPECT_EQ(cmdqv_->Counters(2, 0)->executed.total(), 200u);
   for (const VintfError& error : errors()) EXPECT_EQ(error.vintf, 1);
 }
 

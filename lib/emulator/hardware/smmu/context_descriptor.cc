@@ -54,7 +54,7 @@ std::optional<ContextDescriptor> DecodeContextDescriptor(const std::array<uint64
   if (kValid.Get(word) == 0 || kAa64.Get(word) == 0) return std::nullopt;
   // IDR0.TERM_MODEL is 1 and STALL_MODEL 1: faults abort, nothing else.
   if (kAbort.Get(word) == 0 || kStall.Get(word) != 0) return std::nullopt;
-  // IDR0.HTTU is 0, TTENDIAN 2.
+  // No guest is offered an update of its own tables (IDR0.HTTU); TTENDIAN is 2.
   if ((kHa.Get(word) | kHd.Get(word) | kEndi.Get(word)) != 0) return std::nullopt;
 
   ContextDescriptor out;

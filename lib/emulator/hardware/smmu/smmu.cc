@@ -164,6 +164,7 @@ DmaResult Smmu::Dma(Request request, size_t size, Translating translating,
     if (outcome.status != DmaResult::Status::kOk) return result;
     const uint64_t to_page_end = kTransactionSize - request.address % kTransactionSize;
     const size_t n = std::min<uint64_t>(size - result.done, to_page_end);
+    if (request.write && stream->entry.dirty) stream->entry.dirty->Write(request.address, n);
     if (!transfer(*outcome.translation.memory, outcome.translation.offset, result.done, n)) {
       result.status = DmaResult::Status::kAborted;
       return result;

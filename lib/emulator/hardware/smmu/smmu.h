@@ -21,6 +21,7 @@
 #include "lib/emulator/hardware/invalidation.h"
 #include "lib/emulator/hardware/smmu/atc.h"
 #include "lib/emulator/hardware/smmu/context_descriptor.h"
+#include "lib/emulator/hardware/smmu/dirty_log.h"
 #include "lib/emulator/hardware/smmu/event.h"
 #include "lib/emulator/hardware/smmu/in_flight.h"
 #include "lib/emulator/hardware/smmu/iotlb.h"
@@ -41,6 +42,8 @@ struct StreamEntry {
   // kNested: the guest's entry, S1Fmt, S1ContextPtr, S1CDMax of dword 0.
   uint64_t guest_ste = 0;
   bool ats = false;  // EATS: the device may ask for translations
+  // kStage2: hears of every write, before it is done. Null: nobody asks.
+  std::shared_ptr<DirtyLog> dirty;
 };
 
 // How one DMA of a device ended.
