@@ -25,7 +25,8 @@ if(BERTH_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${BERTH_CCACHE}")
 endif()
 find_program(BERTH_MOLD mold)
-if(BERTH_MOLD)
+# A cross compiler brings its own linker and does not find others.
+if(BERTH_MOLD AND NOT CMAKE_CROSSCOMPILING)
   add_link_options(-fuse-ld=mold)
 endif()
 
@@ -66,7 +67,8 @@ function(berth_executable name)
 endfunction()
 
 # berth_test(name_test DEPS ... [SOURCES ...] [LABELS ...] [TIMEOUT s]): a GoogleTest program from
-# name_test.cc, registered with CTest as one test per program.
+# name_test.cc, registered with CTest as one test per program. Label "spawns": it starts programs of
+# the project.
 function(berth_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;DEPS;LABELS;ENVIRONMENT")
   if(NOT arg_SOURCES)
