@@ -32,7 +32,8 @@ TEST_P(KernelApiSuite, ContextsHaveIdsOfTheirOwn) {
   EXPECT_EQ(Destroy(a, 2), -ENOENT);
 }
 
-// open(2) with O_CLOEXEC, as KernelApi says.
+// fs/open.c, do_sys_openat2(): O_CLOEXEC, which KernelApi opens with; a misc device (main.c,
+// iommu_misc_dev) and a cdev (vfio/device_cdev.c, vfio_device_fops_cdev_open()) have no say in it.
 TEST_P(KernelApiSuite, FdsAreClosedOnExec) {
   EXPECT_EQ(::fcntl(NewContext().get(), F_GETFD), FD_CLOEXEC);
   if (Has(Need::kCdevs)) {
@@ -50,7 +51,8 @@ TEST_P(KernelApiSuite, DupIsTheSameContext) {
   EXPECT_EQ(Destroy(dup, 1), 0);
 }
 
-// open(2) of a cdev that is not there: ENOENT.
+// fs/namei.c, path_openat(): no such node. vfio/device_cdev.c, vfio_cdev_device_add(), makes one
+// for each device.
 TEST_P(KernelApiSuite, UnknownDeviceIsNotFound) {
   EXPECT_EQ(ReasonOf(kernel().OpenDevice("no-such-cdev").status()), Reason::kNotFound);
 }

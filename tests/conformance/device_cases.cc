@@ -71,7 +71,8 @@ TEST_P(KernelApiSuite, DevicesOfOneContextHaveIdsOfTheirOwn) {
   EXPECT_EQ(Bind(b, context), 2U);
 }
 
-// vfio_main.c, vfio_device_fops_unl_ioctl(): access_granted.
+// vfio_main.c, vfio_device_fops_unl_ioctl(), vfio_device_fops_read(), vfio_device_fops_write():
+// access_granted.
 TEST_P(KernelApiSuite, BeforeBindEverythingElseIsEinval) {
   BERTH_NEEDS(Need::kCdevs);
   const UniqueFd cdev = OpenCdev(device(0));
@@ -83,6 +84,15 @@ TEST_P(KernelApiSuite, BeforeBindEverythingElseIsEinval) {
   auto info = Sized<uapi::VfioDeviceInfo>();
   EXPECT_EQ(Call(cdev, uapi::kVfioDeviceGetInfo, info), -EINVAL);
   EXPECT_EQ(kernel().Ioctl(cdev.get(), uapi::kVfioDeviceReset, nullptr), -EINVAL);
+  // Whatever is wrong with them.
+  for (const uapi::Request request : {uapi::kVfioDeviceGetRegionInfo, uapi::kVfioDeviceGetIrqInfo,
+                                      uapi::kVfioDeviceSetIrqs, uapi::Request{0x3bff}}) {
+    EXPECT_EQ(kernel().Ioctl(cdev.get(), request, nullptr), -EINVAL) << std::hex << request;
+  }
+  uint32_t value = 0;
+  constexpr uint64_t kConfig = uint64_t{uapi::kVfioPciConfigRegion} << 40;
+  EXPECT_EQ(kernel().ReadRegion(cdev.get(), &value, sizeof(value), kConfig), -EINVAL);
+  EXPECT_EQ(kernel().WriteRegion(cdev.get(), &value, sizeof(value), kConfig), -EINVAL);
 }
 
 // device_cdev.c, vfio_df_ioctl_attach_pt(), vfio_df_ioctl_detach_pt(); vfio/iommufd.c,

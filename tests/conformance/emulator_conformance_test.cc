@@ -17,6 +17,7 @@ namespace {
 
 constexpr int kVintfs = 4;    // one is the host's
 constexpr int kDevices = 18;  // more than a VINTF has SID slots
+constexpr int kWithBar = 1;   // of them
 constexpr char kOther[] = "vfio90";
 constexpr const char* kGroup[] = {"vfio80", "vfio81"};
 constexpr uint16_t kGroupNumber = 0x180;
@@ -57,6 +58,7 @@ emulator::HostSpec Host(emulator::UnitProfile profile, uint32_t page_size) {
   for (int i = 0; i < kDevices; ++i) {
     host.devices.push_back(Device(Name(i), "smmu3.0", static_cast<uint16_t>(0x100 + i)));
   }
+  host.devices[kWithBar].model = emulator::DeviceModel::kDmaTest;
   host.devices.push_back(Device(kOther, "smmu3.1", 0x200));
   for (uint16_t i = 0; i < std::size(kGroup); ++i) {
     const auto number = static_cast<uint16_t>(kGroupNumber + i);

@@ -145,6 +145,31 @@ TEST_P(KernelApiSuite, HwQueueSizeIsCheckedBeforeItsMemory) {
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -ENOENT) << "beyond the mapping";
 }
 
+// viommu.c, iommufd_hw_queue_alloc_phys(): its access to the IOAS comes before the pages; device.c,
+// iommufd_access_attach_internal(); io_pagetable.c, iopt_add_access(),
+// iopt_check_iova_alignment(): an access needs whole pages of the kernel.
+TEST_P(KernelApiSuite, HwQueueNeedsAnIoasOfWholePages) {
+  BERTH_NEEDS(Need::kHwQueues, Need::kSmallIoPages);
+  const Vm vm = NewVm();
+  const uint32_t viommu = NewViommu(vm);
+  auto map = MapFileArg(vm.ioas, vm.memory.get());
+  map.length = IoPageSize(machine());
+  ASSERT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, map), 0) << "the mock maps half pages";
+  ExpectPrecedence<Arg>(
+      vm.context, uapi::kIommuHwQueueAlloc, HwQueueArg(viommu, 0),
+      {{"unknown type", [](Arg& a) { a.type = 9; }, EOPNOTSUPP},
+       {"too many pages", [&](Arg& a) { a.length = page() << 28; }, ENOMEM},
+       {"half a page is mapped", [](Arg&) {}, EADDRINUSE},
+       {"not mapped", [](Arg& a) { a.nesting_parent_iova = kHoleIova + 0x100000; }, EADDRINUSE},
+       {"no such index", [](Arg& a) { a.index = 1000; }, EADDRINUSE}});
+  EXPECT_EQ(NewIoas(vm.context), viommu + 1) << "nothing is left of it";
+  EXPECT_EQ(Unmap(vm.context, vm.ioas, map.iova, map.length), 0);
+  auto valid = HwQueueArg(viommu, 0);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, valid), 0);
+  map.iova += map.length;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, map), -EINVAL) << "whole pages, from now on";
+}
+
 // tegra241-cmdqv.c, tegra241_vintf_alloc_lvcmdq_user(): index, order, length, address.
 TEST_P(KernelApiSuite, HwQueueIndexIsCheckedAfterTheMemory) {
   BERTH_NEEDS(Need::kCmdqv);

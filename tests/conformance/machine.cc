@@ -26,6 +26,8 @@ bool Has(const Machine& machine, Need need) {
       return driver == Driver::kTegra241Cmdqv || driver == Driver::kSelftest;
     case Need::kEventsOnDemand:
       return driver == Driver::kSelftest;
+    case Need::kSmallIoPages:
+      return IoPageSize(machine) < machine.page_size;
   }
   return false;
 }
@@ -50,6 +52,8 @@ std::string_view SkipReason(Need need) {
       return "needs HW queues";
     case Need::kEventsOnDemand:
       return "needs events on demand";
+    case Need::kSmallIoPages:
+      return "needs an IOMMU with smaller pages than the kernel's";
   }
   return "";
 }

@@ -46,6 +46,7 @@ enum class Need : uint8_t {
   kPlainViommus,    // vIOMMUs that have no HW queues
   kHwQueues,        // vIOMMUs that have them, and a region for the VMM
   kEventsOnDemand,  // a way to make an event happen
+  kSmallIoPages,    // an IOMMU that maps less than a page of the kernel
 };
 
 [[nodiscard]] bool Has(const Machine& machine, Need need);

@@ -39,6 +39,9 @@ class DmaTest : public EmulatorTest {
   static constexpr uint64_t kVa = 0x123456789000;
   static constexpr uint64_t kBufferVa = 0x7000000000;
   static constexpr uint64_t kConfigRegion = uint64_t{uapi::kVfioPciConfigRegion} << 40;
+  // COMMAND: Memory Space Enable, Bus Master Enable.
+  static constexpr uint16_t kMemory = 2;
+  static constexpr uint16_t kMemoryAndBusMaster = 6;
 
   void SetUp() override {
     StartServer([](Server::Options& options) {
@@ -81,7 +84,7 @@ class DmaTest : public EmulatorTest {
     vm.guest = MakeGuest(name);
     vm.memory = std::make_shared<testing::GuestMemory>();
     EXPECT_EQ(MapMemory(vm), 0);
-    EXPECT_EQ(SetCommand(vm, 4), 2);
+    EXPECT_EQ(SetCommand(vm, kMemoryAndBusMaster), 2);
     vm.dma = MapBar(vm);
     return vm;
   }

@@ -81,9 +81,9 @@ TEST_F(DmaTest, OnlyABusMasterCopies) {
   DmaVm vm = MakeVm("vfio0");
   ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
   const uint64_t page = vm.memory->AllocatePage(1);
-  ASSERT_EQ(SetCommand(vm, 0), 2);
+  ASSERT_EQ(SetCommand(vm, kMemory), 2);
   EXPECT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kNotBusMaster);
-  ASSERT_EQ(SetCommand(vm, 4), 2);
+  ASSERT_EQ(SetCommand(vm, kMemoryAndBusMaster), 2);
   EXPECT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kOk);
   EXPECT_EQ(vm.dma->Copy(page, page + 8, 0), DmaStatus::kBadLength);
   EXPECT_EQ(vm.dma->Copy(page, page + 8, kDmaMaxLength + 1), DmaStatus::kBadLength);
@@ -101,8 +101,26 @@ TEST_F(DmaTest, AResetStopsAndClears) {
   EXPECT_EQ(vm.dma->done(), 0U);
   EXPECT_EQ(vm.dma->Reg64(kDmaSource).load(), 0U);
   vm.dma->ForgetNumber();
+  EXPECT_EQ(vm.dma->Copy(from, to, 8), DmaStatus::kOk) << "COMMAND is as it was";
+}
+
+TEST_F(DmaTest, ABarThatIsNotDecodedTakesNoOrders) {
+  DmaVm vm = MakeVm("vfio0");
+  ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
+  const uint64_t page = vm.memory->AllocatePage(1);
+  ASSERT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kOk);
   ASSERT_EQ(SetCommand(vm, 4), 2);
-  EXPECT_EQ(vm.dma->Copy(from, to, 8), DmaStatus::kOk);
+  EXPECT_EQ(vm.dma->id(), ~0U) << "nobody answers";
+  const auto another = MapBar(vm);
+  EXPECT_EQ(another->id(), ~0U);
+  vm.dma->Start(page, page + 16, 8);
+  ASSERT_EQ(SetCommand(vm, kMemoryAndBusMaster), 2);
+  EXPECT_EQ(vm.dma->id(), kDmaIdValue);
+  EXPECT_EQ(vm.dma->Reg64(kDmaDestination).load(), page + 8) << "what was written there is lost";
+  EXPECT_EQ(vm.dma->done(), 1U);
+  EXPECT_EQ(vm.dma->Copy(page, page + 24, 8), DmaStatus::kOk);
+  EXPECT_EQ(vm.memory->Load(page + 16), 0U);
+  EXPECT_EQ(vm.memory->Load(page + 24), 1U);
 }
 
 TEST_F(DmaTest, AClosedDeviceIsDeadMemory) {
@@ -115,7 +133,7 @@ TEST_F(DmaTest, AClosedDeviceIsDeadMemory) {
   ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
   vm.dma = MapBar(vm);
   EXPECT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kNotBusMaster) << "as after a reset";
-  ASSERT_EQ(SetCommand(vm, 4), 2);
+  ASSERT_EQ(SetCommand(vm, kMemoryAndBusMaster), 2);
   old->Start(page, page + 16, 8);
   EXPECT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kOk);
   EXPECT_EQ(old->done(), 0U);

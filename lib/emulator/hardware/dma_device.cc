@@ -18,6 +18,25 @@ namespace {
 // Pieces of one look: 64 KiB at most, so that other devices and their owners do not wait long.
 constexpr int kLookBudget = 16;
 
+// Drivers write there at any time, so every access is a single atomic one.
+uint64_t LoadFrom(const std::byte* page, size_t at, size_t bytes) {
+  auto* reg = const_cast<std::byte*>(page) + at;
+  if (bytes == sizeof(uint32_t)) {
+    return std::atomic_ref(*reinterpret_cast<uint32_t*>(reg)).load(std::memory_order_acquire);
+  }
+  return std::atomic_ref(*reinterpret_cast<uint64_t*>(reg)).load(std::memory_order_acquire);
+}
+
+void StoreTo(std::byte* page, size_t at, uint64_t value, size_t bytes) {
+  std::byte* reg = page + at;
+  if (bytes == sizeof(uint32_t)) {
+    std::atomic_ref(*reinterpret_cast<uint32_t*>(reg))
+        .store(static_cast<uint32_t>(value), std::memory_order_release);
+  } else {
+    std::atomic_ref(*reinterpret_cast<uint64_t*>(reg)).store(value, std::memory_order_release);
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<DmaDevice> DmaDevice::Create(uint32_t sid, int* error) {
@@ -40,29 +59,31 @@ std::unique_ptr<DmaDevice> DmaDevice::Create(uint32_t sid, int* error) {
   return device;
 }
 
-// Drivers write there at any time, so every access is a single atomic one.
 uint64_t DmaDevice::Load(size_t at, size_t bytes) const {
-  std::byte* reg = registers_.data() + at;
-  if (bytes == sizeof(uint32_t)) {
-    return std::atomic_ref(*reinterpret_cast<uint32_t*>(reg)).load(std::memory_order_acquire);
-  }
-  return std::atomic_ref(*reinterpret_cast<uint64_t*>(reg)).load(std::memory_order_acquire);
+  return LoadFrom(decodes_ ? registers_.data() : hidden_.data(), at, bytes);
 }
 
 // Read-only registers are put right where a driver wrote; others are only touched by Reset().
-void DmaDevice::Store(size_t at, uint64_t value, size_t bytes) const {
+void DmaDevice::Store(size_t at, uint64_t value, size_t bytes) {
   if (Load(at, bytes) == value) return;
-  std::byte* reg = registers_.data() + at;
-  if (bytes == sizeof(uint32_t)) {
-    std::atomic_ref(*reinterpret_cast<uint32_t*>(reg))
-        .store(static_cast<uint32_t>(value), std::memory_order_release);
-  } else {
-    std::atomic_ref(*reinterpret_cast<uint64_t*>(reg)).store(value, std::memory_order_release);
+  StoreTo(decodes_ ? registers_.data() : hidden_.data(), at, value, bytes);
+}
+
+void DmaDevice::SetMemory(bool enabled) {
+  if (enabled == decodes_) return;
+  decodes_ = enabled;
+  for (size_t at = 0; at < kDmaBarSize; at += 8) {
+    if (enabled) {
+      StoreTo(registers_.data(), at, LoadFrom(hidden_.data(), at, 8), 8);
+    } else {
+      StoreTo(hidden_.data(), at, LoadFrom(registers_.data(), at, 8), 8);
+      StoreTo(registers_.data(), at, ~uint64_t{0}, 8);
+    }
   }
 }
 
 // DONE last: software reads the others after it.
-void DmaDevice::Publish() const {
+void DmaDevice::Publish() {
   Store(kDmaId, kDmaIdValue, 4);
   Store(kDmaCopied, copied_, 8);
   Store(kDmaFault, fault_, 8);

@@ -58,6 +58,9 @@ class DmaDevice {
   // The memfd of BAR 0: what a driver maps. Sealed against changes of size.
   [[nodiscard]] int registers_fd() const { return fd_.get(); }
   void SetBusMaster(bool enabled) { bus_master_ = enabled; }
+  // Whether it decodes its BAR. When it stops, BAR 0 is filled with ones, as PCI answers where
+  // nobody does, and what is written there from then on is lost; a copy under way goes on.
+  void SetMemory(bool enabled);
   // Forgets the copy there is; registers as at Create(), but for bus mastering.
   void Reset();
 
@@ -72,9 +75,10 @@ class DmaDevice {
 
  private:
   explicit DmaDevice(uint32_t sid) : sid_(sid) {}
+  // Of the registers, wherever they are.
   [[nodiscard]] uint64_t Load(size_t at, size_t bytes) const;
-  void Store(size_t at, uint64_t value, size_t bytes) const;
-  void Publish() const;
+  void Store(size_t at, uint64_t value, size_t bytes);
+  void Publish();
   void Start(uint32_t number);
   // One piece of the copy: kBusy while there is more.
   DmaStatus CopyPiece(Smmu* smmu, std::optional<SmmuEvent>* event);
@@ -83,6 +87,9 @@ class DmaDevice {
   UniqueFd fd_;
   Mapping registers_;
   bool bus_master_ = false;
+  bool decodes_ = true;
+  // The registers while BAR 0 does not show them.
+  alignas(8) std::array<std::byte, kDmaBarSize> hidden_ = {};
   // The copy: what the registers said at START.
   DmaStatus status_ = DmaStatus::kIdle;
   uint32_t started_ = 0;

@@ -67,6 +67,12 @@ void DmaEngine::SetBusMaster(uint32_t sid, bool enabled) {
   mu_.Unlock();
 }
 
+void DmaEngine::SetMemory(uint32_t sid, bool enabled) {
+  mu_.Lock();
+  if (DmaDevice* device = Find(sid)) device->SetMemory(enabled);
+  mu_.Unlock();
+}
+
 int DmaEngine::RegistersFd(uint32_t sid) {
   mu_.Lock();
   const DmaDevice* device = Find(sid);

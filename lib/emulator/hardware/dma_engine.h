@@ -52,6 +52,8 @@ class DmaEngine : private PolledUnit {
   void Close(uint32_t sid);
   void Reset(uint32_t sid);
   void SetBusMaster(uint32_t sid, bool enabled);
+  // Whether it decodes its BAR: at first it does.
+  void SetMemory(uint32_t sid, bool enabled);
 
   // The memfd of its BAR 0, owned by the engine until Close(): -ENOENT.
   int RegistersFd(uint32_t sid);

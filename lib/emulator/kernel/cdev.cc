@@ -19,9 +19,14 @@ constexpr int kRegionShift = 40;
 constexpr uint64_t kConfigOffset = uint64_t{uapi::kVfioPciConfigRegion} << kRegionShift;
 // The registers that a driver writes and this model stores: COMMAND. All others are read-only.
 constexpr uint64_t kCommand = 4;
+constexpr std::byte kCommandMemory{2};
 constexpr size_t kTokenSize = 16;
 
 }  // namespace
+
+bool Cdev::decodes_memory() const {
+  return (function->config[kCommand] & kCommandMemory) != std::byte{0};
+}
 
 int Cdev::Bind(UserCall& user, const ContextOf& context_of) {
   constexpr size_t kMinSize = offsetof(uapi::VfioDeviceBindIommufd, token_uuid_ptr);
@@ -35,6 +40,8 @@ int Cdev::Bind(UserCall& user, const ContextOf& context_of) {
   if ((cmd.flags & uapi::kVfioBindFlagToken) != 0) {
     std::byte token[kTokenSize];
     if (int rc = user.CopyFromUser(0, token, sizeof(token)); rc != 0) return rc;
+    // vfio_pci_core_match_token_uuid(): no function here is a VF, or the PF of any.
+    return -EINVAL;
   }
   UniqueFd fd;
   if (int rc = user.TakeInnerFd(&fd); rc != 0) return rc;
@@ -52,6 +59,8 @@ int Cdev::Bind(UserCall& user, const ContextOf& context_of) {
   context = target;
   ++context->pins;
   function->bound = this;
+  // vfio_pci_core_enable(): pci_enable_device() lets it decode the BARs that it has.
+  if (has_bar()) function->config[kCommand] |= kCommandMemory;
   return 0;
 }
 
@@ -162,10 +171,13 @@ int Cdev::Reset() {
   if (function->spec.reset_method.empty()) return -EINVAL;
   // Linux drivers/pci/pci.c, pci_dev_wait(): not ready after the reset; giving up.
   if (gone()) return -ENOTTY;
-  function->config = ConfigSpace(function->spec);
+  // pci_try_reset_function(): COMMAND is cleared before (pci_dev_save_and_disable()), so that
+  // nothing is under way, and all of config space is as it was after (pci_dev_restore()).
   if (has_bar()) {
-    function->unit->dma->SetBusMaster(function->sid(), false);
-    function->unit->dma->Reset(function->sid());
+    DmaEngine& dma = *function->unit->dma;
+    dma.SetBusMaster(function->sid(), false);
+    dma.Reset(function->sid());
+    dma.SetBusMaster(function->sid(), function->bus_master());
   }
   ReattachAfterReset(device);
   return 0;
@@ -175,6 +187,7 @@ int Cdev::Bar() const {
   if (device == nullptr || !has_bar()) return -EINVAL;
   DmaEngine& dma = *function->unit->dma;
   if (const int rc = dma.Open(function->sid(), function->bus_master()); rc != 0) return rc;
+  dma.SetMemory(function->sid(), decodes_memory());
   return dma.RegistersFd(function->sid());
 }
 
@@ -212,42 +225,66 @@ int Cdev::Ioctl(UserCall& user, const ContextOf& context_of) {
   }
 }
 
+// vfio_pci_rw(), vfio_pci_bar_rw(), vfio_pci_core_do_io_rw(): which bytes of BAR 0, after all
+// checks.
+int Cdev::BarRange(uint64_t offset, size_t* size) const {
+  const int bar = Bar();
+  if (bar < 0) return bar;
+  if (offset >= kDmaBarSize) return -EINVAL;
+  if (!decodes_memory()) return -EIO;
+  *size = std::min<size_t>(*size, kDmaBarSize - offset);
+  return bar;
+}
+
+// vfio_config_do_rw(): all or nothing.
+bool Cdev::IsInConfig(uint64_t at, size_t size) const {
+  return at < function->config.size() && size <= function->config.size() - at;
+}
+
 int64_t Cdev::Read(uint64_t offset, size_t size, std::vector<std::byte>* out) {
-  if (device == nullptr || offset >> kRegionShift >= uapi::kVfioPciNumRegions) return -EINVAL;
-  if (offset >> kRegionShift == uapi::kVfioPciBar0Region) {
-    const int bar = Bar();
-    if (bar < 0 || offset >= kDmaBarSize) return -EINVAL;
-    out->resize(std::min<size_t>(size, kDmaBarSize - offset));
-    return ::pread(bar, out->data(), out->size(), static_cast<off_t>(offset));
+  if (device == nullptr) return -EINVAL;
+  if (size == 0) return 0;  // vfio_pci_core_read()
+  const uint64_t region = offset >> kRegionShift;
+  if (region == uapi::kVfioPciConfigRegion) {
+    const uint64_t at = offset - kConfigOffset;
+    if (!IsInConfig(at, size)) return -EFAULT;
+    const auto begin = function->config.begin() + static_cast<ptrdiff_t>(at);
+    out->assign(begin, begin + static_cast<ptrdiff_t>(size));
+  } else {
+    const int bar = region == uapi::kVfioPciBar0Region ? BarRange(offset, &size) : -EINVAL;
+    if (bar < 0) return bar;
+    out->resize(size);
+    if (::pread(bar, out->data(), size, static_cast<off_t>(offset)) < 0) return -errno;
   }
-  if (offset >> kRegionShift != uapi::kVfioPciConfigRegion) return -EINVAL;
-  const uint64_t at = offset - kConfigOffset;
-  if (at >= function->config.size()) return -EFAULT;
-  const auto begin = function->config.begin() + static_cast<ptrdiff_t>(at);
-  const size_t count = std::min<size_t>(size, function->config.size() - at);
-  out->assign(begin, begin + static_cast<ptrdiff_t>(count));
   // PCI: nobody answers the read, so all bits are ones.
   if (gone()) std::ranges::fill(*out, std::byte{0xff});
-  return static_cast<int64_t>(count);
+  return static_cast<int64_t>(size);
 }
 
 int64_t Cdev::Write(uint64_t offset, std::span<const std::byte> bytes) {
-  if (offset >> kRegionShift == uapi::kVfioPciBar0Region) {
-    const int bar = Bar();
-    if (bar < 0 || offset >= kDmaBarSize) return -EINVAL;
-    const size_t count = std::min<size_t>(bytes.size(), kDmaBarSize - offset);
-    return ::pwrite(bar, bytes.data(), count, static_cast<off_t>(offset));
+  if (device == nullptr) return -EINVAL;
+  size_t size = bytes.size();
+  if (size == 0) return 0;  // vfio_pci_core_write()
+  const uint64_t region = offset >> kRegionShift;
+  if (region == uapi::kVfioPciConfigRegion) {
+    const uint64_t at = offset - kConfigOffset;
+    if (!IsInConfig(at, size)) return -EFAULT;
+    if (!gone()) WriteConfig(at, bytes);
+    return static_cast<int64_t>(size);
   }
-  if (device == nullptr || offset >> kRegionShift != uapi::kVfioPciConfigRegion) return -EINVAL;
-  const uint64_t at = offset - kConfigOffset;
-  if (at >= function->config.size()) return -EFAULT;
-  const size_t count = std::min<size_t>(bytes.size(), function->config.size() - at);
-  if (gone()) return static_cast<int64_t>(count);
-  for (size_t i = 0; i < count; ++i) {
+  const int bar = region == uapi::kVfioPciBar0Region ? BarRange(offset, &size) : -EINVAL;
+  if (bar < 0) return bar;
+  if (!gone() && ::pwrite(bar, bytes.data(), size, static_cast<off_t>(offset)) < 0) return -errno;
+  return static_cast<int64_t>(size);
+}
+
+void Cdev::WriteConfig(uint64_t at, std::span<const std::byte> bytes) {
+  for (size_t i = 0; i < bytes.size(); ++i) {
     if (at + i == kCommand || at + i == kCommand + 1) function->config[at + i] = bytes[i];
   }
-  if (has_bar()) function->unit->dma->SetBusMaster(function->sid(), function->bus_master());
-  return static_cast<int64_t>(count);
+  if (!has_bar()) return;
+  function->unit->dma->SetBusMaster(function->sid(), function->bus_master());
+  function->unit->dma->SetMemory(function->sid(), decodes_memory());
 }
 
 }  // namespace berth::emulator

@@ -22,7 +22,7 @@ struct Cdev {
   explicit Cdev(Function* the_function) : function(the_function) {}
 
   int Ioctl(UserCall& user, const ContextOf& context_of);
-  // pread(2) and pwrite(2): bytes or a negative errno.
+  // pread(2) and pwrite(2): bytes or a negative errno. -EIO: a BAR while COMMAND has memory off.
   int64_t Read(uint64_t offset, size_t size, std::vector<std::byte>* out);
   int64_t Write(uint64_t offset, std::span<const std::byte> bytes);
   // mmap(2): the memfd of the region, to be mapped from its start. 0 or -EINVAL.
@@ -46,6 +46,12 @@ struct Cdev {
   // The memfd of BAR 0, with a device behind it from now on; a negative errno. -EINVAL: no BAR.
   [[nodiscard]] int Bar() const;
   [[nodiscard]] bool has_bar() const { return function->spec.model == DeviceModel::kDmaTest; }
+  // COMMAND.Memory Space Enable.
+  [[nodiscard]] bool decodes_memory() const;
+  // BAR 0, for *size bytes at `offset`, cut to what there is; or a negative errno.
+  [[nodiscard]] int BarRange(uint64_t offset, size_t* size) const;
+  [[nodiscard]] bool IsInConfig(uint64_t at, size_t size) const;
+  void WriteConfig(uint64_t at, std::span<const std::byte> bytes);
 
   enum class Attachment : uint8_t { kNone, kPlain, kPasid0 };
   Attachment attachment_ = Attachment::kNone;

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace berth::emulator {
 namespace {
@@ -26,6 +27,15 @@ int CheckEventfd(int fd) {
   if (size < 0) return -EINVAL;
   const std::string_view target(name.data(), static_cast<size_t>(size));
   return target == "anon_inode:[eventfd]" ? 0 : -EINVAL;
+}
+
+// What was there stays when there is an error.
+int TakeEventfd(UserCall& user, UniqueFd* eventfd) {
+  UniqueFd fd;
+  if (int rc = user.TakeInnerFd(&fd); rc != 0) return rc;
+  if (int rc = CheckEventfd(fd.get()); rc != 0) return rc;
+  *eventfd = std::move(fd);
+  return 0;
 }
 
 // vfio_pci_get_irq_count().
@@ -91,36 +101,65 @@ int Irqs::Set(UserCall& user) {
   }
   // vfio_pci_set_irqs_ioctl(): there is nothing to mask but INTx.
   if ((set.flags & kActions) != uapi::kVfioIrqSetActionTrigger) return -ENOTTY;
-  const bool connected = eventfds_[set.index].valid();
-  const bool msi = set.index == uapi::kVfioPciMsiIrq;
-  if ((set.flags & uapi::kVfioIrqSetDataEventfd) != 0) {
-    return set.count == 0 ? -EINVAL : Connect(user, set.index, value);
+  return set.index == uapi::kVfioPciMsiIrq ? TriggerMsi(user, set, value)
+                                           : TriggerSingle(user, set, value);
+}
+
+// vfio_pci_set_msi_trigger().
+int Irqs::TriggerMsi(UserCall& user, const uapi::VfioIrqSet& set, int32_t value) {
+  const uint32_t data = set.flags & kDataTypes;
+  if (data == uapi::kVfioIrqSetDataEventfd) {
+    if (msi_enabled_) return set.count == 0 ? 0 : SetVector(user, value);
+    // vfio_msi_enable(): drivers/pci/msi/msi.c, __pci_enable_msi_range() of 1 to 0 vectors.
+    if (set.count == 0) return -ERANGE;
+    const int rc = SetVector(user, value);
+    msi_enabled_ = rc == 0;
+    return rc;
   }
-  // Without an eventfd it is a loopback test, or the end of the interrupt.
-  if (msi && !connected) return -EINVAL;
-  if ((set.flags & uapi::kVfioIrqSetDataNone) != 0) {
+  if (!msi_enabled_) return -EINVAL;
+  if (set.count == 0) {
+    if (data == uapi::kVfioIrqSetDataNone) DisableMsi();
+    return 0;
+  }
+  if (data == uapi::kVfioIrqSetDataNone || value != 0) Signal(uapi::kVfioPciMsiIrq);
+  return 0;
+}
+
+// vfio_msi_set_block() of one vector: what it had is gone before the new eventfd is looked at.
+int Irqs::SetVector(UserCall& user, int32_t fd) {
+  UniqueFd& vector = eventfds_[uapi::kVfioPciMsiIrq];
+  vector.Reset();
+  return fd < 0 ? 0 : TakeEventfd(user, &vector);
+}
+
+void Irqs::DisableMsi() {
+  eventfds_[uapi::kVfioPciMsiIrq].Reset();
+  msi_enabled_ = false;
+}
+
+// vfio_pci_set_ctx_trigger_single(), of ERR and REQ.
+int Irqs::TriggerSingle(UserCall& user, const uapi::VfioIrqSet& set, int32_t value) {
+  UniqueFd& eventfd = eventfds_[set.index];
+  const uint32_t data = set.flags & kDataTypes;
+  if (data == uapi::kVfioIrqSetDataNone) {
+    if (!eventfd.valid()) return -EINVAL;
     if (set.count == 0) {
-      eventfds_[set.index].Reset();
+      eventfd.Reset();
     } else {
       Signal(set.index);
     }
     return 0;
   }
-  if (set.count == 0) return msi ? 0 : -EINVAL;
-  if (value != 0) Signal(set.index);
-  return 0;
-}
-
-int Irqs::Connect(UserCall& user, uint32_t index, int32_t fd) {
-  if (fd < 0) {
-    eventfds_[index].Reset();
+  if (set.count == 0) return -EINVAL;
+  if (data == uapi::kVfioIrqSetDataBool) {
+    if (value != 0) Signal(set.index);
     return 0;
   }
-  UniqueFd eventfd;
-  if (int rc = user.TakeInnerFd(&eventfd); rc != 0) return rc;
-  if (int rc = CheckEventfd(eventfd.get()); rc != 0) return rc;
-  eventfds_[index] = std::move(eventfd);
-  return 0;
+  if (value == -1) {
+    eventfd.Reset();
+    return 0;
+  }
+  return value < 0 ? -EINVAL : TakeEventfd(user, &eventfd);
 }
 
 void Irqs::Signal(uint32_t index) const {
@@ -135,6 +174,7 @@ void Irqs::Signal(uint32_t index) const {
 
 void Irqs::Clear() {
   for (UniqueFd& eventfd : eventfds_) eventfd.Reset();
+  msi_enabled_ = false;
 }
 
 }  // namespace berth::emulator

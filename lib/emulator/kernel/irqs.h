@@ -26,10 +26,14 @@ class Irqs {
   void Clear();
 
  private:
-  int Connect(UserCall& user, uint32_t index, int32_t fd);
+  int TriggerMsi(UserCall& user, const uapi::VfioIrqSet& set, int32_t value);
+  int TriggerSingle(UserCall& user, const uapi::VfioIrqSet& set, int32_t value);
+  int SetVector(UserCall& user, int32_t fd);
+  void DisableMsi();
   void Signal(uint32_t index) const;
 
   std::array<UniqueFd, uapi::kVfioPciNumIrqs> eventfds_;  // by index
+  bool msi_enabled_ = false;                              // also without an eventfd
 };
 
 }  // namespace berth::emulator

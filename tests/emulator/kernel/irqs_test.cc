@@ -75,12 +75,12 @@ TEST_F(IrqsTest, EventfdIsSignalledUntilItIsTakenAway) {
 
 TEST_F(IrqsTest, RequestNotifierMayBeAbsent) {
   const UniqueFd eventfd = Eventfd();
-  EXPECT_EQ(Set(uapi::kVfioPciReqIrq, kTrigger, 1, 0), 0);
+  EXPECT_EQ(Set(uapi::kVfioPciReqIrq, kTrigger, 1, 0), -EINVAL);
   ASSERT_EQ(Connect(uapi::kVfioPciReqIrq, eventfd.get()), 0);
   EXPECT_EQ(Set(uapi::kVfioPciReqIrq, kTrigger, 1, 0), 0);
   EXPECT_EQ(Signals(eventfd), 1U);
   ASSERT_EQ(Connect(uapi::kVfioPciReqIrq, -1), 0);
-  EXPECT_EQ(Set(uapi::kVfioPciReqIrq, kTrigger, 1, 0), 0);
+  EXPECT_EQ(Set(uapi::kVfioPciReqIrq, kTrigger, 1, 0), -EINVAL);
   EXPECT_EQ(Signals(eventfd), 0U);
 }
 
@@ -107,7 +107,7 @@ TEST_F(IrqsTest, ClosedDeviceForgetsItsEventfds) {
   ASSERT_EQ(Connect(uapi::kVfioPciReqIrq, eventfd.get()), 0);
   cdev_ = OpenDevice("vfio0");
   ASSERT_EQ(Bind(cdev_, context_.get()), 0);
-  EXPECT_EQ(Set(uapi::kVfioPciReqIrq, kTrigger, 1, 0), 0);
+  EXPECT_EQ(Set(uapi::kVfioPciReqIrq, kTrigger, 1, 0), -EINVAL);
   EXPECT_EQ(Signals(eventfd), 0U);
 }
 
