@@ -111,9 +111,9 @@ void Argument::LoadStruct(size_t least) {
   }
 }
 
-int Argument::LoadBuffer(unsigned long request) {  // NOLINT(google-runtime-int)
+void Argument::LoadBuffer(unsigned long request) {  // NOLINT(google-runtime-int)
   const auto* field = std::ranges::find(kBuffers, request, &BufferField::request);
-  if (field == std::end(kBuffers)) return 0;
+  if (field == std::end(kBuffers)) return;
   buffer_address = Field<uint64_t>(field->pointer_offset);
   uint64_t count = field->count_offset == kFixedCount ? 1 : Field<uint32_t>(field->count_offset);
   if (request == uapi::kVfioDeviceBindIommufd &&
@@ -125,14 +125,14 @@ int Argument::LoadBuffer(unsigned long request) {  // NOLINT(google-runtime-int)
   if (unit == 0) {
     unit = Field<uint32_t>(offsetof(uapi::IommuHwptInvalidate, entry_len));
     // Refused before any of it is read (hw_pagetable.c).
-    if (unit > kMaxEntry || count > uapi::kHwptInvalidateMaxEntries) return 0;
+    if (unit > kMaxEntry || count > uapi::kHwptInvalidateMaxEntries) return;
   }
   uint64_t size = count * unit;
   if (unit == 1) size = std::min(size, kMaxDriverData);
   if (field->direction != Direction::kOut) {
-    if (size > kMaxIn) return -ENOMEM;
-    in.resize(size);
-    in.resize(ReadUser(buffer_address, in.data(), size));
+    if (size > kMaxIn) memory.Reset(::open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
+    in.resize(memory.valid() ? 0 : std::min<uint64_t>(size, kMaxIn));
+    in.resize(ReadUser(buffer_address, in.data(), in.size()));
   }
   if (field->direction != Direction::kIn) {
     out_size = std::min<uint64_t>(size, kMaxOut);
@@ -142,7 +142,6 @@ int Argument::LoadBuffer(unsigned long request) {  // NOLINT(google-runtime-int)
       flags |= kBufferReadOnly;
     }
   }
-  return 0;
 }
 
 void Argument::LoadInnerFd(unsigned long request) {  // NOLINT(google-runtime-int)
@@ -214,9 +213,9 @@ void Argument::StoreBits() const {
   }
 }
 
-int Argument::Load(unsigned long request, uint64_t arg, const Capable& capable) {  // NOLINT
+void Argument::Load(unsigned long request, uint64_t arg, const Capable& capable) {  // NOLINT
   address = arg;
-  if (request == uapi::kVfioDeviceReset) return 0;  // has no argument
+  if (request == uapi::kVfioDeviceReset) return;  // has no argument
   // VFIO reads the whole struct before it looks at argsz (vfio_main.c), iommufd the size alone.
   const uapi::Op* vfio = uapi::FindVfioOp(request);
   LoadStruct(vfio != nullptr ? vfio->min_size : sizeof(user_size));
@@ -232,7 +231,7 @@ int Argument::Load(unsigned long request, uint64_t arg, const Capable& capable) 
   LoadInnerFd(request);
   if (request == uapi::kIommuIoasMap) LoadUserPages();
   if (request == uapi::kIommuHwptGetDirtyBitmap) LoadDirtyBitmap();
-  return LoadBuffer(request);
+  LoadBuffer(request);
 }
 
 }  // namespace berth::emulator

@@ -9,6 +9,7 @@
 #include <functional>
 #include <vector>
 
+#include "lib/base/unique_fd.h"
 #include "lib/emulator/protocol.h"
 #include "lib/emulator/user_pages.h"
 
@@ -22,8 +23,8 @@ bool HasCapability(int capability);
 // The caller's memory behind one ioctl argument, read once.
 struct Argument {
   // Fills `this` from `arg` as far as it can be read; `capable` says which of its capabilities the
-  // caller has. 0; -ENOMEM for a buffer beyond kMaxIn.
-  int Load(unsigned long request, uint64_t arg, const Capable& capable);  // NOLINT: of ioctl(2)
+  // caller has.
+  void Load(unsigned long request, uint64_t arg, const Capable& capable);  // NOLINT: of ioctl(2)
 
   uint64_t address = 0;
   uint32_t flags = 0;  // CallFlags
@@ -31,6 +32,7 @@ struct Argument {
   std::vector<std::byte> struct_bytes;
   uint64_t buffer_address = 0;
   std::vector<std::byte> in;
+  UniqueFd memory;  // valid: the buffer has more than kMaxIn and is to be read here, at its address
   uint64_t out_size = 0;
   int inner_fd = -1;
   uint64_t memlock_limit = 0;  // of calls that map memory, bytes
@@ -44,7 +46,7 @@ struct Argument {
  private:
   // `least` bytes are read whatever the struct says of its size.
   void LoadStruct(size_t least);
-  int LoadBuffer(unsigned long request);    // NOLINT(google-runtime-int)
+  void LoadBuffer(unsigned long request);   // NOLINT(google-runtime-int)
   void LoadInnerFd(unsigned long request);  // NOLINT(google-runtime-int)
   void LoadUserPages();
   void LoadDirtyBitmap();

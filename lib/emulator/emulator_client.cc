@@ -54,6 +54,7 @@ struct EmulatorClient::Call {
   int inner_fd = -1;
   std::span<const std::byte> struct_part;
   std::span<const std::byte> in;
+  int memory = -1;  // where the in part is instead, at header.offset
 
   explicit Call(CallOp op, int the_target = -1) : target(the_target) {
     header.magic = kProtocolMagic;
@@ -128,6 +129,9 @@ int EmulatorClient::TransactOn(int channel, const Call& call, Answer* answer) {
     header.flags |= kInInMemfd;
     fds.push_back(memfd.get());
     inline_part = {};
+  } else if (call.memory >= 0) {
+    header.flags |= kInInMemory;
+    fds.push_back(call.memory);
   }
   if (call.inner_fd >= 0) fds.push_back(call.inner_fd);
   const auto part = [](std::span<const std::byte> bytes) {
@@ -210,8 +214,7 @@ absl::StatusOr<UniqueFd> EmulatorClient::OpenDevice(const std::string& name) {
 int EmulatorClient::Ioctl(int fd, unsigned long request, void* arg) {  // NOLINT
   if (::fcntl(fd, F_GETFD) < 0) return -EBADF;
   Argument argument;
-  if (int rc = argument.Load(request, reinterpret_cast<uint64_t>(arg), capable_); rc != 0)
-    return rc;
+  argument.Load(request, reinterpret_cast<uint64_t>(arg), capable_);
   Call call(CallOp::kIoctl, fd);
   call.header.request = request;
   call.header.flags = argument.flags;
@@ -220,7 +223,8 @@ int EmulatorClient::Ioctl(int fd, unsigned long request, void* arg) {  // NOLINT
   call.struct_part = argument.struct_bytes;
   call.in = argument.in;
   call.inner_fd = argument.inner_fd;
-  call.header.offset = argument.user_pages.offset;
+  call.memory = argument.memory.get();
+  call.header.offset = call.memory >= 0 ? argument.buffer_address : argument.user_pages.offset;
   call.header.length = argument.memlock_limit;
   Answer answer;
   if (int rc = Transact(call, &answer); rc != 0) return rc;

@@ -20,7 +20,7 @@ namespace berth::emulator {
 // channels are kept for the next. A process that has forked makes new ones.
 //
 // Beyond the contract of KernelApi: a context, cdev or event fd polls POLLHUP when the emulator has
-// ended. An argument larger than protocol.h's bounds is -ENOMEM.
+// ended.
 class EmulatorClient : public KernelApi {
  public:
   // Connects at the first call. `capable` says what the emulated kernel's capable() finds: by

@@ -37,10 +37,12 @@ enum CallFlags : uint32_t {
   kStructTailFault = 4,    // one of those bytes could not be read
   kStructReadOnly = 8,     // the struct cannot be written
   kBufferReadOnly = 16,    // the buffer that a pointer in the struct names cannot be written
-  kInnerFd = 32,    // the fd inside the struct is open in the caller and comes as the last fd;
-                    // HWPT_GET_DIRTY_BITMAP: a memfd for the bits
-  kInInMemfd = 64,  // the in part is not in the packet but in a memfd, which comes after
-                    // the target
+  kInnerFd = 32,       // the fd inside the struct is open in the caller and comes as the last fd;
+                       // HWPT_GET_DIRTY_BITMAP: a memfd for the bits
+  kInInMemfd = 64,     // the in part is not in the packet but in a memfd, which comes after
+                       // the target
+  kInInMemory = 1024,  // the in part is in the caller's memory: /proc/PID/mem comes after the
+                       // target, `offset` is the address
   kMaySetRlimitMode = 128,  // the caller has CAP_SYS_RESOURCE
   kMayLockMemory = 512,     // the caller has CAP_IPC_LOCK (of calls that map memory)
   kUserFault = 256,         // of IOAS_MAP: a page of the range cannot be had
@@ -51,9 +53,10 @@ struct CallHeader {
   uint32_t version;
   CallOp op;
   uint32_t flags;
-  uint64_t request;      // kIoctl
-  uint64_t offset;       // kReadRegion, kWriteRegion, kRegion; IOAS_MAP: in the fd that comes along
-  uint64_t length;       // kRegion, kReadEvents; calls that map memory: RLIMIT_MEMLOCK, bytes
+  uint64_t request;  // kIoctl
+  uint64_t offset;   // kReadRegion, kWriteRegion, kRegion; IOAS_MAP: in the fd that comes along;
+                     // kInInMemory
+  uint64_t length;   // kRegion, kReadEvents; calls that map memory: RLIMIT_MEMLOCK, bytes
   uint32_t struct_size;  // bytes of the struct in the packet, at most kMaxStruct
   uint32_t user_size;    // what the struct's first u32 says
   uint32_t in_size;      // bytes of the in part: as much of the buffer as could be read
@@ -84,13 +87,14 @@ static_assert(sizeof(ReplyHeader) == 40 && std::is_trivially_copyable_v<ReplyHea
 inline constexpr size_t kMaxStruct = 4096;
 // The part of a packet behind header and struct; a larger in part goes into a memfd.
 inline constexpr size_t kMaxInline = 64 * 1024;
-// The largest in part: HWPT_INVALIDATE with as many commands as Linux accepts (2^18 in one kmalloc
-// of 4 MiB), each in its own 16 bytes. Longer entries with fewer of them fit as well.
+// The largest in part that is sent: HWPT_INVALIDATE with as many commands as Linux accepts (2^18 in
+// one kmalloc of 4 MiB), each in its own 16 bytes. Whatever is larger stays where it is, and is
+// read there as far as the call comes (kInInMemory).
 inline constexpr size_t kMaxIn = 8 * 1024 * 1024;
 // The largest out part: IOVA ranges, event records, region data.
 inline constexpr size_t kMaxOut = kMaxInline;
 inline constexpr size_t kMaxPacket = sizeof(CallHeader) + kMaxStruct + kMaxInline;
-// Target, memfd, fd inside the struct.
+// Target, memfd or memory, fd inside the struct.
 inline constexpr size_t kMaxFds = 3;
 
 }  // namespace berth::emulator

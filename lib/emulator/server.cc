@@ -289,25 +289,40 @@ bool Server::HandlePacket(Channel channel, ReceivedPacket packet) {
   if (header.in_size > kMaxIn || header.out_size > kMaxOut || packet.fds.size() > kMaxFds) {
     return false;
   }
+  CallFds fds;
   if ((header.flags & kInInMemfd) == 0) {
     if (in_part.size() != header.in_size) return false;
-    return HandleCall(channel, header, struct_part, in_part, std::move(packet.fds));
+    return SortFds(header, std::move(packet.fds), &fds) &&
+           HandleCall(channel, header, struct_part, in_part, std::move(fds));
   }
   if (!in_part.empty() || header.in_size == 0 || packet.fds.size() < 2) return false;
   const auto mapping = MapIn(packet.fds[1].get(), header.in_size);
   if (!mapping.ok()) return false;
   packet.fds.erase(packet.fds.begin() + 1);
   in_part = std::span<const std::byte>(mapping->data(), header.in_size);
-  return HandleCall(channel, header, struct_part, in_part, std::move(packet.fds));
+  return SortFds(header, std::move(packet.fds), &fds) &&
+         HandleCall(channel, header, struct_part, in_part, std::move(fds));
+}
+
+bool Server::SortFds(const CallHeader& header, std::vector<UniqueFd> received, CallFds* fds) {
+  const bool opens = header.op == CallOp::kOpenContext || header.op == CallOp::kOpenDevice;
+  const bool is_ioctl = header.op == CallOp::kIoctl;
+  const bool has_memory = is_ioctl && (header.flags & kInInMemory) != 0;
+  const bool has_inner = is_ioctl && (header.flags & kInnerFd) != 0;
+  // In this order.
+  std::vector<UniqueFd*> wanted;
+  if (!opens) wanted.push_back(&fds->target);
+  if (has_memory) wanted.push_back(&fds->memory);
+  if (has_inner) wanted.push_back(&fds->inner);
+  if (received.size() != wanted.size() || (has_memory && header.in_size != 0)) return false;
+  for (size_t i = 0; i < wanted.size(); ++i) *wanted[i] = std::move(received[i]);
+  return true;
 }
 
 bool Server::HandleCall(Channel channel, const CallHeader& header,
                         std::span<const std::byte> struct_part, std::span<const std::byte> in_part,
-                        std::vector<UniqueFd> fds) {
-  const bool opens = header.op == CallOp::kOpenContext || header.op == CallOp::kOpenDevice;
-  const bool has_inner = header.op == CallOp::kIoctl && (header.flags & kInnerFd) != 0;
-  if (fds.size() != (opens ? 0U : 1U) + (has_inner ? 1U : 0U)) return false;
-  UniqueFd target = opens ? UniqueFd() : std::move(fds[0]);
+                        CallFds fds) {
+  UniqueFd& target = fds.target;
   UniqueFd opened;
   std::vector<std::byte> out;
   Reply reply;
@@ -321,8 +336,7 @@ bool Server::HandleCall(Channel channel, const CallHeader& header,
       break;
     }
     case CallOp::kIoctl:
-      return HandleIoctl(channel, header, struct_part, in_part, std::move(target),
-                         has_inner ? std::move(fds[1]) : UniqueFd());
+      return HandleIoctl(channel, header, struct_part, in_part, std::move(fds));
     case CallOp::kReadEvents:
       reply.result = kernel_->ReadEvents(target.get(), header.out_size, header.length, &out);
       break;
@@ -347,7 +361,7 @@ bool Server::HandleCall(Channel channel, const CallHeader& header,
 
 bool Server::HandleIoctl(Channel channel, const CallHeader& header,
                          std::span<const std::byte> struct_part, std::span<const std::byte> in_part,
-                         UniqueFd target, UniqueFd inner) {
+                         CallFds fds) {
   const FaultPlan::IoctlFault fault = kernel_->faults().MeetIoctl(header.request);
   if (fault.delay > absl::ZeroDuration()) {
     delayed_.emplace(absl::Now() + fault.delay,
@@ -357,15 +371,14 @@ bool Server::HandleIoctl(Channel channel, const CallHeader& header,
                                   .header = header,
                                   .struct_part = {struct_part.begin(), struct_part.end()},
                                   .in_part = {in_part.begin(), in_part.end()},
-                                  .target = std::move(target),
-                                  .inner = std::move(inner)});
+                                  .fds = std::move(fds)});
     return true;
   }
   if (fault.error != 0) {
-    target.Reset();
+    fds.target.Reset();
     return SendReply(channel.fd, {.result = -fault.error});
   }
-  return ExecuteIoctl(channel, header, struct_part, in_part, std::move(target), std::move(inner));
+  return ExecuteIoctl(channel, header, struct_part, in_part, std::move(fds));
 }
 
 bool Server::IsDelayed(uint64_t channel) const {
@@ -410,27 +423,28 @@ bool Server::ExecuteOne(Channel channel, Delayed delayed) {
   }
   auto& call = std::get<DelayedIoctl>(delayed);
   if (call.error != 0) {
-    call.target.Reset();
+    call.fds.target.Reset();
     return SendReply(channel.fd, {.result = call.error});
   }
-  return ExecuteIoctl(channel, call.header, call.struct_part, call.in_part, std::move(call.target),
-                      std::move(call.inner));
+  return ExecuteIoctl(channel, call.header, call.struct_part, call.in_part, std::move(call.fds));
 }
 
 bool Server::ExecuteIoctl(Channel channel, const CallHeader& header,
                           std::span<const std::byte> struct_part,
-                          std::span<const std::byte> in_part, UniqueFd target, UniqueFd inner) {
+                          std::span<const std::byte> in_part, CallFds fds) {
   UserCall user({.request = header.request,
                  .flags = header.flags,
                  .user_size = header.user_size,
                  .arg = struct_part,
                  .buffer = in_part,
+                 .memory = std::move(fds.memory),
+                 .buffer_address = header.offset,
                  .out_size = header.out_size,
-                 .inner_fd = std::move(inner),
+                 .inner_fd = std::move(fds.inner),
                  .payer = PayerOf(channel.fd, header),
                  .user_offset = header.offset});
-  const int64_t result = kernel_->Ioctl(target.get(), user);
-  target.Reset();
+  const int64_t result = kernel_->Ioctl(fds.target.get(), user);
+  fds.target.Reset();
   user.DropInput();
   if (user.duration() == absl::ZeroDuration()) return SendIoctlReply(channel.fd, result, user);
   const absl::Time due = absl::Now() + user.duration();

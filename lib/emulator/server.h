@@ -58,6 +58,12 @@ class Server {
     uint64_t key;
     int fd;
   };
+  // What came with a call.
+  struct CallFds {
+    UniqueFd target;
+    UniqueFd inner;   // named in the struct
+    UniqueFd memory;  // of the caller, with kInInMemory
+  };
   // An ioctl that takes its time, by a fault: it is executed, or answered, only then.
   struct DelayedIoctl {
     uint64_t channel;
@@ -66,8 +72,7 @@ class Server {
     CallHeader header;
     std::vector<std::byte> struct_part;
     std::vector<std::byte> in_part;
-    UniqueFd target;
-    UniqueFd inner;
+    CallFds fds;
   };
   struct DelayedAnswer {
     uint64_t channel;
@@ -86,13 +91,15 @@ class Server {
   // False: the channel is to be closed.
   bool HandlePacket(Channel channel, ReceivedPacket packet);
   bool HandleCall(Channel channel, const CallHeader& header, std::span<const std::byte> struct_part,
-                  std::span<const std::byte> in_part, std::vector<UniqueFd> fds);
+                  std::span<const std::byte> in_part, CallFds fds);
   bool HandleIoctl(Channel channel, const CallHeader& header,
                    std::span<const std::byte> struct_part, std::span<const std::byte> in_part,
-                   UniqueFd target, UniqueFd inner);
+                   CallFds fds);
   bool ExecuteIoctl(Channel channel, const CallHeader& header,
                     std::span<const std::byte> struct_part, std::span<const std::byte> in_part,
-                    UniqueFd target, UniqueFd inner);
+                    CallFds fds);
+  // Sorts what came along; false when that does not fit the call.
+  static bool SortFds(const CallHeader& header, std::vector<UniqueFd> received, CallFds* fds);
   // Whether the channel waits for the answer of a delayed call.
   [[nodiscard]] bool IsDelayed(uint64_t channel) const;
   // Calls that a fault delays which is no more are due now.

@@ -283,6 +283,42 @@ TEST_P(KernelApiSuite, MostEntriesOfAllAreEnomem) {
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwptInvalidate, arg), -ENOENT);
 }
 
+// include/linux/iommu.h, iommu_copy_struct_from_full_user_array(): entries may have up to a page
+// each, and all of that is looked at.
+TEST_P(KernelApiSuite, InvalidateEntriesMayBePagesApart) {
+  BERTH_NEEDS(Need::kSmmu);
+  const Vm vm = NewVm();
+  const uint32_t viommu = NewViommu(vm);
+  constexpr uint32_t kLength = 4096;
+  constexpr uint32_t kCount = 2500;  // 10 MB
+  // Behind the entries nothing can be read.
+  const uint64_t size = (uint64_t{kCount} * kLength + page() - 1) / page() * page();
+  const UniqueFd file = NewMemory(size);
+  auto* entries = static_cast<char*>(
+      ::mmap(nullptr, size + page(), PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0));
+  ASSERT_NE(entries, MAP_FAILED);
+  constexpr Command kCommand = {{uapi::kCmdTlbiNhAsid, 0}};
+  for (uint32_t i = 0; i < kCount; ++i) {
+    std::memcpy(entries + uint64_t{i} * kLength, &kCommand, sizeof(kCommand));
+  }
+  auto valid = InvalidateArg(viommu, reinterpret_cast<const Command*>(entries), kCount);
+  valid.entry_len = kLength;
+  using Arg = uapi::IommuHwptInvalidate;
+  const auto beyond = [](Arg& a) { a.entry_num = kCount + 64; };
+  ExpectPrecedence<Arg>(vm.context, uapi::kIommuHwptInvalidate, valid,
+                        {{"no such vIOMMU", [](Arg& a) { a.hwpt_id = kStaleId; }, ENOENT},
+                         {"another type", [](Arg& a) { a.data_type = 7; }, EINVAL},
+                         {"more than there is", beyond, EFAULT}});
+  auto arg = valid;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwptInvalidate, arg), 0);
+  EXPECT_EQ(arg.entry_num, kCount);
+  entries[uint64_t{kCount} * kLength - 1] = 1;
+  arg = valid;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwptInvalidate, arg), -E2BIG) << "its very last byte";
+  EXPECT_EQ(arg.entry_num, 0U);
+  ::munmap(entries, size + page());
+}
+
 // arm-smmu-v3-iommufd.c, arm_vsmmu_cache_invalidate(): batches of CMDQ_BATCH_ENTRIES.
 TEST_P(KernelApiSuite, InvalidateCountsAcrossBatches) {
   BERTH_NEEDS(Need::kSmmu);

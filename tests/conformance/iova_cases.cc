@@ -90,6 +90,32 @@ TEST_P(KernelApiSuite, AllowIovasChecksInOrder) {
   }
 }
 
+// ioas.c, iommufd_ioas_load_iovas(): ranges are read one by one, whatever their number.
+TEST_P(KernelApiSuite, LongListsOfIovasAreReadUpToTheFirstError) {
+  const UniqueFd context = NewContext();
+  // A page of ranges; behind it nothing can be read.
+  const UniqueFd file = NewMemory(page());
+  auto* ranges = static_cast<uapi::IommuIovaRange*>(
+      ::mmap(nullptr, 2 * page(), PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0));
+  ASSERT_NE(ranges, MAP_FAILED);
+  for (uint64_t i = 0; i < page() / sizeof(*ranges); ++i) {
+    ranges[i] = {2 * i * page(), (2 * i + 1) * page()};
+  }
+  auto valid = Sized<uapi::IommuIoasAllowIovas>();
+  valid.ioas_id = NewIoas(context);
+  valid.allowed_iovas = reinterpret_cast<uint64_t>(ranges);
+  valid.num_iovas = UINT32_MAX;
+  using Arg = uapi::IommuIoasAllowIovas;
+  ExpectPrecedence<Arg>(context, uapi::kIommuIoasAllowIovas, valid,
+                        {{"reserved", [](Arg& a) { a.reserved = 1; }, EOPNOTSUPP},
+                         {"no such IOAS", [](Arg& a) { a.ioas_id = kStaleId; }, ENOENT},
+                         {"no array", [](Arg& a) { a.allowed_iovas = 0; }, EFAULT},
+                         {"ends too early", [](Arg&) {}, EFAULT}});
+  ranges[3] = ranges[1];
+  EXPECT_EQ(Call(context, uapi::kIommuIoasAllowIovas, valid), -EINVAL) << "overlap";
+  ::munmap(ranges, 2 * page());
+}
+
 // io_pagetable.c, iopt_alloc_iova(), iopt_reserve_iova().
 TEST_P(KernelApiSuite, AllowedIovasAreForAutomaticMappings) {
   const Vm vm = NewVm();

@@ -105,6 +105,39 @@ TEST_F(ServerTest, AMemfdThatCouldShrinkIsNotReadFrom) {
   ExpectAlive();
 }
 
+TEST_F(ServerTest, MemoryThatIsNoneIsABadAddress) {
+  struct {
+    CallHeader header;
+    uapi::IommuIoasAllowIovas arg;
+  } packet = {};
+  const UniqueFd context = OpenContext();
+  packet.header = Header(CallOp::kIoctl);
+  packet.header.flags = kInInMemory;
+  packet.header.request = uapi::kIommuIoasAllowIovas;
+  packet.header.struct_size = packet.header.user_size = packet.arg.size = sizeof(packet.arg);
+  packet.arg.ioas_id = AllocIoas(context);
+  packet.arg.num_iovas = UINT32_MAX;
+  EXPECT_EQ(Exchange(&packet, sizeof(packet), {context.get()}), 0U) << "without an fd";
+  int pipe[2];
+  ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
+  ReplyHeader reply = {};
+  for (const int fd : pipe) {
+    EXPECT_GT(Exchange(&packet, sizeof(packet), {context.get(), fd}, &reply), 0U);
+    EXPECT_EQ(reply.result, -EFAULT);
+    ::close(fd);
+  }
+  const UniqueFd memory = GuestMemory(4096);
+  for (const uint64_t at : {uint64_t{0}, uint64_t{4096}, UINT64_MAX}) {
+    packet.header.offset = at;
+    EXPECT_GT(Exchange(&packet, sizeof(packet), {context.get(), memory.get()}, &reply), 0U);
+    EXPECT_EQ(reply.result, at == 0 ? -EINVAL : -EFAULT) << at;
+  }
+  packet.header.in_size = 16;
+  EXPECT_EQ(Exchange(&packet, sizeof(packet), {context.get(), memory.get()}), 0U)
+      << "in two places at once";
+  ExpectAlive();
+}
+
 TEST_F(ServerTest, RandomCallsNeverBringItDown) {
   const Guest guest = MakeGuest("vfio0");
   std::mt19937_64 random(7);  // NOLINT(cert-msc51-cpp): the same calls at each run

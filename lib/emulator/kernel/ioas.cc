@@ -12,6 +12,8 @@ namespace berth::emulator {
 namespace {
 
 constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
+// In one ALLOW_IOVAS. Linux goes on while it finds memory for them.
+constexpr size_t kMaxAllowedRanges = 1 << 20;
 constexpr uint32_t kMapFlags =
     uapi::kIoasMapFixedIova | uapi::kIoasMapWriteable | uapi::kIoasMapReadable;
 
@@ -126,6 +128,7 @@ int IoasAllowIovas(Ucmd& ucmd) {
     if (range.start >= range.last) return -EINVAL;
     const auto overlap = seen.lower_bound(range.start);
     if (overlap != seen.end() && overlap->second <= range.last) return -EINVAL;
+    if (ranges.size() == kMaxAllowedRanges) return -ENOMEM;
     seen[range.last] = range.start;
     ranges.push_back(range);
   }

@@ -10,6 +10,12 @@
 #include <cstring>
 
 namespace berth::emulator {
+namespace {
+
+// Bytes of the caller's memory that are read at once.
+constexpr size_t kWindow = 64 * 1024;
+
+}  // namespace
 
 int UserCall::LoadPrefix(size_t size) {
   if (in_.arg.size() < size) return -EFAULT;
@@ -47,9 +53,51 @@ std::span<const std::byte> UserCall::struct_bytes() const {
   return std::span<const std::byte>(struct_).first(loaded_);
 }
 
-int UserCall::CopyFromUser(size_t offset, void* to, size_t size) const {
+int UserCall::CopyFromUser(uint64_t offset, void* to, size_t size) const {
+  if (in_.memory.valid()) return CopyFromMemory(offset, to, size);
   if (offset > in_.buffer.size() || in_.buffer.size() - offset < size) return -EFAULT;
   if (size > 0) std::memcpy(to, in_.buffer.data() + offset, size);
+  return 0;
+}
+
+// What the caller changes meanwhile is seen or not, as it is with copy_from_user().
+int UserCall::CopyFromMemory(uint64_t offset, void* to, size_t size) const {
+  auto* out = static_cast<std::byte*>(to);
+  while (size > 0) {
+    const uint64_t skip = offset - window_.offset;
+    if (offset < window_.offset || skip >= window_.bytes.size()) {
+      window_.offset = offset;
+      window_.bytes.resize(kWindow);
+      const auto address = static_cast<off_t>(in_.buffer_address + offset);
+      const ssize_t got = ::pread(in_.memory.get(), window_.bytes.data(), kWindow, address);
+      window_.bytes.resize(got > 0 ? static_cast<size_t>(got) : 0);
+      if (got <= 0) return -EFAULT;
+      continue;
+    }
+    const size_t step = std::min<size_t>(size, window_.bytes.size() - skip);
+    std::memcpy(out, window_.bytes.data() + skip, step);
+    offset += step;
+    out += step;
+    size -= step;
+  }
+  return 0;
+}
+
+// check_zeroed_user(): -E2BIG before -EFAULT where a byte that is not zero comes first.
+int UserCall::CheckZeroes(uint64_t offset, size_t size) const {
+  std::array<std::byte, 4096> bytes;
+  for (size_t done = 0; done < size;) {
+    size_t step = std::min(bytes.size(), size - done);
+    if (CopyFromUser(offset + done, bytes.data(), step) != 0) {
+      step = 1;
+      if (int rc = CopyFromUser(offset + done, bytes.data(), step); rc != 0) return rc;
+    }
+    const auto end = bytes.begin() + static_cast<ptrdiff_t>(step);
+    if (std::any_of(bytes.begin(), end, [](std::byte byte) { return byte != std::byte{0}; })) {
+      return -E2BIG;
+    }
+    done += step;
+  }
   return 0;
 }
 
@@ -59,12 +107,8 @@ int UserCall::CopyFullArray(const uapi::IommuHwptInvalidate& cmd, uint32_t type,
   if (cmd.entry_len == entry_size) return CopyFromUser(0, to.data(), to.size());
   const size_t known = std::min<size_t>(cmd.entry_len, entry_size);
   for (size_t i = 0; i < cmd.entry_num; ++i) {
-    const size_t at = i * cmd.entry_len;
-    for (size_t k = known; k < cmd.entry_len; ++k) {
-      std::byte tail;
-      if (int rc = CopyFromUser(at + k, &tail, 1); rc != 0) return rc;
-      if (tail != std::byte{0}) return -E2BIG;
-    }
+    const uint64_t at = uint64_t{i} * cmd.entry_len;
+    if (int rc = CheckZeroes(at + known, cmd.entry_len - known); rc != 0) return rc;
     if (int rc = CopyFromUser(at, &to[i * entry_size], known); rc != 0) return rc;
   }
   return 0;

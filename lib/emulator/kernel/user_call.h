@@ -27,7 +27,9 @@ class UserCall {
     uint32_t user_size = 0;          // the struct's first u32
     std::span<const std::byte> arg;  // the struct, as far as it was sent
     std::span<const std::byte>
-        buffer;           // what a pointer inside the struct names, as far as readable
+        buffer;       // what a pointer inside the struct names, as far as readable
+    UniqueFd memory;  // valid: it is read here instead, from buffer_address on
+    uint64_t buffer_address = 0;
     size_t out_size = 0;  // what fits there
     UniqueFd inner_fd;
     Payer payer;               // of IOAS_MAP, IOAS_MAP_FILE, IOAS_CHANGE_PROCESS
@@ -61,7 +63,7 @@ class UserCall {
   int Respond();
 
   // copy_from_user() of the buffer: -EFAULT.
-  int CopyFromUser(size_t offset, void* to, size_t size) const;
+  int CopyFromUser(uint64_t offset, void* to, size_t size) const;
   // iommu_copy_struct_from_full_user_array(): HWPT_INVALIDATE's entries, of `entry_size` bytes here
   // and of any length at the caller's, to `to`, which has room for all. -EINVAL, -E2BIG, -EFAULT.
   int CopyFullArray(const uapi::IommuHwptInvalidate& cmd, uint32_t type, std::span<std::byte> to,
@@ -78,6 +80,7 @@ class UserCall {
   // The caller's memory is no longer there; closes the fd inside the struct if nobody took it.
   void DropInput() {
     in_.inner_fd.Reset();
+    in_.memory.Reset();
     in_.arg = in_.buffer = {};
   }
   // The fd is installed in the caller and its number written at `offset` of the struct.
@@ -96,7 +99,16 @@ class UserCall {
   [[nodiscard]] uint32_t fd_offset() const { return fd_offset_; }
 
  private:
+  // As much of the buffer in the caller's memory as one look takes.
+  struct Window {
+    uint64_t offset = 0;
+    std::vector<std::byte> bytes;
+  };
+  int CopyFromMemory(uint64_t offset, void* to, size_t size) const;
+  [[nodiscard]] int CheckZeroes(uint64_t offset, size_t size) const;
+
   In in_;
+  mutable Window window_;
   alignas(8) std::array<std::byte, 80> struct_ = {};
   size_t loaded_ = 0;
   bool respond_ = false;
