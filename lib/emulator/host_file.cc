@@ -36,6 +36,17 @@ int OrDefault(uint32_t value, int otherwise) {
   return value != 0 ? static_cast<int>(std::min<uint32_t>(value, 1U << 30)) : otherwise;
 }
 
+Refusal RefusalOf(pb::EmulatedUnit::Refusal refusal) {
+  return refusal == pb::EmulatedUnit::ILLEGAL_ACCESS ? Refusal::kIllegalAccess : Refusal::kIllegal;
+}
+
+// Whether the file says anything that only a CMDQV has.
+bool DescribesCmdqv(const pb::EmulatedUnit& proto) {
+  return proto.vintfs() != 0 || proto.vcmdqs() != 0 || proto.sid_slots() != 0 ||
+         proto.version() != 0 || proto.forbidden_command() != 0 || proto.unmatched_vsid() != 0 ||
+         proto.ignores_reserved_bits() || proto.ignores_prod_overrun();
+}
+
 absl::StatusOr<UnitSpec> UnitFromProto(const pb::EmulatedUnit& proto) {
   UnitSpec unit;
   unit.id = proto.id();
@@ -47,8 +58,7 @@ absl::StatusOr<UnitSpec> UnitFromProto(const pb::EmulatedUnit& proto) {
       proto.profile() == pb::EmulatedUnit::SELFTEST) {
     const bool mock = proto.profile() == pb::EmulatedUnit::SELFTEST;
     unit.profile = mock ? UnitProfile::kSelftest : UnitProfile::kArmSmmuv3;
-    if (proto.vintfs() != 0 || proto.vcmdqs() != 0 || proto.sid_slots() != 0 ||
-        proto.version() != 0) {
+    if (DescribesCmdqv(proto)) {
       return Bad(absl::StrCat("unit ", unit.id),
                  mock ? "a SELFTEST has only an id" : "an ARM_SMMUV3 has no VINTFs to describe");
     }
@@ -58,6 +68,10 @@ absl::StatusOr<UnitSpec> UnitFromProto(const pb::EmulatedUnit& proto) {
   unit.vcmdqs = OrDefault(proto.vcmdqs(), std::min(128, 2 * unit.vintfs));
   unit.sid_slots = OrDefault(proto.sid_slots(), 16);
   unit.version = OrDefault(proto.version(), 1);
+  unit.forbidden_opcode = RefusalOf(proto.forbidden_command());
+  unit.unmatched_vsid = RefusalOf(proto.unmatched_vsid());
+  if (proto.ignores_reserved_bits()) unit.reserved_bits = ReservedBits::kIgnore;
+  if (proto.ignores_prod_overrun()) unit.prod_overrun = ProdOverrun::kIgnore;
   return unit;
 }
 

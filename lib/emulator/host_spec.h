@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "lib/emulator/hardware/cmdqv.h"
 
 namespace berth::emulator {
 
@@ -45,6 +46,11 @@ struct UnitSpec {
   int address_bits = 48;       // IDR5.OAS
   bool ats = true;
   bool httu = false;  // IDR0.HTTU: hardware updates the dirty state
+  // What is not known of the hardware: see CmdqvConfig.
+  Refusal forbidden_opcode = Refusal::kIllegal;
+  Refusal unmatched_vsid = Refusal::kIllegal;
+  ReservedBits reserved_bits = ReservedBits::kRefuse;
+  ProdOverrun prod_overrun = ProdOverrun::kIllegal;
 };
 
 enum class DeviceModel : uint8_t {

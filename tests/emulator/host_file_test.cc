@@ -35,6 +35,34 @@ TEST(HostFile, AUnitMayLackOrHaveFeatures) {
   EXPECT_TRUE(host->units[0].httu);
 }
 
+TEST(HostFile, SaysWhatIsNotKnownOfTheHardware) {
+  const auto plain = Parse(kUnit);
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_EQ(plain->units[0].forbidden_opcode, Refusal::kIllegal);
+  EXPECT_EQ(plain->units[0].unmatched_vsid, Refusal::kIllegal);
+  EXPECT_EQ(plain->units[0].reserved_bits, ReservedBits::kRefuse);
+  EXPECT_EQ(plain->units[0].prod_overrun, ProdOverrun::kIllegal);
+  const auto other = Parse(R"(
+units:
+- {id: a, forbidden_command: ILLEGAL_ACCESS, ignores_reserved_bits: true}
+- {id: b, unmatched_vsid: ILLEGAL_ACCESS, ignores_prod_overrun: true, forbidden_command: ILLEGAL}
+)");
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_EQ(other->units[0].forbidden_opcode, Refusal::kIllegalAccess);
+  EXPECT_EQ(other->units[0].unmatched_vsid, Refusal::kIllegal);
+  EXPECT_EQ(other->units[0].reserved_bits, ReservedBits::kIgnore);
+  EXPECT_EQ(other->units[1].forbidden_opcode, Refusal::kIllegal);
+  EXPECT_EQ(other->units[1].unmatched_vsid, Refusal::kIllegalAccess);
+  EXPECT_EQ(other->units[1].reserved_bits, ReservedBits::kRefuse);
+  EXPECT_EQ(other->units[1].prod_overrun, ProdOverrun::kIgnore);
+  for (const char* choice : {"forbidden_command: ILLEGAL", "unmatched_vsid: ILLEGAL_ACCESS",
+                             "ignores_reserved_bits: true", "ignores_prod_overrun: true"}) {
+    const auto plain_smmu =
+        Parse(std::string("units: [{id: a, profile: ARM_SMMUV3, ") + choice + "}]\n");
+    EXPECT_EQ(ReasonOf(plain_smmu.status()), Reason::kInvalidField) << choice;
+  }
+}
+
 TEST(HostFile, ExpandsARangeOfFunctions) {
   const auto host = Parse(std::string(kUnit) + R"(
 devices:

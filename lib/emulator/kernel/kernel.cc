@@ -59,6 +59,10 @@ CmdqvConfig ConfigOf(const UnitSpec& spec) {
   config.vcmdqs = spec.vcmdqs;
   config.sid_slots = spec.sid_slots;
   config.version = spec.version;
+  config.forbidden_opcode = spec.forbidden_opcode;
+  config.unmatched_vsid = spec.unmatched_vsid;
+  config.reserved_bits = spec.reserved_bits;
+  config.prod_overrun = spec.prod_overrun;
   return config;
 }
 
