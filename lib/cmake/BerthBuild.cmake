@@ -54,8 +54,10 @@ function(berth_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;DEPS")
   add_library(berth_${name} STATIC ${arg_SOURCES})
   add_library(berth::${name} ALIAS berth_${name})
-  target_link_libraries(berth_${name} PUBLIC ${arg_DEPS} PRIVATE berth_options)
-  target_include_directories(berth_${name} PUBLIC "${PROJECT_SOURCE_DIR}")
+  target_link_libraries(berth_${name} PUBLIC ${arg_DEPS}
+                        PRIVATE $<BUILD_INTERFACE:berth_options>)
+  target_include_directories(berth_${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+  set_target_properties(berth_${name} PROPERTIES EXPORT_NAME ${name})
 endfunction()
 
 # berth_executable(berth-x SOURCES main.cc DEPS ...): an installed program.
