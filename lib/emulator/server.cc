@@ -167,8 +167,9 @@ absl::Status Server::Open() {
   }
   next_channel_ = kFirstChannel;
   kernel_ = std::make_unique<Kernel>(options_.host, [this](int server_end, uint64_t inode) {
-    // No events are asked for: a hang-up is reported always.
-    return AddToEpoll(hangups_.get(), server_end, 0, inode).ok();
+    // No events are asked for: a hang-up is reported always. Once: where this process was forked,
+    // the copy of our end keeps it registered beyond our close(2).
+    return AddToEpoll(hangups_.get(), server_end, EPOLLONESHOT, inode).ok();
   });
   BERTH_RETURN_IF_ERROR(AddToEpoll(epoll_.get(), stop_.get(), EPOLLIN, kStopKey));
   BERTH_RETURN_IF_ERROR(

@@ -116,5 +116,26 @@ TEST_F(LifetimeTest, DmaGoesOnForWhoeverHasTheDevice) {
   EXPECT_EQ(server().kernel().TakeSnapshot().contexts, 1);
 }
 
+// As a test does whose server is in its own process: the child has copies of the server's ends.
+TEST_F(LifetimeTest, AForkedCopyOfTheServersEndsDoesNotKeepItBusy) {
+  UniqueFd context = OpenContext();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::close(ends_[0]);
+    context.Reset();
+    Tell(ends_[1]);
+    Await(ends_[1]);
+    ::_exit(0);
+  }
+  ::close(ends_[1]);
+  ends_[1] = -1;
+  EXPECT_EQ(Await(ends_[0]), 'x');
+  context.Reset();  // the last of the client's ends
+  EXPECT_TRUE(OpenContext().valid()) << "answered, after the hang-up was seen";
+  ::close(ends_[0]);
+  ends_[0] = -1;
+  EXPECT_EQ(::waitpid(child, nullptr, 0), child);
+}
+
 }  // namespace
 }  // namespace berth::emulator
