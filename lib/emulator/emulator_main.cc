@@ -21,6 +21,7 @@
 #include "lib/daemon/signals.h"
 #include "lib/emulator/control_service.h"
 #include "lib/emulator/faults/fault_service.h"
+#include "lib/emulator/hardware_main.h"
 #include "lib/emulator/host_file.h"
 #include "lib/emulator/host_tree.h"
 #include "lib/emulator/kernel/ops.h"
@@ -42,6 +43,7 @@ struct Flags {
   bool stats = false;
   bool list_unsupported = false;
   bool version = false;
+  HardwareFlags hardware;
 };
 
 void AddFlags(CLI::App& app, Flags* flags) {
@@ -56,6 +58,7 @@ void AddFlags(CLI::App& app, Flags* flags) {
   app.add_flag("--stats", flags->stats, "print what a running emulator counts, as JSON");
   app.add_flag("--list-unsupported", flags->list_unsupported, "print what answers EOPNOTSUPP");
   app.add_flag("--version", flags->version, "print the version");
+  AddHardwareFlags(app, &flags->hardware);
 }
 
 std::string ControlAddress(const Flags& flags) {
@@ -161,6 +164,10 @@ int EmulatorMain(int argc, const char* const* argv, std::ostream& out, std::ostr
   if (flags.list_unsupported) {
     for (const std::string& line : ListUnsupported()) out << line << "\n";
     return kExitOk;
+  }
+  if (!flags.hardware.registers.empty()) {
+    const absl::Status status = ServeHardware(flags.hardware, out);
+    return status.ok() ? kExitOk : Fail(status, kExitFailed, err);
   }
   if (flags.runtime_dir.empty() || (flags.host_file.empty() && !flags.stats)) {
     err << "berth-emulator: --runtime-dir and --host are required; see --help\n";
