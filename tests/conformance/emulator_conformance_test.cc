@@ -60,7 +60,7 @@ emulator::HostSpec Host(emulator::UnitProfile profile, uint32_t page_size) {
   }
   host.devices[kWithBar].model = emulator::DeviceModel::kDmaTest;
   host.devices.push_back(Device(kOther, "smmu3.1", 0x200));
-  for (uint16_t i = 0; i < std::size(kGroup); ++i) {
+  for (size_t i = 0; i < std::size(kGroup); ++i) {
     const auto number = static_cast<uint16_t>(kGroupNumber + i);
     host.devices.push_back(Device(kGroup[i], "smmu3.0", number));
     host.devices.back().iommu_group = kGroupNumber;

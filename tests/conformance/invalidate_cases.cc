@@ -45,7 +45,7 @@ std::vector<Kind> Kinds(bool asid16) {
   const uint64_t asid = asid16 ? kTlbi0Asid.mask() : kTlbi0Asid.Put(0xff);
   const uint64_t vmid = kTlbi0Vmid.mask();
   const uint64_t address = kTlbi1Address.mask() | kTlbi1Leaf.mask();
-  return {{"TLBI_NSNH_ALL", {{kCmdTlbiNsnhAll, 0}}, vmid, 0},
+  return {{"TLBI_NSNH_ALL", {{kCmdTlbiNsnhAll, 0}}, 0, 0},
           {"TLBI_NH_ALL", {{kCmdTlbiNhAll, 0}}, vmid, 0},
           {"TLBI_NH_ASID", {{kCmdTlbiNhAsid, 0}}, vmid | asid, 0},
           {"TLBI_NH_VA", {{kCmdTlbiNhVa, 0}}, vmid | asid, address},

@@ -32,6 +32,7 @@ Allowed AllowedBits(uint8_t opcode) {
   constexpr uint64_t kCfgi = kCmd0Opcode.mask() | kCfgi0Sid.mask();
   switch (opcode) {
     case kCmdTlbiNsnhAll:
+      return {kCmd0Opcode.mask(), 0};
     case kCmdTlbiNhAll:
       return {kTlbi, 0};
     case kCmdTlbiNhAsid:
