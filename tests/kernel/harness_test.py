@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The harness of tests/kernel without any guest: what it takes, what it counts, what it says."""
 
+import base64
 import hashlib
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -202,6 +204,24 @@ class BootTest(HarnessTest):
         self.assertEqual(done.returncode, 1)
         self.assertIn("boot: the guest was not done after 1 s", done.stderr)
 
+    def test_a_guest_that_is_ended(self):
+        script = os.path.join(self.harness, "boot")
+        folder = os.path.join(self.root, "guest")
+        self.write("guest/started", "")
+        self.replace("image", "echo kernel")
+        self.replace("qemu", '[[ "$1" == --folder ]] && exit\n'
+                             f"echo $$ >{folder}/started; exec tail -f /dev/null")
+        with subprocess.Popen([script, "x86_64", folder, ""], env=self.environment, text=True,
+                              stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as boot:
+            while os.path.getsize(os.path.join(folder, "started")) == 0:
+                self.assertIsNone(boot.poll())
+            boot.terminate()
+            _, errors = boot.communicate()
+        self.assertEqual(boot.returncode, 1)
+        self.assertIn("boot: the guest was ended from outside", errors)
+        with open(os.path.join(folder, "started"), encoding="utf-8") as stream:
+            self.assertFalse(os.path.exists(f"/proc/{stream.read().strip()}"))
+
     def test_a_guest_that_stops_early(self):
         done = self.boot("echo Oops >console.log; echo 'check: x: passed' >results.log")
         self.assertEqual(done.returncode, 1)
@@ -303,6 +323,45 @@ class InitramfsTest(HarnessTest):
                                "--sysroot", self.root)
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, f"^initramfs: .*so.*, which .*bash needs, is not in {self.root}")
+
+
+class IortTest(HarnessTest):
+    def patch(self, table):
+        lines = base64.encodebytes(table).decode()
+        results = self.write("results.log", lines + "guest: end\n")
+        out = os.path.join(self.root, "iort.aml")
+        done = self.run_script("iort", results, out)
+        if done.returncode != 0:
+            return done, None
+        with open(out, "rb") as stream:
+            return done, stream.read()
+
+    @staticmethod
+    def table(*nodes):
+        """An IORT of nodes (type, content)."""
+        body = b"".join(struct.pack("<BHBIII", kind, 16 + len(content), 3, 0, 0, 0) + content
+                        for kind, content in nodes)
+        table = bytearray(struct.pack("<4sIBB6s8sI4sIIII", b"IORT", 48 + len(body), 3, 0, b"BERTH ",
+                                      b"TEST    ", 7, b"    ", 1, len(nodes), 48, 0) + body)
+        table[9] = -sum(table) & 0xff
+        return bytes(table)
+
+    def test_root_complexes_become_coherent(self):
+        smmu, root = (4, bytes(60)), (2, bytes.fromhex("01000000 00 0000 03") + bytes(12))
+        done, patched = self.patch(self.table(smmu, root, root))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        coherent = (2, bytes.fromhex("01000000 00 0000 07") + bytes(12))
+        wanted = bytearray(self.table(smmu, coherent, coherent))
+        wanted[24] += 1
+        wanted[9] = (wanted[9] - 1) & 0xff
+        self.assertEqual(patched, bytes(wanted))
+
+    def test_refuses_what_is_no_such_table(self):
+        good = self.table((2, bytes(20)))
+        for table in [b"", good[:-1], good[:-1] + b"x", b"DSDT" + good[4:], self.table((4, bytes(60)))]:
+            done, _ = self.patch(table)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("IORT", done.stderr)
 
 
 if __name__ == "__main__":
