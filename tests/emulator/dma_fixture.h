@@ -100,7 +100,7 @@ class DmaTest : public EmulatorTest {
     other.guest.parent = vm.guest.parent;
     other.guest.viommu = vm.guest.viommu;
     other.memory = vm.memory;
-    EXPECT_EQ(SetCommand(other, 4), 2);
+    EXPECT_EQ(SetCommand(other, kMemoryAndBusMaster), 2);
     other.dma = MapBar(other);
     return other;
   }

@@ -25,7 +25,7 @@ class GroupTest : public DmaTest {
     mate.guest.viommu = vm.guest.viommu;
     mate.guest.cdev = OpenDevice("vfio4");
     EXPECT_EQ(Bind(mate.guest.cdev, vm.guest.context.get(), &mate.guest.device), 0);
-    EXPECT_EQ(SetCommand(mate, 4), 2);
+    EXPECT_EQ(SetCommand(mate, kMemoryAndBusMaster), 2);
     mate.dma = MapBar(mate);
     return mate;
   }
@@ -236,7 +236,7 @@ TEST_F(GroupTest, AResetDeviceIsBlockedWhereItHasNoVdeviceAnyMore) {
   EXPECT_EQ(Reads(vm, mate, kVa), 1U) << "its stream table entry stands";
   ASSERT_EQ(client().Ioctl(mate.guest.cdev.get(), uapi::kVfioDeviceReset, nullptr), 0);
   mate.dma->ForgetNumber();
-  ASSERT_EQ(SetCommand(mate, 4), 2);
+  ASSERT_EQ(SetCommand(mate, kMemoryAndBusMaster), 2);
   EXPECT_EQ(Reads(vm, mate, kVa), std::nullopt);
   EXPECT_EQ(DeviceReads(vm, kVa), 1U);
 }
