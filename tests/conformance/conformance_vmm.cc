@@ -60,10 +60,12 @@ class Vmm {
   }
 
   int64_t Fork() {
+    const pid_t parent = ::getpid();
     child_ = ::fork();
     if (child_ < 0) return -errno;
     if (child_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (::getppid() != parent) ::_exit(0);  // it has died before
       for (;;) ::pause();
     }
     return 0;

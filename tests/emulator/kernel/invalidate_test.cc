@@ -35,7 +35,7 @@ constexpr uint64_t kTg4K = 1 << 10;
 constexpr uint64_t kSid = kVsid << 32;
 
 constexpr Case kCases[] = {
-    {"TLBI_NSNH_ALL", {0x30, 0}, {kVmid, 0}},
+    {"TLBI_NSNH_ALL", {0x30, 0}, {0, 0}},
     {"TLBI_NH_ALL", {0x10, 0}, {kVmid, 0}},
     {"TLBI_NH_ASID", {0x11, 0}, {kVmid | kAsid, 0}},
     {"TLBI_NH_VA",
