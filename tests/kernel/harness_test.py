@@ -4,11 +4,11 @@
 import base64
 import hashlib
 import os
+import select
 import shutil
 import struct
 import subprocess
 import tempfile
-import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -190,15 +190,14 @@ class FetchTest(HarnessTest):
 def ends(pid):
     """Whether a process that is not our child has ended, or does soon; its parent may not have
     noticed yet."""
-    for _ in range(600):
-        try:
-            with open(f"/proc/{pid}/stat", encoding="utf-8") as stream:
-                if stream.read().rsplit(")", 1)[1].split()[0] == "Z":
-                    return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.05)
-    return False
+    try:
+        process = os.pidfd_open(int(pid))
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([process], [], [], 30)[0])
+    finally:
+        os.close(process)
 
 
 class BootTest(HarnessTest):
