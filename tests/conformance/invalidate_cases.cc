@@ -303,7 +303,6 @@ TEST_P(KernelApiSuite, InvalidateEntriesMayBePagesApart) {
   }
   auto valid = InvalidateArg(viommu, reinterpret_cast<const Command*>(entries), kCount);
   valid.entry_len = kLength;
-  using Arg = uapi::IommuHwptInvalidate;
   const auto beyond = [](Arg& a) { a.entry_num = kCount + 64; };
   ExpectPrecedence<Arg>(vm.context, uapi::kIommuHwptInvalidate, valid,
                         {{"no such vIOMMU", [](Arg& a) { a.hwpt_id = kStaleId; }, ENOENT},
