@@ -33,16 +33,29 @@ absl::Status RemoveAll(const std::string& path) {
   return absl::OkStatus();
 }
 
-// The database last: without it, its companions are nothing.
-absl::Status MoveAll(const std::string& from, const std::string& to) {
-  BERTH_RETURN_IF_ERROR(RemoveAll(to));
-  for (const char* suffix : {kCompanions[0], kCompanions[1], ""}) {
-    const std::string file = from + suffix;
-    if (::rename(file.c_str(), (to + suffix).c_str()) != 0 && errno != ENOENT) {
-      return ErrnoToStatus(errno, file);
+// Everything that is committed into the database itself; one that is damaged stays as it is.
+void EmptyWal(const std::string& path) {
+  absl::StatusOr<SqliteDatabase> database =
+      SqliteDatabase::Open(path, SqliteDatabase::Mode::kReadWrite);
+  if (database.ok()) database->Execute("PRAGMA wal_checkpoint(TRUNCATE)").IgnoreError();
+}
+
+// `made` becomes `path`, in one step: whoever is interrupted leaves the one store or the other,
+// never none, in whose place a controller would begin an empty one.
+absl::Status Replace(const std::string& made, const std::string& path) {
+  const std::string kept = path + ".replaced";
+  if (Exists(path)) {
+    EmptyWal(path);
+    BERTH_RETURN_IF_ERROR(RemoveAll(kept));
+    if (::link(path.c_str(), kept.c_str()) != 0) return ErrnoToStatus(errno, kept);
+    for (const char* suffix : kCompanions) {
+      const std::string file = path + suffix;
+      if (::rename(file.c_str(), (kept + suffix).c_str()) != 0 && errno != ENOENT) {
+        return ErrnoToStatus(errno, file);
+      }
     }
   }
-  return absl::OkStatus();
+  return ::rename(made.c_str(), path.c_str()) == 0 ? absl::OkStatus() : ErrnoToStatus(errno, path);
 }
 
 absl::Status SyncFolderOf(const std::string& path) {
@@ -107,8 +120,7 @@ class SqliteFile : public StoreMedium {
     const std::string made = path_ + ".made";
     BERTH_RETURN_IF_ERROR(RemoveAll(made));
     BERTH_RETURN_IF_ERROR(Make(made, snapshot));
-    if (Exists(path_)) BERTH_RETURN_IF_ERROR(MoveAll(path_, path_ + ".replaced"));
-    BERTH_RETURN_IF_ERROR(MoveAll(made, path_));
+    BERTH_RETURN_IF_ERROR(Replace(made, path_));
     return SyncFolderOf(path_);
   }
 
