@@ -34,7 +34,7 @@ Record Placed(const std::string& id, const std::string& uid, const std::string& 
 
 class CheckStoreTest : public ::testing::Test {
  protected:
-  StoreReport Check(std::vector<Record> records) {
+  StoreReport Check(const std::vector<Record>& records) {
     const StoreSnapshot snapshot{.epoch = {"some-uid", 2, 7}, .revision = 9, .records = records};
     EXPECT_TRUE(medium_.Write(snapshot, StoreMedium::IfExists::kReplace).ok());
     auto report = CheckStore(medium_, &clock_);
