@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace berth::placement {
 namespace {
 
@@ -66,6 +68,14 @@ void CountClasses(Demand& demand) {
 
 }  // namespace
 
+std::string Demand::ClassText() const {
+  std::string text;
+  for (const ClassTotal& total : classes) {
+    absl::StrAppend(&text, text.empty() ? "" : " or ", *total.name);
+  }
+  return text;
+}
+
 const Demand::ClassTotal& Demand::TotalOf(const Item& item) const {
   return *std::find_if(classes.begin(), classes.end(), [&](const ClassTotal& total) {
     return *total.name == item.spec->device_class;
@@ -86,6 +96,14 @@ Demand MakeDemand(const Request& request, absl::Span<const size_t> choice, const
   ResolveBonds(demand);
   CountClasses(demand);
   return demand;
+}
+
+bool NextChoice(const Request& request, std::vector<size_t>& choice) {
+  for (size_t i = choice.size(); i-- > 0;) {
+    if (++choice[i] < request.devices[i].alternatives.size()) return true;
+    choice[i] = 0;
+  }
+  return false;
 }
 
 void SetPrimary(size_t which, Demand& demand) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "lib/placement/apart.h"
 #include "lib/placement/kind_table.h"
 #include "lib/placement/request.h"
 
@@ -49,12 +50,20 @@ struct Demand {
   std::vector<ClassTotal> classes;  // the primary class first
   uint32_t devices = 0;
 
+  const Avoid* avoid = nullptr;  // borrowed; null: nothing
+
+  // "gpu or nic"
+  [[nodiscard]] std::string ClassText() const;
   [[nodiscard]] ItemMask AllItems() const { return (ItemMask{1} << items.size()) - 1; }
   [[nodiscard]] const ClassTotal& TotalOf(const Item& item) const;
 };
 
 // `choice[i]` is the alternative of request.devices[i]. `request` and `kinds` are borrowed.
 Demand MakeDemand(const Request& request, absl::Span<const size_t> choice, const KindTable& kinds);
+
+// Makes `choice` the next combination of alternatives, that of the last request changing first.
+// False, and the first one, after the last.
+bool NextChoice(const Request& request, std::vector<size_t>& choice);
 
 // Makes classes[which] the primary class: the one whose hosts are walked.
 void SetPrimary(size_t which, Demand& demand);

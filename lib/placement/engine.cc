@@ -103,6 +103,16 @@ absl::Status CheckPages(const HostRecord& record, const Placement& placement) {
 
 }  // namespace
 
+absl::Status Engine::CheckApart(const Placement& placement, const HostRecord& record) const {
+  Request request;
+  request.anti_affinity = placement.anti_affinity;
+  if (request.anti_affinity.empty() || !WhatToAvoid(request).Forbids(record)) {
+    return absl::OkStatus();
+  }
+  return Refuse(Reason::kStateConflict, placement, "host", placement.host.str(),
+                "is too near to another of an anti-affinity group");
+}
+
 Engine::Engine(EngineOptions options) : options_(options), fit_(kinds_, options.steps_per_host) {}
 
 HostRecord* Engine::Find(const HostId& host) {
@@ -210,12 +220,17 @@ std::optional<absl::Status> Engine::Known(const AssignmentUid& uid,
                {{"assignment", uid.str()}});
 }
 
+void Engine::Charge(const Placement& placement, Direction direction) {
+  apart_.Count(placement, direction);
+  const auto it = slots_.find(placement.host);
+  if (it == slots_.end()) return;
+  Apply(it->second, [&](HostRecord& record) { Count(placement, direction, record); });
+}
+
 void Engine::Record(const AssignmentUid& uid, const Placement& placement) {
   reservations_.emplace(uid, placement);
   by_host_[placement.host].push_back(uid);
-  const auto it = slots_.find(placement.host);
-  if (it == slots_.end()) return;
-  Apply(it->second, [&](HostRecord& record) { Count(placement, Direction::kIn, record); });
+  Charge(placement, Direction::kIn);
 }
 
 absl::Status Engine::Reserve(const AssignmentUid& uid, const Placement& placement) {
@@ -229,6 +244,7 @@ absl::Status Engine::Reserve(const AssignmentUid& uid, const Placement& placemen
   BERTH_RETURN_IF_ERROR(CheckDevices(*record, placement));
   BERTH_RETURN_IF_ERROR(CheckUnits(*record, placement));
   BERTH_RETURN_IF_ERROR(CheckPages(*record, placement));
+  BERTH_RETURN_IF_ERROR(CheckApart(placement, *record));
   Record(uid, placement);
   return absl::OkStatus();
 }
@@ -250,10 +266,7 @@ absl::Status Engine::Release(const AssignmentUid& uid) {
   const auto uids = by_host_.find(placement.host);
   std::erase(uids->second, uid);
   if (uids->second.empty()) by_host_.erase(uids);
-  const auto slot = slots_.find(placement.host);
-  if (slot != slots_.end()) {
-    Apply(slot->second, [&](HostRecord& record) { Count(placement, Direction::kOut, record); });
-  }
+  Charge(placement, Direction::kOut);
   return absl::OkStatus();
 }
 

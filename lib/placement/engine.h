@@ -15,7 +15,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "lib/base/ids.h"
+#include "lib/placement/apart.h"
 #include "lib/placement/explain.h"
+#include "lib/placement/gang.h"
 #include "lib/placement/host_fit.h"
 #include "lib/placement/host_record.h"
 #include "lib/placement/index.h"
@@ -26,7 +28,8 @@
 namespace berth::placement {
 
 struct EngineOptions {
-  // Steps of backtracking for one host, and for one decision. At the limit the answer is typed
+  // Steps of backtracking for one host, and for one decision, also for one about a gang, where each
+  // host that is looked at is a step too. At the limit the answer is typed
   // (Explanation::complete), never a wrong "no".
   uint64_t steps_per_host = 20'000;
   uint64_t steps_per_decision = 200'000;
@@ -59,7 +62,8 @@ class Engine {
   // Charges a placement. OK too when `uid` has this very placement already. Errors, with nothing
   // changed: ALREADY_EXISTS (another placement), NOT_FOUND (host), HOST_NOT_READY, DEVICE_GONE,
   // DEVICE_BUSY, INVALID_FIELD (not a whole IOMMU group, wrong unit, wrong SID slots, a device
-  // twice), NO_CAPACITY (huge pages), UNIT_UNKNOWN, and those of berth::Reserve().
+  // twice), NO_CAPACITY (huge pages), STATE_CONFLICT (anti-affinity), UNIT_UNKNOWN, and those of
+  // berth::Reserve().
   absl::Status Reserve(const AssignmentUid& uid, const Placement& placement);
   // Charges a placement that stands already, whatever the model says: a book that is loaded. The
   // host may still be unknown. ALREADY_EXISTS as Reserve().
@@ -75,6 +79,13 @@ class Engine {
   absl::StatusOr<Placement> Place(const Request& request, const ExcludedHosts& excluded = {});
   // The same, with the reasons. INVALID_FIELD, MISSING_FIELD.
   absl::StatusOr<Explanation> Explain(const Request& request, const ExcludedHosts& excluded = {});
+
+  // Where all members of a gang would go, in their order, together. Exact within its budget: when
+  // there is a way, it is found, also behind a dead end. Of a member's alternatives the first is
+  // preferred, those of members with more devices first. Errors: those of ValidateGang(), and
+  // GangExplanation::ToStatus(), which says so when the budget ended the search.
+  absl::StatusOr<std::vector<Placement>> PlaceGang(const GangRequest& request,
+                                                   const ExcludedHosts& excluded = {});
 
   struct UnitStatus {
     UnitId id;
@@ -102,6 +113,8 @@ class Engine {
   [[nodiscard]] absl::Status Check() const;
 
  private:
+  class Gang;  // engine_gang.cc
+
   static constexpr size_t kStates = 4;  // ready, cordoned, not ready, defect
 
   [[nodiscard]] HostRecord* Find(const HostId& host);
@@ -117,6 +130,10 @@ class Engine {
   [[nodiscard]] std::optional<absl::Status> Known(const AssignmentUid& uid,
                                                   const Placement& placement) const;
   void Record(const AssignmentUid& uid, const Placement& placement);
+  // Counts a placement in or out of its host, if that is known, and of its anti-affinity groups.
+  void Charge(const Placement& placement, Direction direction);
+  [[nodiscard]] absl::Status CheckApart(const Placement& placement, const HostRecord& record) const;
+  [[nodiscard]] Avoid WhatToAvoid(const Request& request) const;
 
   // Decisions (engine_place.cc).
   void Decide(const Request& request, const ExcludedHosts& excluded, Explanation& explanation);
@@ -146,6 +163,7 @@ class Engine {
   std::array<uint64_t, kStates> states_{};
   absl::flat_hash_map<AssignmentUid, Placement> reservations_;
   absl::flat_hash_map<HostId, std::vector<AssignmentUid>> by_host_;
+  ApartTable apart_;
   HostFit fit_;
 };
 

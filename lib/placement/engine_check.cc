@@ -93,6 +93,11 @@ absl::Status Engine::Check() const {
   if (entries != index_.entries() || states != states_) {
     return Error(Reason::kInternal, "the index has entries of hosts that are not there");
   }
+  ApartTable apart;
+  for (const auto& [uid, placement] : reservations_) apart.Count(placement, Direction::kIn);
+  if (!(apart == apart_)) {
+    return Error(Reason::kInternal, "the anti-affinity groups are not those of the reservations");
+  }
   for (const auto& [id, slot] : slots_) {
     const HostRecord& record = *hosts_[slot];
     BERTH_RETURN_IF_ERROR(CheckCapacity(record));

@@ -15,35 +15,6 @@ namespace {
 // unsatisfiable, may take in addition to the decision's.
 constexpr uint64_t kExtraSteps = 20'000;
 
-// The next combination of alternatives; the last request's alternatives change first.
-bool Next(const Request& request, std::vector<size_t>& choice) {
-  for (size_t i = choice.size(); i-- > 0;) {
-    if (++choice[i] < request.devices[i].alternatives.size()) return true;
-    choice[i] = 0;
-  }
-  return false;
-}
-
-std::string ClassText(const Demand& demand) {
-  std::string text;
-  for (const Demand::ClassTotal& total : demand.classes) {
-    absl::StrAppend(&text, text.empty() ? "" : " or ", *total.name);
-  }
-  return text;
-}
-
-void Add(Explanation& explanation, Obstacle obstacle, uint64_t hosts) {
-  explanation.failed[static_cast<size_t>(obstacle)] += hosts;
-}
-
-void AddHost(Explanation& explanation, Obstacle obstacle, const HostId& host) {
-  Add(explanation, obstacle, 1);
-  if (explanation.nearest.empty() || explanation.nearest_lacks < obstacle) {
-    explanation.nearest = host;
-    explanation.nearest_lacks = obstacle;
-  }
-}
-
 }  // namespace
 
 absl::StatusOr<Placement> Engine::Place(const Request& request, const ExcludedHosts& excluded) {
@@ -67,10 +38,12 @@ void Engine::Decide(const Request& request, const ExcludedHosts& excluded,
   uint64_t combinations = options_.combinations;
   std::vector<size_t> choice(request.devices.size(), 0);
   Explanation if_empty;
+  const Avoid avoid = WhatToAvoid(request);
   bool first = true;
   bool more = true;
   for (; more && combinations > 0; --combinations) {
     Demand demand = MakeDemand(request, choice, kinds_);
+    demand.avoid = &avoid;
     Explanation attempt;
     Explanation attempt_if_empty;
     Attempt(demand, excluded, budget, attempt, attempt_if_empty);
@@ -87,7 +60,7 @@ void Engine::Decide(const Request& request, const ExcludedHosts& excluded,
     explanation.complete = complete;
     explanation.unsatisfiable = unsatisfiable;
     first = false;
-    more = Next(request, choice);
+    more = NextChoice(request, choice);
   }
   if (more) {
     explanation.complete = false;
@@ -98,6 +71,13 @@ void Engine::Decide(const Request& request, const ExcludedHosts& excluded,
   explanation.failed = if_empty.failed;
   explanation.nearest = std::move(if_empty.nearest);
   explanation.nearest_lacks = if_empty.nearest_lacks;
+}
+
+Avoid Engine::WhatToAvoid(const Request& request) const {
+  return apart_.Find(request.anti_affinity, [this](const HostId& host) {
+    const HostRecord* record = Find(host);
+    return record == nullptr ? nullptr : &record->labels;
+  });
 }
 
 void Engine::ChoosePrimary(Demand& demand) const {
@@ -148,7 +128,7 @@ void Engine::Attempt(Demand& demand, const ExcludedHosts& excluded, uint64_t& bu
         explanation.placement = fit_.TakePlacement(host);
         return true;
       }
-      AddHost(explanation, *obstacle, host.id);
+      explanation.CountHost(*obstacle, host.id);
       return budget == 0;
     });
   }
@@ -157,7 +137,7 @@ void Engine::Attempt(Demand& demand, const ExcludedHosts& excluded, uint64_t& bu
     explanation.nearest = HostId();
     return;
   }
-  explanation.device_class = ClassText(demand);
+  explanation.device_class = demand.ClassText();
   CountUnvisited(demand, walked, explanation);
   explanation.complete = explanation.failed[static_cast<size_t>(Obstacle::kSearchBudget)] == 0;
   if (explanation.nearest.empty()) FindNearest(demand, explanation);
@@ -167,16 +147,16 @@ void Engine::Attempt(Demand& demand, const ExcludedHosts& excluded, uint64_t& bu
 
 void Engine::CountUnvisited(const Demand& demand, const Index::Walked& walked,
                             Explanation& explanation) const {
-  Add(explanation, Obstacle::kCordoned, states_[static_cast<size_t>(Schedulability::kCordoned)]);
-  Add(explanation, Obstacle::kNotReady, states_[static_cast<size_t>(Schedulability::kNotReady)]);
-  Add(explanation, Obstacle::kDefect, states_[kStates - 1]);
+  explanation.Count(Obstacle::kCordoned, states_[static_cast<size_t>(Schedulability::kCordoned)]);
+  explanation.Count(Obstacle::kNotReady, states_[static_cast<size_t>(Schedulability::kNotReady)]);
+  explanation.Count(Obstacle::kDefect, states_[kStates - 1]);
   const Demand::ClassTotal& primary = demand.classes[0];
   uint64_t left = states_[static_cast<size_t>(Schedulability::kReady)];
   const auto keep = [&](Obstacle obstacle, Level level, uint32_t devices) {
     const uint64_t hosts = primary.device_class.has_value()
                                ? index_.CountHosts(*primary.device_class, level, devices)
                                : 0;
-    Add(explanation, obstacle, left - hosts);
+    explanation.Count(obstacle, left - hosts);
     left = hosts;
   };
   keep(Obstacle::kClass, kInstalled, 1);
@@ -186,10 +166,10 @@ void Engine::CountUnvisited(const Demand& demand, const Index::Walked& walked,
   keep(Obstacle::kIommuGroup, kWholeGroup, primary.devices);
   keep(Obstacle::kVintfs, kPlaceable, primary.devices);
   // What is left had enough devices.
-  Add(explanation, Obstacle::kAttributes, walked.wrong_kinds);
-  Add(explanation, Obstacle::kSameUnit, walked.small_units);
+  explanation.Count(Obstacle::kAttributes, walked.wrong_kinds);
+  explanation.Count(Obstacle::kSameUnit, walked.small_units);
   const uint64_t seen = walked.visited + walked.wrong_kinds + walked.small_units;
-  Add(explanation, Obstacle::kSearchBudget, left - std::min(left, seen));
+  explanation.Count(Obstacle::kSearchBudget, left - std::min(left, seen));
 }
 
 void Engine::FindNearest(const Demand& demand, Explanation& explanation) {
@@ -218,7 +198,7 @@ bool Engine::ProveUnsatisfiable(const Demand& demand, const ExcludedHosts& exclu
   if (slots_.empty()) return false;
   const Demand::ClassTotal& primary = demand.classes[0];
   if (!primary.device_class.has_value()) {
-    Add(if_empty, Obstacle::kClass, slots_.size());
+    if_empty.Count(Obstacle::kClass, slots_.size());
     return true;
   }
   fit_.Begin(demand, excluded, View::kEmpty);
@@ -232,7 +212,7 @@ bool Engine::ProveUnsatisfiable(const Demand& demand, const ExcludedHosts& exclu
         if (!obstacle.has_value() || obstacle == Obstacle::kSearchBudget || --hosts == 0) {
           proved = false;
         } else {
-          AddHost(if_empty, *obstacle, hosts_[slot]->id);
+          if_empty.CountHost(*obstacle, hosts_[slot]->id);
           ++visited;
         }
         return !proved;
@@ -244,11 +224,11 @@ bool Engine::ProveUnsatisfiable(const Demand& demand, const ExcludedHosts& exclu
 void Engine::CountUnvisitedIfEmpty(const Demand& demand, uint64_t visited, Explanation& if_empty) {
   const Demand::ClassTotal& primary = demand.classes[0];
   const Index::Potential potential = index_.CountPotential(*primary.device_class, primary.devices);
-  Add(if_empty, Obstacle::kClass, slots_.size() - potential.hosts);
-  Add(if_empty, Obstacle::kCount, potential.hosts - potential.installed);
-  Add(if_empty, Obstacle::kAssignable, potential.installed - potential.assignable);
-  Add(if_empty, Obstacle::kIommuGroup, potential.assignable - potential.potential);
-  Add(if_empty, Obstacle::kSameUnit, potential.potential - visited);
+  if_empty.Count(Obstacle::kClass, slots_.size() - potential.hosts);
+  if_empty.Count(Obstacle::kCount, potential.hosts - potential.installed);
+  if_empty.Count(Obstacle::kAssignable, potential.installed - potential.assignable);
+  if_empty.Count(Obstacle::kIommuGroup, potential.assignable - potential.potential);
+  if_empty.Count(Obstacle::kSameUnit, potential.potential - visited);
   if (!if_empty.nearest.empty()) return;
   index_.WalkPotential(*primary.device_class, 0, 0, [&](HostSlot slot) {
     uint64_t steps = kExtraSteps;

@@ -38,6 +38,14 @@ std::string ObstacleLack(Obstacle obstacle, const std::string& device_class) {
   return absl::Substitute(RowOf(obstacle).lack, device_class);
 }
 
+void Explanation::CountHost(Obstacle obstacle, const HostId& host) {
+  Count(obstacle, 1);
+  if (nearest.empty() || nearest_lacks < obstacle) {
+    nearest = host;
+    nearest_lacks = obstacle;
+  }
+}
+
 std::vector<Explanation::Failure> Explanation::Failures() const {
   std::vector<Failure> failures;
   for (size_t i = 0; i < kObstacles; ++i) {

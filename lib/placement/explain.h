@@ -34,6 +34,10 @@ struct Explanation {
   // all.
   bool complete = true;
 
+  void Count(Obstacle obstacle, uint64_t by) { failed[static_cast<size_t>(obstacle)] += by; }
+  // One host, which is the nearest when it came farther than those before.
+  void CountHost(Obstacle obstacle, const HostId& host);
+
   struct Failure {
     Obstacle obstacle;
     uint64_t hosts;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lib/placement/hash.h"
+#include "lib/placement/likeness.h"
 
 namespace berth::placement {
 namespace {
@@ -56,6 +57,7 @@ void HostFit::Begin(const Demand& demand, const ExcludedHosts& excluded, View vi
 }
 
 std::optional<Obstacle> HostFit::Try(const HostRecord& host, uint64_t& budget) {
+  likeness_ = false;
   if (const auto obstacle = CheckCounts(host)) return obstacle;
   if (const auto obstacle = CheckHost(host)) {
     return view_ == View::kEmpty || HasWantedKinds(host) ? *obstacle : Obstacle::kAttributes;
@@ -66,6 +68,20 @@ std::optional<Obstacle> HostFit::Try(const HostRecord& host, uint64_t& budget) {
   if (in_vain_.empty()) return CheckSearch(budget);
   const auto it = in_vain_.find(Fingerprint());
   return it == in_vain_.end() ? CheckSearch(budget) : it->second;
+}
+
+Verdict HostFit::TryEach(const HostRecord& host, uint64_t& budget,
+                         absl::FunctionRef<Search::Answer()> accept) {
+  likeness_ = true;
+  if (CheckCounts(host).has_value() || CheckHost(host).has_value()) return Verdict::kDoesNotFit;
+  MakeBoard(host);
+  if (CheckCandidates().has_value()) return Verdict::kDoesNotFit;
+  SortBoard();
+  uint64_t steps = std::min(budget, steps_per_host_);
+  const uint64_t allowed = steps;
+  const Verdict verdict = search_.Run(board_, *demand_, {}, steps, accept);
+  budget -= std::min(budget, allowed - steps);
+  return verdict;
 }
 
 bool HostFit::HasWantedKinds(const HostRecord& host) const {
@@ -116,7 +132,8 @@ void HostFit::AddUnit(const HostRecord& host, uint8_t unit, size_t first, size_t
     if (queues.has_value()) with_queues |= ItemMask{1} << i;
   }
   Board::Unit on_board{static_cast<uint32_t>(board_.candidates.size()), 0,
-                       SidSlotLimit(record.capacity), unit};
+                       SidSlotLimit(record.capacity), unit,
+                       likeness_ ? UnitLikeness(host, unit, first, last) : 0};
   int last_group = -1;
   for (size_t i = first; i < last; ++i) {
     const HostRecord::Device& device = host.devices[i];
@@ -134,7 +151,9 @@ void HostFit::AddUnit(const HostRecord& host, uint8_t unit, size_t first, size_t
     if ((takes & with_queues) == 0) continue;
     if (device.group != last_group) {
       last_group = device.group;
-      board_.groups.push_back({host.groups[device.group].size, device.group});
+      const HostRecord::Group& group = host.groups[device.group];
+      board_.groups.push_back(
+          {group.size, device.group, likeness_ ? GroupLikeness(host, group) : 0});
     }
     board_.candidates.push_back({static_cast<uint16_t>(i),
                                  static_cast<uint16_t>(board_.groups.size() - 1),
@@ -180,6 +199,10 @@ std::optional<Obstacle> HostFit::CheckHost(const HostRecord& host) const {
   }
   if (now && !host.taints.empty() && !Tolerates(request.tolerations, host.taints)) {
     return Obstacle::kTaint;
+  }
+  if (demand_->avoid != nullptr &&
+      (now ? demand_->avoid->Forbids(host) : demand_->avoid->LacksLabel(host))) {
+    return Obstacle::kAntiAffinity;
   }
   for (const HugePages& pages : request.huge_pages) {
     int64_t wanted = 0;
@@ -292,6 +315,7 @@ Placement HostFit::TakePlacement(const HostRecord& host) const {
   Placement placement;
   placement.host = host.id;
   placement.huge_pages = request.huge_pages;
+  placement.anti_affinity = request.anti_affinity;
   std::map<uint8_t, VintfClaim> claims;              // by unit, which are sorted by id
   std::vector<std::pair<size_t, uint16_t>> chosen;   // request, device
   std::vector<std::pair<uint16_t, uint16_t>> taken;  // group, device

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "lib/placement/demand.h"
 #include "lib/placement/host_record.h"
 #include "lib/placement/obstacle.h"
@@ -30,7 +31,14 @@ class HostFit {
   // whether the host is schedulable.
   std::optional<Obstacle> Try(const HostRecord& host, uint64_t& budget);
 
-  // After a Try() of `host` that fitted, with View::kNow.
+  // Calls `accept`, with TakePlacement() valid, for one way after the other to place the demand on
+  // the host, until it does not want another: all ways but those that differ from one that was
+  // refused by an exchange of parts of the host that are alike (likeness.h). kFits when one was
+  // taken. The steps that `accept` takes are its own.
+  Verdict TryEach(const HostRecord& host, uint64_t& budget,
+                  absl::FunctionRef<Search::Answer()> accept);
+
+  // After a Try() of `host` that fitted, or in a TryEach(), with View::kNow.
   [[nodiscard]] Placement TakePlacement(const HostRecord& host) const;
 
  private:
@@ -65,6 +73,7 @@ class HostFit {
   std::vector<uint32_t> matching_;     // by item: devices that meet its requirements
   std::vector<uint32_t> with_queues_;  // by item: those of them behind units with its queues
   bool tainted_units_ = false;         // units were left out because of a taint
+  bool likeness_ = false;              // the board says what is alike
   // Boards of this demand that were searched in vain. Hosts are often alike.
   absl::flat_hash_map<uint64_t, Obstacle> in_vain_;
 };

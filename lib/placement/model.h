@@ -71,6 +71,16 @@ struct HugePages {
   bool operator==(const HugePages&) const = default;
 };
 
+// An assignment keeps away from every other of the same group.
+struct AntiAffinity {
+  std::string group;
+  // A host label: no two on hosts with the same value of it, and none on a host without it. Empty:
+  // no two on one host. Where two of a group name different labels, both hold.
+  std::string label;
+
+  bool operator==(const AntiAffinity&) const = default;
+};
+
 // Whether new assignments may be placed. What is there already is not touched by it.
 enum class Schedulability : uint8_t {
   kReady,
@@ -122,9 +132,10 @@ struct PlacedUnit {
 
 struct Placement {
   HostId host;
-  std::vector<PlacedUnit> units;      // sorted by unit
-  std::vector<PlacedDevice> devices;  // by request in the request's order, then by device
-  std::vector<HugePages> huge_pages;  // promised of the host's
+  std::vector<PlacedUnit> units;            // sorted by unit
+  std::vector<PlacedDevice> devices;        // by request in the request's order, then by device
+  std::vector<HugePages> huge_pages;        // promised of the host's
+  std::vector<AntiAffinity> anti_affinity;  // as it was asked for
 
   bool operator==(const Placement&) const = default;
 };

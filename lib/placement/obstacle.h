@@ -39,6 +39,11 @@
     "do not match the host selector", "the labels of the host selector")                           \
   X(kTaint, "taints", "has a taint that is not tolerated", "have a taint that is not tolerated",   \
     "a toleration of its taint")                                                                   \
+  X(kAntiAffinity, "anti_affinity", "is too near to another of an anti-affinity group",            \
+    "are too near to another of an anti-affinity group",                                           \
+    "distance to the others of an anti-affinity group")                                            \
+  X(kGang, "gang", "cannot go with where the rest of the gang is",                                 \
+    "cannot go with where the rest of the gang is", "a place beside the rest of the gang")         \
   X(kHugePages, "huge_pages", "has too few free huge pages", "have too few free huge pages",       \
     "enough free huge pages")                                                                      \
   X(kCompetition, "competition", "has too few devices for all requests together",                  \

@@ -191,6 +191,15 @@ absl::Status ValidateRequest(const Request& request) {
   BERTH_RETURN_IF_ERROR(CheckRequirements(request.host_selector, "host_selector"));
   BERTH_RETURN_IF_ERROR(AtMost(request.tolerations.size(), kMaxTolerations, "tolerations"));
   BERTH_RETURN_IF_ERROR(AtMost(request.huge_pages.size(), kMaxHugePageSizes, "huge_pages"));
+  BERTH_RETURN_IF_ERROR(AtMost(request.anti_affinity.size(), kMaxAntiAffinity, "anti_affinity"));
+  for (size_t i = 0; i < request.anti_affinity.size(); ++i) {
+    const AntiAffinity& term = request.anti_affinity[i];
+    const std::string at = absl::StrCat("anti_affinity[", i, "]");
+    BERTH_RETURN_IF_ERROR(CheckText(term.group, at + ".group"));
+    if (term.label.size() > kMaxText) {
+      return Bad(Reason::kInvalidField, at + ".label", "is too long");
+    }
+  }
   for (const HugePages& pages : request.huge_pages) {
     if (pages.page_size <= 0 || pages.count < 0) {
       return Bad(Reason::kInvalidField, "huge_pages", "a size or count is negative or zero");

@@ -27,6 +27,8 @@ struct Requirement {
   std::string key;
   Operator op = Operator::kExists;
   std::vector<std::string> values;  // kIn, kNotIn: 1-64; kGt, kLt: exactly 1; else none
+
+  bool operator==(const Requirement&) const = default;
 };
 
 // Does `value` (nullptr: the key does not exist) meet the requirement?
@@ -45,6 +47,8 @@ enum class QueueNeed : uint8_t {
 struct QueueRequest {
   QueueNeed need = QueueNeed::kPreferred;
   uint32_t count = 0;  // 0: as many as a VINTF has
+
+  bool operator==(const QueueRequest&) const = default;
 };
 
 struct DeviceSpec {
@@ -52,6 +56,8 @@ struct DeviceSpec {
   uint32_t count = 1;  // 1-128
   std::vector<Requirement> requirements;
   QueueRequest queues;
+
+  bool operator==(const DeviceSpec&) const = default;
 };
 
 struct DeviceRequest {
@@ -59,6 +65,8 @@ struct DeviceRequest {
   // 1-8 ways to satisfy it, in order of preference. A later one is taken only when nothing in the
   // fleet fits an earlier one; with several requests, the first request's preference goes first.
   std::vector<DeviceSpec> alternatives;
+
+  bool operator==(const DeviceRequest&) const = default;
 };
 
 // Conditions on the devices of the named requests. Co-travellers are not bound by them.
@@ -72,6 +80,8 @@ struct Constraint {
   Kind kind = Kind::kSameUnit;
   std::vector<std::string> requests;  // empty: all
   std::string attribute;              // kSameAttribute only
+
+  bool operator==(const Constraint&) const = default;
 };
 
 // Empty fields tolerate everything.
@@ -79,6 +89,8 @@ struct Toleration {
   std::string key;
   std::string value;
   enum class Effect : uint8_t { kAny, kNoNew, kEvict } effect = Effect::kAny;
+
+  bool operator==(const Toleration&) const = default;
 };
 
 bool Tolerates(const std::vector<Toleration>& tolerations, const std::vector<Taint>& taints);
@@ -94,10 +106,13 @@ struct Request {
   std::vector<Requirement> host_selector;
   std::vector<Toleration> tolerations;
   std::vector<HugePages> huge_pages;
+  std::vector<AntiAffinity> anti_affinity;  // at most 8
   Policy policy = Policy::kPack;
   // Decides between hosts that are equally good. Equal seeds choose equally, so that assignments
   // with the same seed fill one host before the next.
   uint64_t seed = 0;
+
+  bool operator==(const Request&) const = default;
 };
 
 inline constexpr size_t kMaxDeviceRequests = 16;
@@ -107,6 +122,7 @@ inline constexpr size_t kMaxRequirements = 16;
 inline constexpr size_t kMaxTolerations = 16;
 inline constexpr size_t kMaxValues = 64;
 inline constexpr size_t kMaxHugePageSizes = 8;
+inline constexpr size_t kMaxAntiAffinity = 8;
 inline constexpr uint32_t kMaxDeviceCount = 128;
 
 // INVALID_FIELD or MISSING_FIELD, with metadata "field" ("devices[0].count").

@@ -22,7 +22,8 @@ bool HasKind(const Demand& demand, Constraint::Kind kind) {
 
 }  // namespace
 
-void Search::Start(const Rules& rules) {
+void Search::Start(const Rules& rules, Accept* accept) {
+  accept_ = accept;
   sid_slots_ = rules.sid_slots;
   bonds_.clear();
   for (const Demand::Bond& bond : demand_->bonds) {
@@ -42,11 +43,11 @@ void Search::Start(const Rules& rules) {
   signed_ = false;
 }
 
-Verdict Search::Run(const Board& board, const Demand& demand, const Rules& rules,
-                    uint64_t& budget) {
+Verdict Search::Run(const Board& board, const Demand& demand, const Rules& rules, uint64_t& budget,
+                    Accept accept) {
   board_ = &board;
   demand_ = &demand;
-  Start(rules);
+  Start(rules, &accept);
   if (!Enough()) return Verdict::kDoesNotFit;
   budget_ = budget;
   const bool fits = Step(0, demand.items[0].spec->count, 0);
@@ -193,7 +194,11 @@ bool Search::Promising(size_t item) const {
 
 bool Search::Step(size_t item, uint32_t left, size_t start) {
   if (left == 0) {
-    if (++item == demand_->items.size()) return true;
+    if (++item == demand_->items.size()) {
+      const Answer answer = (*accept_)();
+      ended_ = answer == Answer::kStop;
+      return answer == Answer::kTake;
+    }
     left = demand_->items[item].spec->count;
     start = 0;
   }
@@ -241,13 +246,14 @@ void Search::SignBoard() {
   position_.assign(board_->candidates.size(), 0);
   for (size_t u = 0; u < board_->units.size(); ++u) {
     const Board::Unit& unit = board_->units[u];
-    unit_signs_[u] = Combine(unit.sids, unit.last - unit.first);
+    unit_signs_[u] = Combine(Combine(unit.sids, unit.last - unit.first), unit.likeness);
     for (size_t i = unit.first; i < unit.last; ++i) {
       const Board::Candidate& candidate = board_->candidates[i];
       uint64_t& sign = group_signs_[candidate.group];
       const bool opens = i == unit.first || board_->candidates[i - 1].group != candidate.group;
       position_[i] = opens ? 0 : static_cast<uint16_t>(position_[i - 1] + 1);
-      if (opens) sign = board_->groups[candidate.group].size;
+      const Board::Group& group = board_->groups[candidate.group];
+      if (opens) sign = group.likeness == 0 ? group.size : group.likeness;
       sign = Combine(sign, candidate.items);
       if (by_node) sign = Combine(sign, static_cast<uint64_t>(candidate.numa_node));
       if (by_kind) sign = Combine(sign, candidate.kind);

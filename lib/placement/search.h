@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "lib/placement/demand.h"
 #include "lib/placement/kind_table.h"
 
@@ -33,12 +34,15 @@ struct Board {
   struct Group {
     uint32_t size = 0;    // members, candidates or not: SID slots when one is taken
     uint16_t record = 0;  // in HostRecord::groups
+    // Where more than this demand goes to the host: GroupLikeness() and UnitLikeness(). Else 0.
+    uint64_t likeness = 0;
   };
   struct Unit {
     uint32_t first = 0;  // candidates [first, last)
     uint32_t last = 0;
     uint32_t sids = 0;   // SID slots of a VINTF
     uint8_t record = 0;  // in HostRecord::units
+    uint64_t likeness = 0;
   };
   std::vector<Candidate> candidates;  // by unit, then by group
   std::vector<Group> groups;
@@ -61,8 +65,18 @@ class Search {
     uint16_t candidate = 0;  // in Board::candidates
     uint16_t item = 0;       // in Demand::items
   };
-  // Takes steps from `budget` until it is 0. choices() holds the answer after kFits.
-  Verdict Run(const Board& board, const Demand& demand, const Rules& rules, uint64_t& budget);
+  // What is to be done with a choice that satisfies the demand.
+  enum class Answer : uint8_t {
+    kTake,  // it is the result
+    kNext,  // another one is wanted
+    kStop,  // none is wanted any more: kBudgetEnded
+  };
+  using Accept = absl::FunctionRef<Answer()>;
+  // Takes steps from `budget` until it is 0. choices() holds the answer in `accept` and after
+  // kFits.
+  Verdict Run(
+      const Board& board, const Demand& demand, const Rules& rules, uint64_t& budget,
+      Accept accept = [] { return Answer::kTake; });
   [[nodiscard]] const std::vector<Choice>& choices() const { return choices_; }
 
   // Equal for boards on which a demand has the same answer.
@@ -77,7 +91,7 @@ class Search {
     uint64_t units = 0;  // kDistinctUnits: units taken
   };
 
-  void Start(const Rules& rules);
+  void Start(const Rules& rules, Accept* accept);
   // Could any choice give all items as many devices as they want?
   [[nodiscard]] bool Enough() const;
   bool Step(size_t item, uint32_t left, size_t start);
@@ -101,6 +115,7 @@ class Search {
   const KindTable& kinds_;
   const Board* board_ = nullptr;
   const Demand* demand_ = nullptr;
+  Accept* accept_ = nullptr;
   bool sid_slots_ = true;
   uint64_t budget_ = 0;
   bool ended_ = false;

@@ -9,8 +9,10 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "lib/placement/model.h"
 #include "lib/placement/request.h"
 
@@ -18,25 +20,39 @@ namespace berth::placement {
 
 class Oracle {
  public:
-  // Borrows both. Only the first alternative of each request is looked at.
+  // Borrows both. Only the first alternative of each request is looked at, and one size of pages.
   Oracle(const HostSnapshot& host, const Request& request) : host_(host), request_(request) {
     for (const UnitSnapshot& unit : host.units) units_[unit.id] = &unit;
   }
 
-  bool Fits() {
+  // By device: index of a request, or -1.
+  using Given = std::vector<int>;
+  using Accept = absl::FunctionRef<bool(const Given&)>;
+  // Calls `accept` for one way after the other to give devices to requests, until it returns true.
+  bool Each(Accept accept) {
     given_.assign(host_.devices.size(), -1);
     return Tolerates(request_.tolerations, host_.taints) &&
-           Meets(request_.host_selector, host_.labels) && Try(0);
+           Meets(request_.host_selector, host_.labels) && HasPages() && Try(0, accept);
   }
 
  private:
-  bool Try(size_t device) {
-    if (device == given_.size()) return Valid();
+  bool Try(size_t device, Accept accept) {
+    if (device == given_.size()) return Valid() && accept(given_);
     for (int item = -1; item < static_cast<int>(request_.devices.size()); ++item) {
       given_[device] = item;
-      if (Try(device + 1)) return true;
+      if (Try(device + 1, accept)) return true;
     }
     return false;
+  }
+
+  bool HasPages() const {
+    return std::all_of(
+        request_.huge_pages.begin(), request_.huge_pages.end(), [&](const HugePages& wanted) {
+          return std::any_of(
+              host_.huge_pages.begin(), host_.huge_pages.end(), [&](const auto& has) {
+                return has.page_size == wanted.page_size && has.count >= wanted.count;
+              });
+        });
   }
 
   bool Valid() const {
@@ -50,6 +66,7 @@ class Oracle {
       const DeviceSpec& spec = SpecOf(i);
       const UnitCapacity& capacity = units_.at(device.unit)->capacity;
       if (device.device_class != spec.device_class) return false;
+      if (!Tolerates(request_.tolerations, units_.at(device.unit)->taints)) return false;
       if (!Meets(spec.requirements, device.attributes)) return false;
       if (spec.queues.need == QueueNeed::kRequired &&
           (capacity.vcmdqs_per_vintf == 0 || capacity.vcmdqs_per_vintf < spec.queues.count)) {
@@ -122,8 +139,31 @@ class Oracle {
   const HostSnapshot& host_;
   const Request& request_;
   std::map<UnitId, const UnitSnapshot*> units_;
-  std::vector<int> given_;  // by device: index of a request, or -1
+  Given given_;
 };
+
+// The request once for each combination of its alternatives.
+inline std::vector<Request> Expand(const Request& request) {
+  std::vector<Request> expanded{request};
+  for (size_t i = 0; i < request.devices.size(); ++i) {
+    std::vector<Request> next;
+    for (const Request& one : expanded) {
+      for (const DeviceSpec& spec : request.devices[i].alternatives) {
+        next.push_back(one);
+        next.back().devices[i].alternatives = {spec};
+      }
+    }
+    expanded = std::move(next);
+  }
+  return expanded;
+}
+
+inline bool Fits(const HostSnapshot& host, const Request& request) {
+  const std::vector<Request> expanded = Expand(request);
+  return std::any_of(expanded.begin(), expanded.end(), [&](const Request& one) {
+    return Oracle(host, one).Each([](const Oracle::Given&) { return true; });
+  });
+}
 
 }  // namespace berth::placement
 

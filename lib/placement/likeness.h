@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What of a host can stand in for what else, whatever is asked for: hashes that are equal for parts
+// that are alike in all that placement looks at, names apart. A gang's search needs them, because
+// there the choice for one member must not look at that member alone.
+#ifndef BERTH_LIB_PLACEMENT_LIKENESS_H_
+#define BERTH_LIB_PLACEMENT_LIKENESS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <set>
+#include <string>
+
+#include "lib/placement/host_record.h"
+
+namespace berth::placement {
+
+// Never 0.
+uint64_t GroupLikeness(const HostRecord& host, const HostRecord::Group& group);
+// Of the unit with the devices [first, last). Never 0.
+uint64_t UnitLikeness(const HostRecord& host, uint8_t unit, size_t first, size_t last);
+// With the host's taints, huge pages, and these of its labels; units may change places.
+uint64_t HostLikeness(const HostRecord& host, const std::set<std::string>& labels);
+
+}  // namespace berth::placement
+
+#endif  // BERTH_LIB_PLACEMENT_LIKENESS_H_
