@@ -218,13 +218,16 @@ absl::Status ControllerLink::OnMessage(const ControllerMessage& message) {
   return absl::OkStatus();
 }
 
-void ControllerLink::RunSession(const std::string& address) {
+std::string ControllerLink::RunSession(const std::string& address) {
   absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = options_.channel(address);
-  if (!channel.ok()) return SetLastError(address, channel.status());
+  if (!channel.ok()) {
+    SetLastError(address, channel.status());
+    return "";
+  }
   auto session = std::make_shared<Session>(this, *std::move(channel));
   {
     absl::MutexLock lock(&mu_);
-    if (stopping_) return;
+    if (stopping_) return "";
     // Hello says it all; what changes from here on is told after Welcome, at worst twice.
     grants_.clear();
     inventory_.reset();
@@ -241,9 +244,11 @@ void ControllerLink::RunSession(const std::string& address) {
     absl::MutexLock lock(&mu_);
     session_.reset();
     status_.connected = false;
-    if (stopping_) return;
+    if (stopping_) return "";
   }
-  SetLastError(address, gave_up.ok() ? session->result() : gave_up);
+  const absl::Status result = gave_up.ok() ? session->result() : gave_up;
+  SetLastError(address, result);
+  return ReasonOf(result) == Reason::kNotLeader ? MetadataOf(result)["leader"] : "";
 }
 
 absl::Status ControllerLink::AwaitEnd(Session* session) {
@@ -290,14 +295,28 @@ void ControllerLink::SetLastError(const std::string& address, const absl::Status
 
 void ControllerLink::Run() {
   absl::Duration backoff = options_.backoff_min;
-  for (size_t turn = 0;; ++turn) {
+  std::string leader;  // where the last one sent it; empty: nowhere
+  for (size_t turn = 0;;) {
     const int64_t sessions = status().sessions;
-    RunSession(options_.addresses[turn % options_.addresses.size()]);
-    backoff = status().sessions > sessions ? options_.backoff_min
-                                           : std::min(2 * backoff, options_.backoff_max);
+    const bool was_sent = !leader.empty();
+    if (was_sent) {
+      leader = RunSession(leader);
+    } else {
+      leader = RunSession(options_.addresses[turn++ % options_.addresses.size()]);
+    }
+    const bool welcomed = status().sessions > sessions;
+    // Longer after each round over all of them, not after each of those who stand by.
+    if (welcomed) {
+      backoff = options_.backoff_min;
+    } else if (turn % options_.addresses.size() == 0) {
+      backoff = std::min(2 * backoff, options_.backoff_max);
+    }
+    // Controllers that send it to and fro do not keep it from the other addresses.
+    if (was_sent && !welcomed) leader.clear();
     absl::MutexLock lock(&mu_);
+    const absl::Duration pause = leader.empty() ? backoff : absl::ZeroDuration();
     options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&stopping_),
-                                      options_.clock->Now() + backoff);
+                                      options_.clock->Now() + pause);
     if (stopping_) return;
   }
 }

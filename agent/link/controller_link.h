@@ -35,10 +35,10 @@ class LinkDelegate {
   virtual absl::Status OnDelta(const agent::v1::DesiredDelta& delta) = 0;
 };
 
-// Keeps one session with a controller, for ever: dials the addresses in turn, says Hello, takes
-// Welcome, then passes changes both ways; whatever ends a session, the next one starts from the
-// beginning. What is to be told waits here, bounded: the last status of each grant, the last
-// inventory. Thread-safe.
+// Keeps one session with a controller, for ever: dials the addresses in turn (and the leader's,
+// when a controller that stands by names it: NOT_LEADER), says Hello, takes Welcome, then passes
+// changes both ways; whatever ends a session, the next one starts from the beginning. What is to be
+// told waits here, bounded: the last status of each grant, the last inventory. Thread-safe.
 class ControllerLink {
  public:
   using ChannelFactory =
@@ -81,7 +81,8 @@ class ControllerLink {
   friend class Session;
 
   void Run();
-  void RunSession(const std::string& address);
+  // The address that it was sent on to; empty: none.
+  std::string RunSession(const std::string& address);
   // Keeps `session` alive until gRPC is done with it. An error says why the link gave it up.
   absl::Status AwaitEnd(Session* session);
   void SetLastError(const std::string& address, const absl::Status& status);

@@ -23,6 +23,8 @@ namespace berth::cli {
 namespace {
 
 constexpr int kMaxRounds = 3;
+// Leaders that nobody has configured, and that are remembered.
+constexpr size_t kMaxLearned = 8;
 
 // Servers of Berth's say what is wrong; gRPC itself sends no details.
 bool IsFromServer(const grpc::Status& status) { return !status.error_details().empty(); }
@@ -52,6 +54,10 @@ struct Client::Endpoint {
                      absl::StrCat("cannot reach the controller at ", address,
                                   cause.empty() ? "" : ": ", AbslView(cause)),
                      metadata);
+      // This side cancels no calls; a server that ends cancels those that it does not finish.
+      case grpc::StatusCode::CANCELLED:
+        return Error(Reason::kUnavailable,
+                     absl::StrCat("the controller at ", address, " has ended the call"), metadata);
       case grpc::StatusCode::DEADLINE_EXCEEDED:
         return Error(Reason::kDeadlineExceeded,
                      absl::StrCat("no answer from the controller at ", address, " within ",
@@ -73,16 +79,40 @@ Client::~Client() = default;
 absl::StatusOr<std::unique_ptr<Client>> Client::Make(ClientOptions options) {
   std::unique_ptr<Client> client(new Client(std::move(options)));
   for (const std::string& address : client->options_.addresses) {
-    BERTH_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel,
-                           MakeChannel({.address = address, .tls = client->options_.tls}));
-    auto endpoint = std::make_unique<Endpoint>();
-    endpoint->address = address;
-    endpoint->assignments = v1::AssignmentService::NewStub(channel);
-    endpoint->hosts = v1::HostService::NewStub(channel);
-    endpoint->capacity = v1::CapacityService::NewStub(channel);
-    client->endpoints_.push_back(std::move(endpoint));
+    BERTH_RETURN_IF_ERROR(client->AddEndpoint(address));
   }
   return client;
+}
+
+absl::Status Client::AddEndpoint(const std::string& address) {
+  BERTH_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel,
+                         MakeChannel({.address = address, .tls = options_.tls}));
+  auto endpoint = std::make_unique<Endpoint>();
+  endpoint->address = address;
+  endpoint->assignments = v1::AssignmentService::NewStub(channel);
+  endpoint->hosts = v1::HostService::NewStub(channel);
+  endpoint->capacity = v1::CapacityService::NewStub(channel);
+  endpoints_.push_back(std::move(endpoint));
+  return absl::OkStatus();
+}
+
+void Client::MoveOn(const absl::Status& failure) {
+  current_ = (current_ + 1) % endpoints_.size();
+  if (ReasonOf(failure) != Reason::kNotLeader) return;
+  const ErrorMetadata metadata = MetadataOf(failure);
+  const auto leader = metadata.find("leader");
+  if (leader == metadata.end()) return;
+  for (size_t i = 0; i < endpoints_.size(); ++i) {
+    if (endpoints_[i]->address == leader->second) {
+      current_ = i;
+      return;
+    }
+  }
+  // One that cannot be dialled, for lack of certificates for example, leaves the others.
+  if (endpoints_.size() < options_.addresses.size() + kMaxLearned &&
+      AddEndpoint(leader->second).ok()) {
+    current_ = endpoints_.size() - 1;
+  }
 }
 
 const std::string& Client::address() const { return endpoints_[current_]->address; }
@@ -120,8 +150,8 @@ absl::StatusOr<Response> Client::Call(const char* name, std::unique_ptr<Stub> En
       }
       if (status.ok()) return response;
       last = endpoint.Failure(status, elapsed);
-      if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return last;
-      current_ = (current_ + 1) % endpoints_.size();
+      if (!absl::IsUnavailable(last)) return last;
+      MoveOn(last);
     }
     if (round == kMaxRounds || options_.clock->Now() + backoff >= options_.deadline) {
       if (endpoints_.size() == 1) return last;
@@ -159,10 +189,9 @@ absl::Status Client::Stream(const char* name, std::unique_ptr<Stub> Endpoint::*s
                     << std::endl;
   }
   if (stopped || status.ok()) return absl::OkStatus();
-  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
-    current_ = (current_ + 1) % endpoints_.size();
-  }
-  return endpoint.Failure(status, options_.clock->Now() - start);
+  const absl::Status failure = endpoint.Failure(status, options_.clock->Now() - start);
+  if (absl::IsUnavailable(failure)) MoveOn(failure);
+  return failure;
 }
 
 // All methods of a service are forwarded in the same way.

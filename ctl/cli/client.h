@@ -39,7 +39,8 @@ template <typename Response>
 using OnMessage = std::function<Next(const Response&)>;
 
 // Calls that fail with UNAVAILABLE are made again, at the next address, up to three rounds over all
-// addresses. So every mutation must carry a request_id: then the repetition has no second effect.
+// addresses; at the leader's, when a controller that stands by names it (NOT_LEADER). So every
+// mutation must carry a request_id: then the repetition has no second effect.
 // Errors are those of the server (lib/rpc/error.h); kUnavailable and kDeadlineExceeded of gRPC's
 // own say which server did not answer. Not thread-safe.
 class Client {
@@ -85,6 +86,9 @@ class Client {
   explicit Client(ClientOptions options);
 
   absl::Duration CallTimeout() const;
+  absl::Status AddEndpoint(const std::string& address);
+  // `failure`, UNAVAILABLE, came from the endpoint whose turn it is: whose is next?
+  void MoveOn(const absl::Status& failure);
   template <typename Response, typename Stub, typename Method, typename Request>
   absl::StatusOr<Response> Call(const char* name, std::unique_ptr<Stub> Endpoint::*stub,
                                 Method method, const Request& request);

@@ -59,6 +59,8 @@
   X(60, kStoreFailed, STORE_FAILED, kUnavailable, "the store did not take the commit")             \
   X(61, kStoreCorrupt, STORE_CORRUPT, kDataLoss, "a stored record cannot be read")                 \
   X(62, kStoreLocked, STORE_LOCKED, kFailedPrecondition, "another process holds the store")        \
+  X(63, kNotLeader, NOT_LEADER, kUnavailable,                                                      \
+    "this controller stands by for the one that leads; ask that one")                              \
   /* Hosts, devices, kernel: 100-149 */                                                            \
   X(100, kDeviceBusy, DEVICE_BUSY, kFailedPrecondition, "the device is held by something else")    \
   X(101, kDeviceGone, DEVICE_GONE, kFailedPrecondition, "the device is no longer there")           \

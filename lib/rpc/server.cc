@@ -125,6 +125,9 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
   grpc::ServerBuilder builder;
   SetLimits(builder, options);
   for (grpc::Service* service : services) builder.RegisterService(service);
+  if (options.other_methods != nullptr) {
+    builder.RegisterCallbackGenericService(options.other_methods);
+  }
   if (observer != nullptr) {
     std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> factories;
     factories.push_back(ObserveCalls(*observer));

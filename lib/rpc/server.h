@@ -13,6 +13,7 @@
 #include "lib/rpc/interceptors.h"
 
 namespace grpc {
+class CallbackGenericService;
 class Server;
 class Service;
 }  // namespace grpc
@@ -28,6 +29,9 @@ struct RpcServerOptions {
   int max_streams_per_connection = 1000;
   // What gRPC may use for buffers; connections are closed to stay below.
   int64_t max_buffer_bytes = int64_t{512} << 20;
+  // Answers calls of all other methods than those of `services` and of health and reflection; the
+  // caller keeps it as it keeps the services. Null: gRPC does, with UNIMPLEMENTED.
+  grpc::CallbackGenericService* other_methods = nullptr;
   // Mode of a UNIX socket. Whoever can open it is admin unless the authoriser says otherwise.
   uint32_t unix_socket_mode = 0660;
 };

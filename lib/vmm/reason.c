@@ -41,6 +41,7 @@ static const char* const names[] = {
     NAME(STORE_FAILED),
     NAME(STORE_CORRUPT),
     NAME(STORE_LOCKED),
+    NAME(NOT_LEADER),
     NAME(DEVICE_BUSY),
     NAME(DEVICE_GONE),
     NAME(VINTF_EXHAUSTED),

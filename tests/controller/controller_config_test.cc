@@ -39,7 +39,6 @@ TEST(ControllerConfig, AStoreInEtcdHasDefaults) {
   ASSERT_TRUE(FinishControllerConfig("/etc/berth/controller.yaml", &config).ok());
   EXPECT_EQ(config.store().etcd().prefix(), "/berth");
   EXPECT_EQ(config.store().etcd().lease_ttl().seconds(), 3);
-  EXPECT_EQ(config.store().etcd().acquire_timeout().seconds(), 5);
 }
 
 TEST(ControllerConfig, OneThatWouldNotWorkIsRefused) {
@@ -49,11 +48,26 @@ TEST(ControllerConfig, OneThatWouldNotWorkIsRefused) {
   EXPECT_EQ(ReasonOf(Finish(WithStore("etcd { endpoints: 'a:1' user { name: 'n' } }"))),
             Reason::kMissingField);
   for (const char* wrong : {"prefix: 'berth'", "prefix: '/berth/'", "lease_ttl { seconds: 1 }",
-                            "lease_ttl { seconds: 601 }", "acquire_timeout { seconds: -1 }",
-                            "acquire_timeout { seconds: 61 }"}) {
+                            "lease_ttl { seconds: 601 }"}) {
     const std::string store = std::string("etcd { endpoints: 'a:1' ") + wrong + " }";
     EXPECT_EQ(ReasonOf(Finish(WithStore(store))), Reason::kInvalidField) << wrong;
   }
+}
+
+TEST(ControllerConfig, OneOfSeveralControllersMustKnowHowToBeReached) {
+  internal::v1::ControllerConfig config = WithStore("etcd { endpoints: '127.0.0.1:1' }");
+  config.mutable_api()->set_address("0.0.0.0:7440");
+  EXPECT_EQ(ReasonOf(Finish(config)), Reason::kMissingField);
+  config.mutable_advertise()->set_api("controller-1.example:7440");
+  EXPECT_TRUE(Finish(config).ok()) << Finish(config);
+  config.mutable_agent_link()->set_address("[::]:7441");
+  EXPECT_EQ(ReasonOf(Finish(config)), Reason::kMissingField);
+  config.mutable_advertise()->set_agent_link("controller-1.example:7441");
+  EXPECT_TRUE(Finish(config).ok()) << Finish(config);
+
+  internal::v1::ControllerConfig alone = WithStore("memory {}");
+  alone.mutable_api()->set_address("0.0.0.0:7440");
+  EXPECT_TRUE(Finish(alone).ok()) << Finish(alone);
 }
 
 }  // namespace

@@ -139,7 +139,9 @@ class ControllerTest : public ::testing::Test {
   internal::v1::ControllerConfig config;
   std::function<absl::StatusOr<std::unique_ptr<Store>>()> open_store;
   Metrics metrics;
-  std::function<void()> on_fatal = [] { ADD_FAILURE() << "the store has failed"; };
+  std::function<void(const absl::Status&)> on_fatal = [](const absl::Status& status) {
+    ADD_FAILURE() << "the store has failed: " << status;
+  };
   std::string folder;
   std::unique_ptr<ControllerDaemon> daemon;
 

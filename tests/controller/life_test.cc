@@ -87,8 +87,8 @@ TEST_F(LifeTest, CallsAreCounted) {
 
 TEST_F(LifeTest, ASecondControllerCannotHaveTheSameStore) {
   Logger log("second", LogLevel::kError, Logger::Format::kPlain, &std::cerr);
-  const auto second =
-      ControllerDaemon::Start({.config = config, .clock = &clock, .log = &log, .on_fatal = [] {}});
+  const auto second = ControllerDaemon::Start(
+      {.config = config, .clock = &clock, .log = &log, .on_fatal = nullptr});
   EXPECT_THAT(second, FailsWith(Reason::kStoreLocked));
 }
 
@@ -99,9 +99,9 @@ TEST_F(LifeTest, AnAddressThatIsTakenIsSaidAndTheStoreLetGo) {
   other.mutable_api()->set_address(taken);
   Logger log("second", LogLevel::kError, Logger::Format::kPlain, &std::cerr);
   for (int i = 0; i < 2; ++i) {
-    EXPECT_THAT(
-        ControllerDaemon::Start({.config = other, .clock = &clock, .log = &log, .on_fatal = [] {}}),
-        FailsWith(Reason::kStateConflict));
+    EXPECT_THAT(ControllerDaemon::Start(
+                    {.config = other, .clock = &clock, .log = &log, .on_fatal = nullptr}),
+                FailsWith(Reason::kStateConflict));
   }
 }
 

@@ -21,7 +21,7 @@ class StoreFailureTest : public ControllerTest {
     open_store = [this] {
       return std::make_unique<ScriptedStore>(&script, *OpenMemoryStore(medium));
     };
-    on_fatal = [this] { ++fatal; };
+    on_fatal = [this](const absl::Status&) { ++fatal; };
     Start();
   }
 

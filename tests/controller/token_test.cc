@@ -43,6 +43,14 @@ TEST_F(TokenTest, IsAnHmacOfUidAndVersion) {
   EXPECT_NE(TokenMaker(std::string(32, 'l')).Token("uid-1", 1), maker.Token("uid-1", 1));
 }
 
+TEST_F(TokenTest, FingerprintsOfKeysDifferAndAreNoTokens) {
+  const TokenMaker maker(std::string(32, 'k'));
+  EXPECT_EQ(maker.fingerprint(), TokenMaker(std::string(32, 'k')).fingerprint());
+  EXPECT_NE(maker.fingerprint(), TokenMaker(std::string(32, 'l')).fingerprint());
+  EXPECT_EQ(maker.fingerprint().size(), 16U);
+  EXPECT_NE(maker.Token("", 0).substr(0, 16), maker.fingerprint());
+}
+
 TEST_F(TokenTest, MakesAKeyThatOthersCannotReadAndFindsItAgain) {
   const auto made = TokenMaker::FromFile(path_);
   ASSERT_TRUE(made.ok()) << made.status();

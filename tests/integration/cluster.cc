@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "berth/agent/v1/agent_local.grpc.pb.h"
@@ -102,15 +103,6 @@ struct Tally {
   }
 };
 
-std::vector<Host::Options> ExampleHosts(const std::vector<std::string>& names) {
-  std::vector<Host::Options> hosts;
-  for (const std::string& name : names) {
-    hosts.push_back(
-        {.id = name, .host_file = SourceFile("deploy/examples/hosts/" + name + ".yaml")});
-  }
-  return hosts;
-}
-
 }  // namespace
 
 std::string SourceFile(const std::string& path) { return BERTH_SOURCE_DIR "/" + path; }
@@ -128,20 +120,30 @@ std::string OneOf(const std::string& device_class) {
   return absl::StrCat("device_requests { name: 'it' class: '", device_class, "' }");
 }
 
+std::vector<Host::Options> ExampleHosts(const std::vector<std::string>& names) {
+  std::vector<Host::Options> hosts;
+  for (const std::string& name : names) {
+    hosts.push_back(
+        {.id = name, .host_file = SourceFile("deploy/examples/hosts/" + name + ".yaml")});
+  }
+  return hosts;
+}
+
 // ---- Host
 
-Host::Host(Options options, const std::string& folder, const std::string& controller_address)
+Host::Host(Options options, const std::string& folder, const std::vector<std::string>& controllers)
     : options_(std::move(options)), folder_(folder + "/" + options_.id) {
   std::filesystem::create_directories(folder_);
   const std::string emulator = options_.emulator == Emulator::kExternal
                                    ? "external: true"
                                    : absl::StrCat("host_file: ", options_.host_file);
-  WriteFile(config_file(), absl::StrCat("host_id: ", options_.id,                             //
-                                        "\nruntime_dir: ", folder_, "/run",                   //
-                                        "\nstate_dir: ", folder_, "/state",                   //
-                                        "\nbackend: {emulated: {", emulator, "}}",            //
-                                        "\ncontroller: {addresses: [\"", controller_address,  //
-                                        "\"]}\ninventory: {observe_vintfs: true, interval: 1s}\n"));
+  WriteFile(config_file(),
+            absl::StrCat("host_id: ", options_.id,                                               //
+                         "\nruntime_dir: ", folder_, "/run",                                     //
+                         "\nstate_dir: ", folder_, "/state",                                     //
+                         "\nbackend: {emulated: {", emulator, "}}",                              //
+                         "\ncontroller: {addresses: [\"", absl::StrJoin(controllers, "\", \""),  //
+                         "\"]}\ninventory: {observe_vintfs: true, interval: 1s}\n"));
 }
 
 Host::~Host() {
@@ -242,30 +244,44 @@ void Host::ClearFaults() {
 Cluster::Cluster(const std::vector<std::string>& hosts, const std::string& store)
     : Cluster(ExampleHosts(hosts), store) {}
 
-Cluster::Cluster(const std::vector<Host::Options>& hosts, const std::string& store) {
+Cluster::Cluster() {
   std::string folder = "/tmp/berth-test.XXXXXX";  // short: it becomes part of socket paths
   EXPECT_NE(::mkdtemp(folder.data()), nullptr);
   folder_ = folder;
-  WriteFile(
-      folder_ + "/controller.yaml",
-      absl::StrCat("api: {address: \"127.0.0.1:0\"}\nagent_link: {address: \"unix:", folder_,
-                   "/link.sock\"}\nstore: {",
-                   store.empty() ? absl::StrCat("sqlite: {path: ", folder_, "/store.db}") : store,
-                   "}\ncluster_key_file: ", folder_, "/cluster.key\n"));
+}
+
+Cluster::Cluster(const std::vector<Host::Options>& hosts, const std::string& store) : Cluster() {
+  const std::string link = absl::StrCat("unix:", folder_, "/link.sock");
+  WriteFile(folder_ + "/controller.yaml",
+            absl::StrCat(
+                "api: {address: \"127.0.0.1:0\"}\nagent_link: {address: \"", link, "\"}\nstore: {",
+                store.empty() ? absl::StrCat("sqlite: {path: ", folder_, "/store.db}") : store,
+                "}\ncluster_key_file: ", folder_, "/cluster.key\n"));
   StartController();
+  AddHosts(hosts, {link});
+  for (const auto& [id, host] : hosts_) AwaitReady(id);
+}
+
+void Cluster::AddHosts(const std::vector<Host::Options>& hosts,
+                       const std::vector<std::string>& controllers) {
   for (const Host::Options& options : hosts) {
-    auto host =
-        std::make_unique<Host>(options, folder_, absl::StrCat("unix:", folder_, "/link.sock"));
+    auto host = std::make_unique<Host>(options, folder_, controllers);
     if (options.emulator == Host::Emulator::kExternal) host->StartEmulator();
     host->StartAgent();
     hosts_[options.id] = std::move(host);
   }
-  for (const auto& [id, host] : hosts_) AwaitReady(id);
+}
+
+void Cluster::UseApi(const std::string& address) {
+  api_address_ = address;
+  api_ = Dial(address);
 }
 
 Cluster::~Cluster() {
   if (::testing::Test::HasFailure()) {
-    PrintTail(folder_ + "/controller.log");
+    for (const auto& file : std::filesystem::directory_iterator(folder_)) {
+      if (file.path().extension() == ".log") PrintTail(file.path());
+    }
     for (const auto& [id, host] : hosts_) PrintTail(host->log_file());
   }
   hosts_.clear();
@@ -282,6 +298,7 @@ void Cluster::StartController() {
                                                  .out = log,
                                                  .err = ""});
   const std::string mark = " serving api=";
+  std::string address;
   WaitFor("the controller serves", [&] {
     const std::string text = ReadFile(log).substr(before);
     const size_t at = text.find(mark);
@@ -291,10 +308,10 @@ void Cluster::StartController() {
       std::abort();  // nothing can be tested
     }
     if (end == std::string::npos) return false;
-    api_address_ = text.substr(at + mark.size(), end - at - mark.size());
+    address = text.substr(at + mark.size(), end - at - mark.size());
     return true;
   });
-  api_ = Dial(api_address_);
+  UseApi(address);
 }
 
 void Cluster::RestartController() {
@@ -435,62 +452,5 @@ void Cluster::ExpectRecordsAgree(int grants) {
   });
   EXPECT_EQ(disagreement, "");
 }
-
-// ---- AssignmentWatch
-
-class AssignmentWatch::Reader {
- public:
-  Reader(const std::shared_ptr<grpc::Channel>& channel, const std::string& id)
-      : stub_(v1::AssignmentService::NewStub(channel)) {
-    v1::WatchAssignmentsRequest request;
-    request.set_name("assignments/" + id);
-    stream_ = stub_->WatchAssignments(&context_, request);
-    thread_ = std::thread([this] { Read(); });
-  }
-  ~Reader() {
-    context_.TryCancel();
-    thread_.join();
-  }
-
-  std::vector<Assignment::Observed> observed() const {
-    absl::MutexLock lock(&mu_);
-    return observed_;
-  }
-  bool deleted() const {
-    absl::MutexLock lock(&mu_);
-    return deleted_;
-  }
-
- private:
-  void Read() {
-    v1::WatchAssignmentsResponse message;
-    while (stream_->Read(&message)) {
-      absl::MutexLock lock(&mu_);
-      for (const v1::AssignmentEvent& event : message.events()) {
-        if (event.type() == v1::AssignmentEvent::DELETE) {
-          deleted_ = true;
-        } else if (observed_.empty() || observed_.back() != event.assignment().observed()) {
-          observed_.push_back(event.assignment().observed());
-        }
-      }
-    }
-    stream_->Finish();
-  }
-
-  const std::unique_ptr<v1::AssignmentService::Stub> stub_;
-  grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReader<v1::WatchAssignmentsResponse>> stream_;
-  mutable absl::Mutex mu_;
-  std::vector<Assignment::Observed> observed_ ABSL_GUARDED_BY(mu_);
-  bool deleted_ ABSL_GUARDED_BY(mu_) = false;
-  std::thread thread_;
-};
-
-AssignmentWatch::AssignmentWatch(const Cluster& cluster, const std::string& id)
-    : reader_(std::make_unique<Reader>(cluster.api(), id)) {}
-AssignmentWatch::~AssignmentWatch() = default;
-
-std::vector<Assignment::Observed> AssignmentWatch::observed() const { return reader_->observed(); }
-bool AssignmentWatch::deleted() const { return reader_->deleted(); }
 
 }  // namespace berth::testing

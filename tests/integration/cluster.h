@@ -47,7 +47,7 @@ class Host {
     std::string host_file;
     Emulator emulator = Emulator::kOfTheAgent;
   };
-  Host(Options options, const std::string& folder, const std::string& controller_address);
+  Host(Options options, const std::string& folder, const std::vector<std::string>& controllers);
   ~Host();  // ends both
 
   void StartAgent();
@@ -88,15 +88,26 @@ class Host {
   std::unique_ptr<Process> emulator_;
 };
 
+// Those of deploy/examples/hosts/*.yaml.
+std::vector<Host::Options> ExampleHosts(const std::vector<std::string>& names);
+
 class Cluster {
  public:
   // `hosts`: names of deploy/examples/hosts/*.yaml. Returns when all are READY. `store`: what the
   // controller's configuration says of it; empty: a SQLite file.
   explicit Cluster(const std::vector<std::string>& hosts, const std::string& store = "");
   explicit Cluster(const std::vector<Host::Options>& hosts, const std::string& store = "");
+  // For a test that runs controllers of its own: a folder, and what the test adds.
+  Cluster();
   ~Cluster();
   Cluster(const Cluster&) = delete;
   Cluster& operator=(const Cluster&) = delete;
+
+  // Agents that dial these addresses.
+  void AddHosts(const std::vector<Host::Options>& hosts,
+                const std::vector<std::string>& controllers);
+  // Where calls go from now on.
+  void UseApi(const std::string& address);
 
   void StartController();
   Process& controller() { return *controller_; }
@@ -142,24 +153,6 @@ class Cluster {
   std::unique_ptr<Process> controller_;
   std::map<std::string, std::unique_ptr<Host>> hosts_;
   int runs_ = 0;
-};
-
-// Every state that a watch shows of one assignment, from its construction on.
-class AssignmentWatch {
- public:
-  AssignmentWatch(const Cluster& cluster, const std::string& id);
-  ~AssignmentWatch();
-  AssignmentWatch(const AssignmentWatch&) = delete;
-  AssignmentWatch& operator=(const AssignmentWatch&) = delete;
-
-  // Without repetitions, e.g. {PREPARED, ATTACHED, RECYCLING}.
-  [[nodiscard]] std::vector<v1::Assignment::Observed> observed() const;
-  // Its end has been shown.
-  [[nodiscard]] bool deleted() const;
-
- private:
-  class Reader;
-  std::unique_ptr<Reader> reader_;
 };
 
 v1::CreateAssignmentRequest MakeRequest(const std::string& id, const std::string& spec);

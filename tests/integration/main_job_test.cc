@@ -5,6 +5,7 @@
 #include <google/protobuf/struct.pb.h>
 #include <google/protobuf/util/json_util.h>
 
+#include "tests/integration/assignment_watch.h"
 #include "tests/integration/cluster.h"
 
 namespace berth::testing {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <signal.h>
 
+#include "tests/integration/assignment_watch.h"
 #include "tests/integration/cluster.h"
 
 namespace berth::testing {

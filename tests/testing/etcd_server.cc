@@ -34,13 +34,21 @@ std::string FindAddress(const std::string& log) {
 }  // namespace
 
 EtcdServer::EtcdServer(TlsOptions tls) : tls_(std::move(tls)) {
+  MakeFolder();
+  Start();
+}
+
+EtcdServer::EtcdServer(Member member) : member_(std::move(member)), address_(member_.address) {
+  MakeFolder();
+}
+
+void EtcdServer::MakeFolder() {
   if (::access(kProgram, X_OK) != 0) {
     GiveUp(absl::StrCat(kProgram, " is not there: run deploy/install-dependencies test"));
   }
   std::string folder = "/tmp/berth-etcd.XXXXXX";
   if (::mkdtemp(folder.data()) == nullptr) GiveUp("no folder can be made in /tmp");
   folder_ = folder;
-  Start();
 }
 
 EtcdServer::~EtcdServer() {
@@ -49,25 +57,39 @@ EtcdServer::~EtcdServer() {
 }
 
 void EtcdServer::Start() {
+  Launch();
+  AwaitServing();
+}
+
+void EtcdServer::Launch() {
   const std::string log = folder_ + "/log";
   std::filesystem::remove(log);
   const std::string url = absl::StrCat(tls_.empty() ? "http" : "https", "://", address_);
   Process::Options options = {
       .program = kProgram,
       .args = {"--data-dir", folder_ + "/data", "--logger", "zap", "--unsafe-no-fsync",
-               "--listen-client-urls", url, "--advertise-client-urls", url, "--listen-peer-urls",
-               "http://127.0.0.1:0"},
+               "--listen-client-urls", url, "--advertise-client-urls", url},
       .out = log,
       .err = ""};
+  const auto add = [&options](const std::vector<std::string>& args) {
+    options.args.insert(options.args.end(), args.begin(), args.end());
+  };
+  if (member_.name.empty()) {
+    add({"--listen-peer-urls", "http://127.0.0.1:0"});
+  } else {
+    const std::string peer = "http://" + member_.peer_address;
+    add({"--name", member_.name, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+         "--initial-cluster", member_.cluster});
+  }
   if (!tls_.empty()) {
-    for (const std::string& arg :
-         {std::string("--cert-file"), tls_.certificate_file, std::string("--key-file"),
-          tls_.key_file, std::string("--client-cert-auth"), std::string("--trusted-ca-file"),
-          tls_.ca_file}) {
-      options.args.push_back(arg);
-    }
+    add({"--cert-file", tls_.certificate_file, "--key-file", tls_.key_file, "--client-cert-auth",
+         "--trusted-ca-file", tls_.ca_file});
   }
   process_ = std::make_unique<Process>(options);
+}
+
+void EtcdServer::AwaitServing() {
+  const std::string log = folder_ + "/log";
   PollUntil([&] {
     const std::string found = FindAddress(ReadFile(log));
     if (!found.empty()) address_ = found;
@@ -91,6 +113,33 @@ std::shared_ptr<EtcdClient> EtcdServer::Client(const TlsOptions& tls) const {
   absl::StatusOr<std::shared_ptr<EtcdClient>> client = EtcdClient::Make(ClientOptions(tls));
   if (!client.ok()) GiveUp(client.status().ToString());
   return *std::move(client);
+}
+
+EtcdCluster::EtcdCluster() {
+  // Two test programs that run at the same time have process ids that are closer to each other than
+  // this repeats.
+  const pid_t pid = ::getpid();
+  const std::string network = absl::StrCat("127.", 1 + pid / 256 % 254, ".", pid % 256, ".");
+  constexpr int kMembers = 3;
+  std::string cluster;
+  for (int i = 1; i <= kMembers; ++i) {
+    absl::StrAppend(&cluster, i == 1 ? "" : ",", "m", i, "=http://", network, i, ":2380");
+  }
+  for (int i = 1; i <= kMembers; ++i) {
+    members_.push_back(std::make_unique<EtcdServer>(
+        EtcdServer::Member{.name = absl::StrCat("m", i),
+                           .address = absl::StrCat(network, i, ":2379"),
+                           .peer_address = absl::StrCat(network, i, ":2380"),
+                           .cluster = cluster}));
+  }
+  for (const auto& member : members_) member->Launch();
+  for (const auto& member : members_) member->AwaitServing();
+}
+
+std::vector<std::string> EtcdCluster::addresses() const {
+  std::vector<std::string> addresses;
+  for (const auto& member : members_) addresses.push_back(member->address());
+  return addresses;
 }
 
 void PutInEtcd(EtcdClient& client, const std::string& key, const std::string& value) {

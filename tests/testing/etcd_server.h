@@ -6,19 +6,31 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "lib/store/etcd/client.h"
 #include "tests/integration/process.h"
 
 namespace berth::testing {
 
-// A real etcd of one member (Debian's package etcd-server), with its data in a folder of its own
-// under /tmp, on a free port of 127.0.0.1. It ends with the object or the process. Where etcd is
-// not installed the test program ends, saying so: nothing of it can be shown.
+// A real etcd (Debian's package etcd-server), with its data in a folder of its own under /tmp. It
+// ends with the object or the process. Where etcd is not installed the test program ends, saying
+// so: nothing of it can be shown.
 class EtcdServer {
  public:
-  // With `tls`, clients must use it and show a certificate that descends from its ca_file.
+  // One of several members; see EtcdCluster.
+  struct Member {
+    std::string name;
+    std::string address;       // for clients
+    std::string peer_address;  // for the other members
+    std::string cluster;       // --initial-cluster
+  };
+
+  // A cluster of one, on a free port of 127.0.0.1. With `tls`, clients must use it and show a
+  // certificate that descends from its ca_file.
   explicit EtcdServer(TlsOptions tls = {});
+  // Not started yet.
+  explicit EtcdServer(Member member);
   ~EtcdServer();
   EtcdServer(const EtcdServer&) = delete;
   EtcdServer& operator=(const EtcdServer&) = delete;
@@ -27,6 +39,9 @@ class EtcdServer {
   void Kill() { process_->Kill(); }
   // After Kill(): the same data at the same address. Returns when it answers.
   void Start();
+  // The two halves of Start(): a member answers when a majority is there.
+  void Launch();
+  void AwaitServing();
   // SIGSTOP and SIGCONT, for one that is there and does not answer.
   void Pause();
   void Resume() { process_->Signal(SIGCONT); }
@@ -38,10 +53,28 @@ class EtcdServer {
   [[nodiscard]] std::shared_ptr<EtcdClient> Client(const TlsOptions& tls = {}) const;
 
  private:
+  void MakeFolder();
+
   const TlsOptions tls_;
+  const Member member_;  // all empty: a cluster of one
   std::string folder_;
   std::string address_ = "127.0.0.1:0";
   std::unique_ptr<Process> process_;
+};
+
+// A cluster of three on loopback addresses of its own (127.x.y.1 to .3), which answers when the
+// constructor returns.
+class EtcdCluster {
+ public:
+  EtcdCluster();
+
+  EtcdServer& member(size_t index) { return *members_.at(index); }
+  [[nodiscard]] size_t size() const { return members_.size(); }
+  // "127.x.y.1:2379", "127.x.y.2:2379", ...
+  [[nodiscard]] std::vector<std::string> addresses() const;
+
+ private:
+  std::vector<std::unique_ptr<EtcdServer>> members_;
 };
 
 // Writes `value` under `key`, as somebody who knows nothing of Berth.

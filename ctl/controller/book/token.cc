@@ -66,7 +66,15 @@ absl::StatusOr<TokenMaker> TokenMaker::FromFile(const std::string& path) {
 }
 
 std::string TokenMaker::Token(std::string_view assignment_uid, int32_t version) const {
-  const std::string text = absl::StrCat("berth attach|", std::string(assignment_uid), "|", version);
+  return Hmac(absl::StrCat("berth attach|", std::string(assignment_uid), "|", version));
+}
+
+std::string TokenMaker::fingerprint() const {
+  constexpr size_t kDigits = 16;
+  return Hmac("berth cluster key").substr(0, kDigits);
+}
+
+std::string TokenMaker::Hmac(const std::string& text) const {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned size = 0;
   if (HMAC(EVP_sha256(), key_.data(), static_cast<int>(key_.size()),

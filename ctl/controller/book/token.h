@@ -23,8 +23,13 @@ class TokenMaker {
 
   // 64 hex digits: HMAC-SHA256(key, "berth attach" | uid | version).
   std::string Token(std::string_view assignment_uid, int32_t version) const;
+  // 16 hex digits that two keys have in common only when they are the same; tells nothing of the
+  // key.
+  std::string fingerprint() const;
 
  private:
+  std::string Hmac(const std::string& text) const;
+
   std::string key_;
 };
 

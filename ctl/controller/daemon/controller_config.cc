@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/controller/daemon/controller_config.h"
 
-#include <algorithm>
 #include <filesystem>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
 #include "lib/config/duration.h"
@@ -20,8 +20,6 @@ constexpr char kDefaultApi[] = "127.0.0.1:7440";
 constexpr char kDefaultAgentLink[] = "127.0.0.1:7441";
 constexpr int kMaxRoles = 1000;
 constexpr int kMaxEndpoints = 16;
-// A start that waits cannot be stopped in order.
-constexpr absl::Duration kMaxAcquireTimeout = absl::Minutes(1);
 
 std::string AbsolutePath(const fs::path& folder, const std::string& path) {
   return (folder / path).lexically_normal().string();
@@ -112,14 +110,6 @@ absl::Status FinishEtcd(const fs::path& folder, internal::v1::EtcdStoreConfig* e
   if (ttl < absl::Seconds(2) || ttl > absl::Minutes(10)) {
     return Error(Reason::kInvalidField, "store.etcd.lease_ttl is not 2s to 10m");
   }
-  if (!etcd->has_acquire_timeout()) {
-    *etcd->mutable_acquire_timeout() =
-        ToProtoDuration(std::min(ttl + absl::Seconds(2), kMaxAcquireTimeout));
-  }
-  const absl::Duration wait = FromProtoDuration(etcd->acquire_timeout());
-  if (wait < absl::ZeroDuration() || wait > kMaxAcquireTimeout) {
-    return Error(Reason::kInvalidField, "store.etcd.acquire_timeout is not 0s to 1m");
-  }
   return absl::OkStatus();
 }
 
@@ -144,6 +134,24 @@ absl::Status FinishStore(const fs::path& folder, internal::v1::StoreConfig* stor
   return absl::OkStatus();
 }
 
+// Whether `address` is one that others can dial.
+bool IsDialable(const std::string& address) {
+  return !absl::StartsWith(address, "0.0.0.0:") && !absl::StartsWith(address, "[::]:") &&
+         !absl::StartsWith(address, ":") && !absl::StartsWith(address, "*:");
+}
+
+absl::Status CheckAdvertised(const ControllerConfig& config) {
+  if (!config.store().has_etcd()) return absl::OkStatus();
+  const internal::v1::AdvertiseConfig& advertise = config.advertise();
+  if ((advertise.api().empty() && !IsDialable(config.api().address())) ||
+      (advertise.agent_link().empty() && !IsDialable(config.agent_link().address()))) {
+    return Error(Reason::kMissingField,
+                 "advertise.api or advertise.agent_link is missing: a listener has all addresses of"
+                 " its machine, and controllers that stand by must know one to send others to");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status FinishControllerConfig(const std::string& config_path, ControllerConfig* config) {
@@ -162,6 +170,7 @@ absl::Status FinishControllerConfig(const std::string& config_path, ControllerCo
   }
   config->set_cluster_key_file(AbsolutePath(folder, config->cluster_key_file()));
   BERTH_RETURN_IF_ERROR(CheckRoles(*config));
+  BERTH_RETURN_IF_ERROR(CheckAdvertised(*config));
   BERTH_RETURN_IF_ERROR(FinishLiveness(config->mutable_liveness()));
   return FinishLimits(config->mutable_limits());
 }

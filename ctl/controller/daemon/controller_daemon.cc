@@ -1,241 +1,198 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/controller/daemon/controller_daemon.h"
 
-#include <grpcpp/impl/codegen/service_type.h>
-
 #include <optional>
 #include <thread>
 #include <utility>
-#include <vector>
 
-#include "ctl/controller/api/methods.h"
-#include "ctl/controller/api/services.h"
-#include "ctl/controller/daemon/controller_config.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "ctl/controller/book/token.h"
+#include "ctl/controller/daemon/leader.h"
 #include "ctl/controller/daemon/open_store.h"
-#include "ctl/controller/daemon/rpc_metrics.h"
-#include "ctl/controller/link/agent_link_service.h"
-#include "lib/base/executor.h"
+#include "ctl/controller/daemon/standby.h"
 #include "lib/base/status.h"
-#include "lib/config/duration.h"
-#include "lib/rpc/server.h"
 
 namespace berth {
 namespace {
 
-using internal::v1::ControllerConfig;
+using internal::v1::EtcdLeader;
 
-// Threads that read what watches missed, and watches that may wait for them.
-constexpr int kWatchThreads = 2;
-constexpr size_t kWaitingWatches = 1000;
-constexpr absl::Duration kShutdownGrace = absl::Seconds(1);
-constexpr int kTicksPerSweep = 10;
-constexpr absl::Duration kBookmarkInterval = absl::Seconds(10);
-
-RpcServerOptions ServerOptionsOf(const internal::v1::ListenConfig& listen) {
-  RpcServerOptions options;
-  options.address = listen.address();
-  options.tls.certificate_file = listen.tls().certificate_file();
-  options.tls.key_file = listen.tls().key_file();
-  options.tls.ca_file = listen.tls().ca_file();
-  return options;
-}
-
-Role ToRole(internal::v1::RoleBinding::Role role) {
-  switch (role) {
-    case internal::v1::RoleBinding::VIEWER:
-      return Role::kViewer;
-    case internal::v1::RoleBinding::USER:
-      return Role::kUser;
-    case internal::v1::RoleBinding::OPERATOR:
-      return Role::kOperator;
-    case internal::v1::RoleBinding::ADMIN:
-      return Role::kAdmin;
-    case internal::v1::RoleBinding::AGENT:
-      return Role::kAgent;
-    default:
-      return Role::kNone;
-  }
-}
-
-AuthorisationPolicy WithRoles(AuthorisationPolicy policy, const ControllerConfig& config) {
-  for (const internal::v1::RoleBinding& binding : config.roles()) {
-    policy.bindings.push_back({.identity = binding.identity(), .role = ToRole(binding.role())});
-  }
-  return policy;
-}
-
-AuthorisationPolicy LinkPolicy() {
-  AuthorisationPolicy policy;
-  policy.methods = {{"/berth.agent.v1.AgentLink/Session", Role::kAgent}};
-  // The listener is for agents alone: who reaches it without TLS is local, and taken for one.
-  policy.unix_socket = Role::kAgent;
-  policy.loopback = Role::kAgent;
-  return policy;
-}
+// After an attempt to lead that found the store out of reach.
+constexpr absl::Duration kRetry = absl::Seconds(1);
 
 }  // namespace
 
 class ControllerDaemon::Impl {
  public:
-  explicit Impl(Options options)
-      : options_(std::move(options)),
-        config_(options_.config),
-        hub_({.watchers = static_cast<size_t>(config_.limits().watchers()),
-              .buffered_changes = static_cast<size_t>(config_.limits().watch_buffer())}),
-        api_authoriser_(WithRoles(ControllerPolicy(), config_)),
-        link_authoriser_(WithRoles(LinkPolicy(), config_)),
-        watch_pool_(kWatchThreads) {}
-
-  ~Impl() { Stop(); }
-
-  absl::Status Start() {
-    BERTH_ASSIGN_OR_RETURN(TokenMaker tokens, TokenMaker::FromFile(config_.cluster_key_file()));
-    tokens_.emplace(std::move(tokens));
-    BERTH_ASSIGN_OR_RETURN(store_, Open());
-    fleet_ = std::make_unique<Fleet>(Fleet::Options{
-        .store = store_.get(),
-        .clock = options_.clock,
-        .hub = &hub_,
-        .on_store_failed =
-            [this](const absl::Status& status) {
-              options_.log->Error("store failed; ending, to read it back", {{"error", status}});
-              if (options_.on_fatal) options_.on_fatal();
-            },
-        .on_broken_record =
-            [this](const RecordKey& key, const absl::Status& status) {
-              options_.log->Error("record left out",
-                                  {{"kind", key.kind}, {"id", key.id}, {"error", status}});
-            }});
-    BERTH_RETURN_IF_ERROR(Annotate(fleet_->Load(), "loading the store"));
-    BuildParts();
-    return Serve();
-  }
-
-  std::string api_address() const { return api_->address(); }
-  std::string agent_link_address() const { return link_server_->address(); }
-
- private:
-  absl::StatusOr<std::unique_ptr<Store>> Open() {
-    if (options_.open_store) return options_.open_store();
-    return OpenStore(config_, options_.clock, [this](const absl::Status& status) {
-      options_.log->Error("store lost; ending, since another controller may lead",
-                          {{"error", status}});
-      if (options_.on_fatal) options_.on_fatal();
-    });
-  }
-
-  void BuildParts() {
-    tracker_ =
-        std::make_unique<GrantTracker>(fleet_.get(), &*tokens_, [this](const absl::Status& status) {
-          options_.log->Warn("grant tracker", {{"error", status}});
-        });
-    const auto& liveness = config_.liveness();
-    registry_ = std::make_unique<HostRegistry>(
-        fleet_.get(), tracker_.get(),
-        HostRegistry::Options{
-            .heartbeat_interval = FromProtoDuration(liveness.heartbeat_interval()),
-            .suspect_after = FromProtoDuration(liveness.suspect_after()),
-            .lost_after = FromProtoDuration(liveness.lost_after()),
-            .max_hosts = static_cast<size_t>(config_.limits().hosts())});
-    book_ = std::make_unique<AssignmentBook>(
-        fleet_.get(), tracker_.get(), &*tokens_,
-        AssignmentBook::Options{.max_assignments = config_.limits().assignments()});
-    watch_executor_ = std::make_unique<SerialExecutor>(&watch_pool_, kWaitingWatches);
-    watches_ = std::make_unique<WatchSource>(fleet_.get(), [this](std::function<void()> task) {
-      return watch_executor_->TryAdd(std::move(task));
-    });
-    // Twice, for agents that dial again before their old stream is found dead.
-    link_ = std::make_unique<AgentLinkService>(
-        AgentLinkOptions{.fleet = fleet_.get(),
-                         .registry = registry_.get(),
-                         .tracker = tracker_.get(),
-                         .authoriser = &link_authoriser_,
-                         .log = options_.log,
-                         .max_sessions = 2 * static_cast<size_t>(config_.limits().hosts())});
-    services_.push_back(MakeAssignmentService(&api_authoriser_, book_.get(), watches_.get()));
-    services_.push_back(MakeHostService(&api_authoriser_, registry_.get(), watches_.get()));
-    services_.push_back(MakeCapacityService(&api_authoriser_, fleet_.get()));
-    services_.push_back(MakeQuotaService(&api_authoriser_));
-  }
-
-  absl::Status Serve() {
-    if (options_.metrics != nullptr) rpc_metrics_.emplace(options_.metrics);
-    RpcObserver* const observer = rpc_metrics_.has_value() ? &*rpc_metrics_ : nullptr;
-    std::vector<grpc::Service*> services;
-    for (const auto& service : services_) services.push_back(service.get());
-    BERTH_ASSIGN_OR_RETURN(link_server_, RpcServer::Start(ServerOptionsOf(config_.agent_link()),
-                                                          {link_->service()}, observer));
-    BERTH_ASSIGN_OR_RETURN(api_,
-                           RpcServer::Start(ServerOptionsOf(config_.api()), services, observer));
-    ticker_ = std::thread([this, started = options_.clock->Now()] { RunTicker(started); });
-    options_.log->Info("serving", {{"api", api_->address()}, {"agents", link_server_->address()}});
-    return absl::OkStatus();
-  }
-
-  // What happens by time alone.
-  void RunTicker(absl::Time started) {
-    const absl::Duration interval = FromProtoDuration(config_.liveness().heartbeat_interval());
-    absl::Time now = started;
-    absl::Time bookmark = started + kBookmarkInterval;
-    for (int ticks = 1;; ++ticks) {
-      {
-        absl::MutexLock lock(&mu_);
-        if (options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&stopping_), now + interval)) {
-          return;
-        }
-      }
-      now = options_.clock->Now();
-      registry_->Tick();
-      if (ticks % kTicksPerSweep == 0) tracker_->Sweep();
-      if (now >= bookmark) {
-        bookmark = now + kBookmarkInterval;
-        auto batch = std::make_shared<WatchBatch>();
-        absl::MutexLock lock(&fleet_->mu);
-        batch->position = fleet_->Position();
-        hub_.Publish(std::move(batch));
-      }
+  explicit Impl(Options options) : options_(std::move(options)) {
+    if (options_.metrics != nullptr) {
+      leads_.emplace(options_.metrics->AddGauge(
+          "berth_controller_leads", "1 while this controller leads, 0 while it stands by"));
     }
   }
 
-  void Stop() {
+  ~Impl() {
     {
       absl::MutexLock lock(&mu_);
       stopping_ = true;
     }
-    if (ticker_.joinable()) ticker_.join();
-    if (api_ != nullptr) api_->SetServing(Serving::kNo);
-    hub_.Close(Error(Reason::kShuttingDown,
-                     "the controller is stopping; watch again from the last token"));
-    if (link_ != nullptr) link_->Close();
-    if (api_ != nullptr) api_->Shutdown(kShutdownGrace);
-    if (link_server_ != nullptr) link_server_->Shutdown(kShutdownGrace);
-    watch_executor_.reset();
-    // What was accepted is committed, and its callbacks run, before anything that they use goes.
-    store_.reset();
+    if (campaign_.joinable()) campaign_.join();
+  }
+
+  absl::Status Start() {
+    if (options_.open_store || !IsShared(options_.config)) return LeadAlone();
+    BERTH_ASSIGN_OR_RETURN(const TokenMaker tokens,
+                           TokenMaker::FromFile(options_.config.cluster_key_file()));
+    key_fingerprint_ = tokens.fingerprint();
+    BERTH_ASSIGN_OR_RETURN(standby_, Standby::Start(options_.config));
+    addresses_ = {standby_->api_address(), standby_->agent_link_address()};
+    campaign_ = std::thread([this] { Campaign(); });
+    absl::MutexLock lock(&mu_);
+    mu_.Await(absl::Condition(&started_));
+    return failed_;
+  }
+
+  const std::string& api_address() const { return addresses_.api; }
+  const std::string& agent_link_address() const { return addresses_.agent_link; }
+
+ private:
+  struct Addresses {
+    std::string api;
+    std::string agent_link;
+  };
+
+  absl::Status LeadAlone() {
+    absl::StatusOr<std::unique_ptr<Store>> store =
+        options_.open_store ? options_.open_store() : OpenStore(options_.config);
+    BERTH_RETURN_IF_ERROR(store.status());
+    BERTH_ASSIGN_OR_RETURN(leader_, Load(*std::move(store)));
+    BERTH_RETURN_IF_ERROR(
+        leader_->Serve(options_.config.api().address(), options_.config.agent_link().address()));
+    addresses_ = {leader_->api_address(), leader_->agent_link_address()};
+    if (leads_.has_value()) leads_->Set(1);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::unique_ptr<Leader>> Load(std::unique_ptr<Store> store) {
+    return Leader::Load(
+        {.config = &options_.config,
+         .clock = options_.clock,
+         .log = options_.log,
+         .metrics = options_.metrics,
+         .on_store_failed =
+             [this](const absl::Status& status) {
+               options_.log->Error("store failed; ending, to read it back", {{"error", status}});
+               End(status);
+             }},
+        std::move(store));
+  }
+
+  // The thread of a controller whose store others want, too: stands by until it leads.
+  void Campaign() {
+    for (;;) {
+      const absl::Status status = TryToLead();
+      absl::MutexLock lock(&mu_);
+      if (status.ok() || stopping_) break;
+      // What is wrong at the start may be the configuration. Later on it is waited out, as long as
+      // there is somebody who answers.
+      if (!started_ || standby_ == nullptr || ReasonOf(status) == Reason::kInvalidField) {
+        if (started_) {
+          options_.log->Error("cannot lead; ending", {{"error", status}});
+          End(status);
+        }
+        failed_ = status;
+        break;
+      }
+      const std::string why(status.message());
+      if (std::exchange(known_obstacle_, why) != why) {
+        options_.log->Warn("cannot lead yet", {{"error", status}});
+      }
+      options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&stopping_),
+                                        options_.clock->Now() + kRetry);
+    }
+    absl::MutexLock lock(&mu_);
+    started_ = true;
+  }
+
+  // Waits for the place, takes it and serves. OK also when it was told to stop.
+  absl::Status TryToLead() {
+    absl::Status other_key;
+    absl::StatusOr<std::unique_ptr<Store>> store = OpenSharedStore(
+        options_.config, options_.clock,
+        {.api_address = Advertised(options_.config.advertise().api(), addresses_.api),
+         .agent_link_address =
+             Advertised(options_.config.advertise().agent_link(), addresses_.agent_link),
+         .cluster_key_fingerprint = key_fingerprint_,
+         .keep_waiting =
+             [&](const EtcdLeader& leader) {
+               other_key = CheckKey(leader);
+               return other_key.ok() && StandBy(leader);
+             },
+         .on_lost =
+             [this](const absl::Status& status) {
+               options_.log->Error("store lost; ending, since another controller may lead",
+                                   {{"error", status}});
+               End(status);
+             }});
+    BERTH_RETURN_IF_ERROR(other_key);
+    BERTH_RETURN_IF_ERROR(store.status());
+    BERTH_ASSIGN_OR_RETURN(leader_, Load(*std::move(store)));
+    // From here to the end of Serve() nobody answers: clients try again.
+    standby_.reset();
+    BERTH_RETURN_IF_ERROR(leader_->Serve(addresses_.api, addresses_.agent_link));
+    if (leads_.has_value()) leads_->Set(1);
+    return absl::OkStatus();
+  }
+
+  static const std::string& Advertised(const std::string& configured, const std::string& bound) {
+    return configured.empty() ? bound : configured;
+  }
+
+  // Two that do not share a key would make the tokens of each other void.
+  absl::Status CheckKey(const EtcdLeader& leader) const {
+    const std::string& its = leader.cluster_key_fingerprint();
+    if (its.empty() || its == key_fingerprint_) return absl::OkStatus();
+    return Error(Reason::kInvalidField,
+                 absl::StrCat("cluster_key_file: ", options_.config.cluster_key_file(),
+                              " is another key than that of ", leader.description(),
+                              ": all controllers of a cluster need the same file"));
+  }
+
+  // Another one leads. Whether to go on waiting.
+  bool StandBy(const EtcdLeader& leader) {
+    standby_->SetLeader(leader);
+    absl::MutexLock lock(&mu_);
+    if (std::exchange(known_leader_, leader.description()) != leader.description()) {
+      options_.log->Info("standing by", {{"api", addresses_.api},
+                                         {"agents", addresses_.agent_link},
+                                         {"leader", leader.description()}});
+    }
+    started_ = true;
+    return !stopping_;
+  }
+
+  void End(const absl::Status& status) {
+    if (options_.on_fatal) options_.on_fatal(status);
   }
 
   const Options options_;
-  const ControllerConfig& config_;
-  std::optional<TokenMaker> tokens_;
-  WatchHub hub_;
-  const Authoriser api_authoriser_;
-  const Authoriser link_authoriser_;
-  ThreadPool watch_pool_;
-  std::unique_ptr<Store> store_;
-  std::unique_ptr<Fleet> fleet_;
-  std::unique_ptr<GrantTracker> tracker_;
-  std::unique_ptr<HostRegistry> registry_;
-  std::unique_ptr<AssignmentBook> book_;
-  std::unique_ptr<SerialExecutor> watch_executor_;
-  std::unique_ptr<WatchSource> watches_;
-  std::unique_ptr<AgentLinkService> link_;
-  std::vector<std::unique_ptr<grpc::Service>> services_;
-  std::optional<RpcMetrics> rpc_metrics_;
-  std::unique_ptr<RpcServer> link_server_;
-  std::unique_ptr<RpcServer> api_;
+  std::optional<Gauge> leads_;
+  Addresses addresses_;          // fixed when Start() returns
+  std::string key_fingerprint_;  // the same; empty unless the store is shared
+  std::unique_ptr<Standby> standby_;
+  std::unique_ptr<Leader> leader_;
+
   absl::Mutex mu_;
+  // It leads, or stands by, or has failed.
+  bool started_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::thread ticker_;
+  absl::Status failed_ ABSL_GUARDED_BY(mu_);
+  // Said in the log already.
+  std::string known_leader_ ABSL_GUARDED_BY(mu_);
+  std::string known_obstacle_ ABSL_GUARDED_BY(mu_);
+  std::thread campaign_;
 };
 
 ControllerDaemon::ControllerDaemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

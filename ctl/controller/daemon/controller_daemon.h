@@ -15,8 +15,8 @@
 
 namespace berth {
 
-// A whole controller: store, book, registry, API, agent listener, and a thread for what happens by
-// time. The composition root; tests start it in their own process.
+// A whole controller, which leads (leader.h) or stands by (standby.h) until it does. The
+// composition root; tests start it in their own process.
 class ControllerDaemon {
  public:
   struct Options {
@@ -24,20 +24,22 @@ class ControllerDaemon {
     Clock* clock = nullptr;                 // outlives the daemon
     Logger* log = nullptr;                  // outlives the daemon
     Metrics* metrics = nullptr;             // null: nothing is counted; else outlives the daemon
-    // The store has failed: stop, and start anew to read it back.
-    std::function<void()> on_fatal;
+    // The store has failed, or another controller may lead now: stop, and start anew. Called on any
+    // thread, which must not wait for the daemon's end; perhaps twice.
+    std::function<void(const absl::Status&)> on_fatal;
     // Empty: the store that the configuration names.
     std::function<absl::StatusOr<std::unique_ptr<Store>>()> open_store = nullptr;
   };
 
-  // Loads the store and serves. Errors: those of the store, the key file and the listeners.
+  // Loads the store and serves. With a store that controllers share, returns also when it has begun
+  // to stand by for another. Errors: those of the store, the key file and the listeners.
   static absl::StatusOr<std::unique_ptr<ControllerDaemon>> Start(Options options);
   // Says NOT_SERVING, ends streams, waits for calls that run, closes the store.
   ~ControllerDaemon();
   ControllerDaemon(const ControllerDaemon&) = delete;
   ControllerDaemon& operator=(const ControllerDaemon&) = delete;
 
-  // Where to dial, with the ports that were bound.
+  // Where it listens, with the ports that were bound; the same whether it leads or stands by.
   std::string api_address() const;
   std::string agent_link_address() const;
 

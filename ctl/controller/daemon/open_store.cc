@@ -44,32 +44,43 @@ absl::StatusOr<EtcdStoreOptions> EtcdOptionsOf(const ControllerConfig& config) {
     options.etcd.password = std::string(absl::StripTrailingAsciiWhitespace(password));
   }
   options.prefix = etcd.prefix();
-  options.holder = absl::StrCat("the controller at ", config.api().address(), " (process ",
-                                ::getpid(), " on ", HostName(), ")");
   options.lease_ttl = FromProtoDuration(etcd.lease_ttl());
-  options.acquire_timeout = FromProtoDuration(etcd.acquire_timeout());
   return options;
 }
 
+StoreOptions CommonOptions() {
+  StoreOptions options;
+  options.unlogged_kinds = {kRequestKind};
+  return options;
+}
+
+std::string ThisProcess() { return absl::StrCat("process ", ::getpid(), " on ", HostName()); }
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Store>> OpenStore(const ControllerConfig& config, Clock* clock,
-                                                 std::function<void(const absl::Status&)> on_lost) {
-  StoreOptions common;
-  common.unlogged_kinds = {kRequestKind};
-  switch (config.store().kind_case()) {
-    case internal::v1::StoreConfig::kSqlite:
-      return OpenSqliteStore(config.store().sqlite().path(), {common});
-    case internal::v1::StoreConfig::kEtcd: {
-      BERTH_ASSIGN_OR_RETURN(EtcdStoreOptions options, EtcdOptionsOf(config));
-      static_cast<StoreOptions&>(options) = common;
-      options.clock = clock;
-      options.on_lost = std::move(on_lost);
-      return OpenEtcdStore(options);
-    }
-    default:
-      return OpenMemoryStore(std::make_shared<MemoryMedium>(), common);
+bool IsShared(const ControllerConfig& config) { return config.store().has_etcd(); }
+
+absl::StatusOr<std::unique_ptr<Store>> OpenStore(const ControllerConfig& config) {
+  if (config.store().has_sqlite()) {
+    return OpenSqliteStore(config.store().sqlite().path(), {CommonOptions()});
   }
+  return OpenMemoryStore(std::make_shared<MemoryMedium>(), CommonOptions());
+}
+
+absl::StatusOr<std::unique_ptr<Store>> OpenSharedStore(const ControllerConfig& config, Clock* clock,
+                                                       SharedStoreOptions shared) {
+  BERTH_ASSIGN_OR_RETURN(EtcdStoreOptions options, EtcdOptionsOf(config));
+  static_cast<StoreOptions&>(options) = CommonOptions();
+  options.clock = clock;
+  options.holder.set_description(
+      absl::StrCat("the controller at ", shared.api_address, " (", ThisProcess(), ")"));
+  options.holder.set_api_address(shared.api_address);
+  options.holder.set_agent_link_address(shared.agent_link_address);
+  options.holder.set_cluster_key_fingerprint(shared.cluster_key_fingerprint);
+  options.acquire_timeout = absl::InfiniteDuration();
+  options.keep_waiting = std::move(shared.keep_waiting);
+  options.on_lost = std::move(shared.on_lost);
+  return OpenEtcdStore(options);
 }
 
 absl::StatusOr<std::unique_ptr<StoreMedium>> StoreMediumOf(const ControllerConfig& config,
@@ -80,6 +91,10 @@ absl::StatusOr<std::unique_ptr<StoreMedium>> StoreMediumOf(const ControllerConfi
     case internal::v1::StoreConfig::kEtcd: {
       BERTH_ASSIGN_OR_RETURN(EtcdStoreOptions options, EtcdOptionsOf(config));
       options.clock = clock;
+      options.holder.set_description(
+          absl::StrCat("an administrator's berth-controller store (", ThisProcess(), ")"));
+      // Outlasts a controller that has died.
+      options.acquire_timeout = options.lease_ttl + absl::Seconds(2);
       return EtcdMedium(std::move(options));
     }
     default:

@@ -286,6 +286,10 @@ absl::Status EtcdClient::AwaitDeletion(const std::string& key, int64_t from, abs
     if (deleted || !canceled.empty()) context.TryCancel();
     const grpc::Status status = stream->Finish();
     if (deleted) return grpc::Status::OK;
+    // That nothing has happened says nothing against this member.
+    if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+      return grpc::Status(grpc::StatusCode::ABORTED, "it was not deleted in time");
+    }
     return canceled.empty() ? status : grpc::Status(grpc::StatusCode::ABORTED, canceled);
   });
 }

@@ -92,6 +92,7 @@ absl::StatusOr<std::unique_ptr<Store>> OpenEtcdStore(const EtcdStoreOptions& opt
                                                       .holder = options.holder,
                                                       .ttl = options.lease_ttl,
                                                       .wait = options.acquire_timeout,
+                                                      .keep_waiting = options.keep_waiting,
                                                       .clock = options.clock,
                                                       .on_lost = options.on_lost}));
   BERTH_ASSIGN_OR_RETURN(

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "berth/internal/v1/etcd_store.pb.h"
 #include "lib/base/clock.h"
 #include "lib/store/etcd/client.h"
 #include "lib/store/store.h"
@@ -20,13 +21,15 @@ struct EtcdStoreOptions : StoreOptions {
   // What the keys of this store begin with; several stores can share a cluster.
   std::string prefix = "/berth";
   // Who opens it, for those who find it taken.
-  std::string holder = {};
+  internal::v1::EtcdLeader holder = {};
   // The store can be opened by another so long after this process was last heard of; etcd takes 2 s
   // or more.
   absl::Duration lease_ttl = absl::Seconds(3);
-  // How long opening waits for whoever has the store open to go. More than lease_ttl outlasts one
-  // that has died.
+  // How long opening waits for whoever has the store open to go; may be infinite. More than
+  // lease_ttl outlasts one that has died.
   absl::Duration acquire_timeout = absl::ZeroDuration();
+  // Leadership::Options::keep_waiting.
+  std::function<bool(const internal::v1::EtcdLeader&)> keep_waiting = nullptr;
   Clock* clock = nullptr;  // outlives the store
   // Called once, on a thread of the store's, when it has lost the store to another or may lose it
   // any moment: kFenced. Commits fail from then on, if not at once. It must not destroy the store.

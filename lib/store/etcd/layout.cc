@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/store/etcd/layout.h"
 
+#include <google/protobuf/util/json_util.h>
+
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
@@ -101,6 +103,24 @@ absl::StatusOr<Record> DecodeEtcdRecord(const RecordKey& key, const std::string&
   Record record{key, stored.revision(), std::move(*stored.mutable_payload())};
   if (parsed && RecordChecksum(record) == stored.checksum()) return record;
   return RecordDamaged(key);
+}
+
+std::string EncodeEtcdLeader(const internal::v1::EtcdLeader& leader) {
+  std::string json;
+  // Its fields are text, which is valid, or replaced by what is.
+  (void)google::protobuf::util::MessageToJsonString(leader, &json);
+  return json;
+}
+
+internal::v1::EtcdLeader DecodeEtcdLeader(const std::string& value) {
+  google::protobuf::util::JsonParseOptions lenient;
+  lenient.ignore_unknown_fields = true;
+  internal::v1::EtcdLeader leader;
+  if (!google::protobuf::util::JsonStringToMessage(value, &leader, lenient).ok()) {
+    leader.Clear();
+    leader.set_description(absl::CHexEscape(value));
+  }
+  return leader;
 }
 
 absl::StatusOr<internal::v1::EtcdHead> DecodeEtcdHead(const std::string& value) {

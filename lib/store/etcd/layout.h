@@ -2,7 +2,7 @@
 //
 // Where a store's parts are in etcd, and what their values are. Below the prefix:
 //   PREFIX/head              berth.internal.v1.EtcdHead
-//   PREFIX/leader            who leads, for people; bound to the leader's lease
+//   PREFIX/leader            berth.internal.v1.EtcdLeader, JSON; bound to the leader's lease
 //   PREFIX/records/KIND!ID   berth.internal.v1.EtcdRecord; '!' sorts before all that kinds have
 //   PREFIX/log/REVISION      berth.internal.v1.EtcdLogEntry; its last revision in 16 hex digits
 #ifndef BERTH_LIB_STORE_ETCD_LAYOUT_H_
@@ -54,6 +54,10 @@ class EtcdLayout {
 std::string EncodeEtcdRecord(const RecordKey& key, Revision revision, const std::string& payload);
 // kStoreCorrupt, metadata "kind" and "id".
 absl::StatusOr<Record> DecodeEtcdRecord(const RecordKey& key, const std::string& value);
+std::string EncodeEtcdLeader(const internal::v1::EtcdLeader& leader);
+// What is not a leader's value, because a newer version or somebody else wrote it, is all
+// description.
+internal::v1::EtcdLeader DecodeEtcdLeader(const std::string& value);
 // kStoreCorrupt; kVersionSkew when a newer version wrote it.
 absl::StatusOr<internal::v1::EtcdHead> DecodeEtcdHead(const std::string& value);
 

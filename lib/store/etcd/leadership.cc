@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/store/etcd/leadership.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
+#include "lib/store/etcd/layout.h"
 
 namespace berth {
 namespace {
@@ -13,6 +15,8 @@ namespace pb = etcdserverpb;
 
 // The lease is renewed so often while it lives.
 constexpr int kRenewalsPerTtl = 3;
+// One who waits is asked so often whether to go on.
+constexpr absl::Duration kLook = absl::Milliseconds(250);
 
 pb::RangeRequest OnlyKey(const std::string& key) {
   pb::RangeRequest range;
@@ -36,16 +40,20 @@ absl::StatusOr<std::unique_ptr<Leadership>> Leadership::Acquire(
       leadership->thread_ = std::thread([raw = leadership.get(), now] { raw->Run(now); });
       return leadership;
     }
-    const mvccpb::KeyValue& holder = found.kvs(0);
+    const internal::v1::EtcdLeader holder = DecodeEtcdLeader(found.kvs(0).value());
     const absl::Duration left = deadline - options.clock->Now();
-    if (left <= absl::ZeroDuration()) {
-      return Error(Reason::kStoreLocked,
-                   absl::StrCat("the store in etcd is held by ", holder.value(), " (", options.key,
-                                "); when that process is dead, its lease ends by itself"),
-                   {{"holder", holder.value()}});
+    const bool goes_on = left > absl::ZeroDuration() &&
+                         (options.keep_waiting == nullptr || options.keep_waiting(holder));
+    if (!goes_on) {
+      return Error(
+          Reason::kStoreLocked,
+          absl::StrCat("the store in etcd is held by ", holder.description(), " (", options.key,
+                       "); when that process is dead, its lease ends by itself"),
+          {{"holder", holder.description()}});
     }
     // Whatever comes of it, the next look decides.
-    (void)client->AwaitDeletion(options.key, holder.mod_revision() + 1, left);
+    const absl::Duration limit = options.keep_waiting == nullptr ? left : std::min(left, kLook);
+    (void)client->AwaitDeletion(options.key, found.kvs(0).mod_revision() + 1, limit);
   }
 }
 
@@ -75,7 +83,7 @@ absl::StatusOr<bool> Leadership::Take() {
   absent.set_create_revision(0);
   pb::PutRequest& put = *txn.add_success()->mutable_request_put();
   put.set_key(options_.key);
-  put.set_value(options_.holder);
+  put.set_value(EncodeEtcdLeader(options_.holder));
   put.set_lease(lease_);
   *txn.add_failure()->mutable_request_range() = OnlyKey(options_.key);
   // May be repeated: if the first has taken the key although no answer came, the second finds it

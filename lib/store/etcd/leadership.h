@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "berth/internal/v1/etcd_store.pb.h"
 #include "etcd/rpc.pb.h"
 #include "lib/base/clock.h"
 #include "lib/store/etcd/client.h"
@@ -30,19 +31,23 @@ class Leadership {
  public:
   struct Options {
     std::string key = {};
-    // Told to those who find the place taken: an address at which the leader can be reached.
-    std::string holder = {};
+    // Who this is: told to those who find the place taken.
+    internal::v1::EtcdLeader holder = {};
     // How long the lease lives without a sign of its holder; etcd raises it to 2 s or more.
     absl::Duration ttl = absl::Seconds(3);
-    // How long to wait for the one who leads to go.
+    // How long to wait for the one who leads to go; may be infinite.
     absl::Duration wait = absl::ZeroDuration();
+    // Called while it waits, several times a second: who leads, and whether to go on waiting. Null:
+    // it does.
+    std::function<bool(const internal::v1::EtcdLeader&)> keep_waiting = nullptr;
     Clock* clock = nullptr;  // outlives the object
     // Called once, on the object's thread, when the lease has ended or cannot be kept alive:
     // kFenced. It must not destroy the object.
     std::function<void(const absl::Status&)> on_lost = nullptr;
   };
 
-  // kStoreLocked when another holds the key; metadata "holder". Else the errors of EtcdClient.
+  // kStoreLocked when another holds the key and there is no more waiting; metadata "holder" is its
+  // description. Else the errors of EtcdClient.
   static absl::StatusOr<std::unique_ptr<Leadership>> Acquire(
       const std::shared_ptr<EtcdClient>& client, const Options& options);
   // Resigns: the next can lead at once.

@@ -242,8 +242,8 @@ EtcdWriter::Verdict EtcdWriter::Judge(const pb::TxnResponse& response, const Hea
   ErrorMetadata metadata;
   std::string who = "this controller leads no more";
   if (!leads && leader != nullptr) {
-    metadata["holder"] = leader->value();
-    absl::StrAppend(&who, "; ", leader->value(), " does");
+    metadata["holder"] = DecodeEtcdLeader(leader->value()).description();
+    absl::StrAppend(&who, "; ", metadata["holder"], " does");
   }
   if (stored == nullptr) {
     return {Fate::kUnknown, Error(Reason::kStoreCorrupt, "the head of the store in etcd is gone")};

@@ -178,6 +178,42 @@ TEST_F(ControllerLinkTest, AddressesAreDialledInTurn) {
   EXPECT_EQ(attempts().back().address, options_.addresses[2]) << "and there it stays";
 }
 
+absl::Status SendOnTo(const std::string& leader) {
+  return Error(Reason::kNotLeader, "this controller stands by", {{"leader", leader}});
+}
+
+TEST_F(ControllerLinkTest, OneThatStandsBySendsItToTheLeaderAtOnce) {
+  UseFakeClock();  // a wait would never end
+  FakeController leader(Socket("leader"));
+  StartController();
+  controller().Refuse(SendOnTo(leader.address()));
+  StartLink();
+  leader.AwaitHello();
+  AwaitConnected();
+  EXPECT_EQ(attempts().size(), 2U);
+}
+
+TEST_F(ControllerLinkTest, ControllersThatSendItToAndFroDoNotKeepItFromTheOthers) {
+  FakeController other(Socket("other"));
+  FakeController third(Socket("third"));
+  StartController();
+  controller().Refuse(SendOnTo(other.address()));
+  other.Refuse(SendOnTo(controller().address()));
+  options_.addresses = {controller().address(), third.address()};
+  StartLink();
+  third.AwaitHello();
+  AwaitConnected();
+}
+
+TEST_F(ControllerLinkTest, OneThatStandsByWithoutALeaderIsAskedAgainLater) {
+  StartController();
+  controller().Refuse(Error(Reason::kNotLeader, "none leads now"));
+  StartLink();
+  AwaitAttempts(5);
+  controller().Refuse(absl::OkStatus());
+  AwaitConnected();
+}
+
 TEST_F(ControllerLinkTest, FailureMakesItWaitLongerUpToALimit) {
   UseFakeClock();
   options_.backoff_min = absl::Milliseconds(100);

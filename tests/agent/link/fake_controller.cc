@@ -109,6 +109,11 @@ void FakeController::BeSilent() {
   silent_ = true;
 }
 
+void FakeController::Refuse(const absl::Status& status) {
+  absl::MutexLock lock(&mu_);
+  refusal_ = status;
+}
+
 void FakeController::Send(const ControllerMessage& message) {
   absl::MutexLock lock(&mu_);
   if (streams_.empty()) {
@@ -161,6 +166,7 @@ void FakeController::OnMessage(Stream* stream, const AgentMessage& message) {
   absl::MutexLock lock(&mu_);
   received_.push_back(message);
   if (silent_) return;
+  if (!refusal_.ok()) return stream->End(refusal_);
   ControllerMessage answer;
   if (message.has_hello()) {
     *answer.mutable_welcome() = welcome_;

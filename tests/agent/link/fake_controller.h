@@ -35,6 +35,8 @@ class FakeController {
   static agent::v1::Welcome DefaultWelcome();
   // From now on sessions are not greeted and heartbeats not answered.
   void BeSilent();
+  // From now on sessions end with `status` where they would be greeted.
+  void Refuse(const absl::Status& status);
 
   // To the session that began last.
   void Send(const ControllerMessage& message);
@@ -60,6 +62,7 @@ class FakeController {
   mutable absl::Mutex mu_;
   agent::v1::Welcome welcome_ ABSL_GUARDED_BY(mu_);
   bool silent_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Status refusal_ ABSL_GUARDED_BY(mu_);
   std::vector<Stream*> streams_ ABSL_GUARDED_BY(mu_);
   std::vector<AgentMessage> received_ ABSL_GUARDED_BY(mu_);
   size_t awaited_ ABSL_GUARDED_BY(mu_) = 0;

@@ -10,9 +10,10 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/mutex.h"
+#include "lib/base/ids.h"
 
 namespace berth::bench {
 namespace {
@@ -120,5 +121,27 @@ absl::StatusOr<LoadResult> Run(const std::string& address, const Load<Request, R
 template absl::StatusOr<LoadResult> Run(const std::string&, const CreateLoad&);
 template absl::StatusOr<LoadResult> Run(const std::string&, const BatchLoad&);
 template absl::StatusOr<LoadResult> Run(const std::string&, const DeleteLoad&);
+
+v1::CreateAssignmentRequest MakeCreate(const std::string& prefix, int index) {
+  v1::CreateAssignmentRequest request;
+  request.set_assignment_id(absl::StrFormat("%s-%07d", prefix, index));
+  request.set_request_id(NewUuid());
+  v1::DeviceRequest* gpu = request.mutable_assignment()->mutable_spec()->add_device_requests();
+  gpu->set_name("gpu");
+  gpu->set_class_("gpu");
+  gpu->set_count(1);
+  return request;
+}
+
+CreateLoad Creates(const std::string& prefix, int callers, int calls) {
+  CreateLoad load;
+  load.callers = callers;
+  load.calls = calls;
+  load.next = [prefix](int call) { return MakeCreate(prefix, call); };
+  load.start = [](Stub& stub, auto* context, const auto* request, auto* response, auto done) {
+    stub.async()->CreateAssignment(context, request, response, std::move(done));
+  };
+  return load;
+}
 
 }  // namespace berth::bench

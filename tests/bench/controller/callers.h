@@ -43,6 +43,10 @@ using CreateLoad = Load<v1::CreateAssignmentRequest, v1::Assignment>;
 using BatchLoad = Load<v1::BatchCreateAssignmentsRequest, v1::BatchCreateAssignmentsResponse>;
 using DeleteLoad = Load<v1::DeleteAssignmentRequest, v1::Assignment>;
 
+// Creates of one GPU each, under names that begin with `prefix`.
+v1::CreateAssignmentRequest MakeCreate(const std::string& prefix, int index);
+CreateLoad Creates(const std::string& prefix, int callers, int calls);
+
 // Callers that do nothing but wait for their answer before the next call, until all calls are made.
 template <typename Request, typename Response>
 absl::StatusOr<LoadResult> Run(const std::string& address, const Load<Request, Response>& load);

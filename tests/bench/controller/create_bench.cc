@@ -12,8 +12,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "lib/base/ids.h"
 #include "lib/base/status.h"
 #include "lib/base/unique_fd.h"
 #include "tests/bench/controller/callers.h"
@@ -28,28 +26,6 @@ constexpr int kBatch = 32;
 constexpr int kBatchCallers = 8;
 constexpr int kUnloadedCalls = 1000;
 constexpr int kSlices = 5;
-
-v1::CreateAssignmentRequest MakeCreate(const std::string& prefix, int index) {
-  v1::CreateAssignmentRequest request;
-  request.set_assignment_id(absl::StrFormat("%s-%07d", prefix, index));
-  request.set_request_id(NewUuid());
-  v1::DeviceRequest* gpu = request.mutable_assignment()->mutable_spec()->add_device_requests();
-  gpu->set_name("gpu");
-  gpu->set_class_("gpu");
-  gpu->set_count(1);
-  return request;
-}
-
-CreateLoad Creates(const std::string& prefix, int callers, int calls) {
-  CreateLoad load;
-  load.callers = callers;
-  load.calls = calls;
-  load.next = [prefix](int call) { return MakeCreate(prefix, call); };
-  load.start = [](Stub& stub, auto* context, const auto* request, auto* response, auto done) {
-    stub.async()->CreateAssignment(context, request, response, std::move(done));
-  };
-  return load;
-}
 
 BatchLoad Batches(const std::string& prefix, int calls) {
   BatchLoad load;

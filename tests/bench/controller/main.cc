@@ -4,6 +4,8 @@
 
 #include "tests/bench/controller/create_bench.h"
 #include "tests/bench/controller/echo_server.h"
+#include "tests/bench/controller/link_bench.h"
+#include "tests/bench/controller/watch_bench.h"
 
 int main(int argc, char** argv) {
   CLI::App app("Measures a running controller. tests/bench/run starts it, and one.");
@@ -18,9 +20,23 @@ int main(int argc, char** argv) {
   create->add_option("--folder", options.folder)->required();
   create->add_option("--hosts", options.shape.hosts)->check(CLI::Range(1, 50000));
   create->add_option("--callers", options.callers)->check(CLI::Range(1, 1024));
+  CLI::App* link = app.add_subcommand("link", "what agents cost, in two runs: before and after");
+  berth::bench::LinkBenchOptions link_options;
+  link->add_option("--api", link_options.api)->required();
+  link->add_option("--agents", link_options.agents)->required();
+  link->add_option("--controller-pid", link_options.controller_pid)->required();
+  link->add_option("--hosts", link_options.shape.hosts)->check(CLI::Range(1, 50000));
+  link->add_flag("--after-restart", link_options.after_restart, "The controller has started anew");
+  CLI::App* watch = app.add_subcommand("watch", "many watchers");
+  berth::bench::WatchBenchOptions watch_options;
+  watch->add_option("--api", watch_options.api)->required();
+  watch->add_option("--watchers", watch_options.watchers)->check(CLI::Range(1, 10000));
   CLI11_PARSE(app, argc, argv);
   if (echo->parsed()) return berth::bench::ServeEcho();
-  const absl::Status status = berth::bench::BenchCreate(options);
+  absl::Status status;
+  if (create->parsed()) status = berth::bench::BenchCreate(options);
+  if (link->parsed()) status = berth::bench::BenchLink(link_options);
+  if (watch->parsed()) status = berth::bench::BenchWatch(watch_options);
   if (!status.ok()) std::cerr << "controller_bench: " << status << "\n";
   return status.ok() ? 0 : 1;
 }

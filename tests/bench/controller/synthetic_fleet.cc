@@ -13,7 +13,6 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "berth/agent/v1/agent_link.grpc.pb.h"
-#include "lib/base/ids.h"
 
 namespace berth::bench {
 namespace {
@@ -71,12 +70,13 @@ agent::v1::Inventory MakeInventory(const FleetShape& shape) {
 // One session. Deleted by the fleet after OnDone().
 class SyntheticAgent : public grpc::ClientBidiReactor<AgentMessage, ControllerMessage> {
  public:
-  SyntheticAgent(const std::shared_ptr<grpc::Channel>& channel, int index, const FleetShape& shape)
-      : stub_(AgentLink::NewStub(channel)) {
+  SyntheticAgent(const std::shared_ptr<grpc::Channel>& channel, int index, const FleetShape& shape,
+                 const OnGrant* on_grant)
+      : stub_(AgentLink::NewStub(channel)), on_grant_(*on_grant) {
     agent::v1::Hello* hello = out_.mutable_hello();
     hello->set_host_id(absl::StrFormat("bench-%06d", index));
-    hello->set_host_uid(NewUuid());
-    hello->set_incarnation(1);
+    hello->set_host_uid(absl::StrFormat("00000000-0000-4000-8000-%012x", index));
+    hello->set_incarnation(shape.incarnation);
     hello->set_agent_version("0.1.0");
     hello->set_protocol_version(1);
     *hello->mutable_inventory() = MakeInventory(shape);
@@ -108,6 +108,7 @@ class SyntheticAgent : public grpc::ClientBidiReactor<AgentMessage, ControllerMe
     return welcomed_.WaitForNotificationWithTimeout(patience);
   }
   bool Stands() const { return !broken_; }
+  int64_t desired() const { return desired_; }
 
  private:
   void OnReadDone(bool ok) override {
@@ -118,6 +119,7 @@ class SyntheticAgent : public grpc::ClientBidiReactor<AgentMessage, ControllerMe
     absl::MutexLock lock(&mu_);
     if (in_.has_welcome()) {
       for (const DesiredGrant& grant : in_.welcome().desired()) Report(grant);
+      desired_ = in_.welcome().desired_size();
       if (!welcomed_.HasBeenNotified()) welcomed_.Notify();
     } else if (in_.has_delta()) {
       for (const DesiredGrant& grant : in_.delta().upserts()) Report(grant);
@@ -144,6 +146,7 @@ class SyntheticAgent : public grpc::ClientBidiReactor<AgentMessage, ControllerMe
     const bool going = grant.intent() == v1::Assignment::RELEASING;
     status.set_observed(going ? v1::Assignment::GONE : v1::Assignment::PREPARED);
     *status.mutable_units() = grant.units();
+    if (on_grant_ && !going) on_grant_(grant.assignment_uid());
   }
 
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
@@ -166,10 +169,12 @@ class SyntheticAgent : public grpc::ClientBidiReactor<AgentMessage, ControllerMe
   }
 
   const std::unique_ptr<AgentLink::Stub> stub_;
+  const OnGrant& on_grant_;
   grpc::ClientContext context_;
   absl::Notification welcomed_;
   absl::Notification done_;
   std::atomic<bool> broken_{false};
+  std::atomic<int64_t> desired_{0};
   ControllerMessage in_;
   absl::Mutex mu_;
   AgentMessage out_;  // gRPC's while writing_
@@ -180,7 +185,9 @@ class SyntheticAgent : public grpc::ClientBidiReactor<AgentMessage, ControllerMe
   std::map<std::string, GrantStatus> reports_ ABSL_GUARDED_BY(mu_);
 };
 
-SyntheticFleet::SyntheticFleet(const std::string& agents_address, const FleetShape& shape) {
+SyntheticFleet::SyntheticFleet(const std::string& agents_address, const FleetShape& shape,
+                               OnGrant on_grant)
+    : on_grant_(std::move(on_grant)) {
   std::shared_ptr<grpc::Channel> channel;
   for (int i = 0; i < shape.hosts; ++i) {
     if (i % kSessionsPerChannel == 0) {
@@ -189,7 +196,7 @@ SyntheticFleet::SyntheticFleet(const std::string& agents_address, const FleetSha
       channel =
           grpc::CreateCustomChannel(agents_address, grpc::InsecureChannelCredentials(), arguments);
     }
-    agents_.push_back(std::make_unique<SyntheticAgent>(channel, i, shape));
+    agents_.push_back(std::make_unique<SyntheticAgent>(channel, i, shape, &on_grant_));
   }
   heartbeats_ = std::thread([this] { SendHeartbeats(); });
 }
@@ -207,6 +214,12 @@ absl::Status SyntheticFleet::AwaitWelcome() {
     }
   }
   return Check();
+}
+
+int64_t SyntheticFleet::desired() const {
+  int64_t sum = 0;
+  for (const auto& agent : agents_) sum += agent->desired();
+  return sum;
 }
 
 absl::Status SyntheticFleet::Check() const {

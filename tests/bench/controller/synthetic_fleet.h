@@ -3,6 +3,8 @@
 #define BERTH_TESTS_BENCH_CONTROLLER_SYNTHETIC_FLEET_H_
 
 #include <atomic>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -17,7 +19,12 @@ struct FleetShape {
   int hosts = 1000;
   int units_per_host = 2;
   int gpus_per_unit = 5;
+  // Raised by each start of the agents.
+  int64_t incarnation = 1;
 };
+
+// Told on gRPC's threads that an agent has heard of a grant that it is to prepare.
+using OnGrant = std::function<void(const std::string& assignment_uid)>;
 
 class SyntheticAgent;
 
@@ -25,19 +32,24 @@ class SyntheticAgent;
 // grant that it is told of as PREPARED at once, or as GONE when it is released.
 class SyntheticFleet {
  public:
-  SyntheticFleet(const std::string& agents_address, const FleetShape& shape);
+  // `on_grant` may be null.
+  SyntheticFleet(const std::string& agents_address, const FleetShape& shape,
+                 OnGrant on_grant = nullptr);
   ~SyntheticFleet();
   SyntheticFleet(const SyntheticFleet&) = delete;
   SyntheticFleet& operator=(const SyntheticFleet&) = delete;
 
   // Waits until the controller has welcomed every agent.
   absl::Status AwaitWelcome();
+  // Of all Welcomes: how many grants the controller wants.
+  int64_t desired() const;
   // OK while every session stands.
   absl::Status Check() const;
 
  private:
   void SendHeartbeats();
 
+  const OnGrant on_grant_;
   std::vector<std::unique_ptr<SyntheticAgent>> agents_;
   absl::Notification stop_;
   std::thread heartbeats_;

@@ -40,7 +40,7 @@ EtcdStoreOptions OptionsFor(const EtcdServer& server, const std::string& prefix)
   EtcdStoreOptions options;
   options.etcd = server.ClientOptions();
   options.prefix = prefix;
-  options.holder = "the first";
+  options.holder.set_description("the first");
   // Longer than any test is held up.
   options.lease_ttl = absl::Minutes(10);
   options.clock = &Clock::Real();
@@ -104,7 +104,7 @@ TEST_F(EtcdStoreTest, TwoPrefixesAreTwoStores) {
 TEST_F(EtcdStoreTest, TheSecondIsToldWhoHoldsTheStore) {
   const auto first = MustOpen(options_);
   EtcdStoreOptions second = options_;
-  second.holder = "the second";
+  second.holder.set_description("the second");
   const absl::Status refused = OpenEtcdStore(second).status();
   EXPECT_EQ(ReasonOf(refused), Reason::kStoreLocked) << refused;
   EXPECT_EQ(MetadataOf(refused)["holder"], "the first");
@@ -130,7 +130,7 @@ TEST_F(EtcdStoreTest, ALeaderThatWakesUpAfterItsTimeCommitsNothing) {
   EndLease();
 
   EtcdStoreOptions next = options_;
-  next.holder = "the next";
+  next.holder.set_description("the next");
   const auto leader = MustOpen(next);
   ASSERT_NE(leader, nullptr);
   const absl::Status late = CommitSync(*paused, PutOne("a", "late")).status();

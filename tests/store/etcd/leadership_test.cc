@@ -18,18 +18,23 @@ namespace {
 using ::berth::testing::EtcdServer;
 using ::berth::testing::GetFromEtcd;
 using ::berth::testing::PollUntil;
+using ::berth::testing::PutInEtcd;
 
 class LeadershipTest : public ::testing::Test {
  protected:
   absl::StatusOr<std::unique_ptr<Leadership>> Acquire(
       const std::string& holder, absl::Duration wait = absl::ZeroDuration(),
       std::function<void(const absl::Status&)> on_lost = nullptr) {
-    return Leadership::Acquire(client_, {.key = "/leader",
-                                         .holder = holder,
-                                         .ttl = kTtl,
-                                         .wait = wait,
-                                         .clock = &clock_,
-                                         .on_lost = std::move(on_lost)});
+    Leadership::Options options = OptionsOf(holder);
+    options.wait = wait;
+    options.on_lost = std::move(on_lost);
+    return Leadership::Acquire(client_, options);
+  }
+  Leadership::Options OptionsOf(const std::string& holder) {
+    Leadership::Options options = {.key = "/leader", .ttl = kTtl, .clock = &clock_};
+    options.holder.set_description(holder);
+    options.holder.set_api_address(holder + ".example:7440");
+    return options;
   }
   // Whether a Txn with this fence is committed.
   bool Holds(const etcdserverpb::Compare& fence) {
@@ -52,7 +57,8 @@ TEST_F(LeadershipTest, OneLeadsAndTheOtherIsToldWho) {
   auto first = Acquire("first");
   ASSERT_TRUE(first.ok()) << first.status();
   EXPECT_TRUE(Holds((*first)->fence()));
-  EXPECT_EQ(GetFromEtcd(*client_, "/leader").value(), "first");
+  EXPECT_EQ(GetFromEtcd(*client_, "/leader").value(),
+            R"({"description":"first","apiAddress":"first.example:7440"})");
   const absl::Status second = Acquire("second").status();
   EXPECT_EQ(ReasonOf(second), Reason::kStoreLocked) << second;
   EXPECT_EQ(MetadataOf(second)["holder"], "first");
@@ -83,6 +89,35 @@ TEST_F(LeadershipTest, OneWaitsForTheOtherToGo) {
   waiting.join();
   ASSERT_NE(next, nullptr);
   EXPECT_TRUE(Holds(next->fence()));
+}
+
+TEST_F(LeadershipTest, OneThatWaitsIsToldWhoLeadsAndMayStop) {
+  auto first = Acquire("first");
+  ASSERT_TRUE(first.ok()) << first.status();
+  Leadership::Options options = OptionsOf("second");
+  options.wait = absl::InfiniteDuration();
+  std::vector<std::string> seen;
+  options.keep_waiting = [&](const internal::v1::EtcdLeader& leader) {
+    seen.push_back(leader.api_address());
+    return seen.size() < 3;
+  };
+  EXPECT_EQ(ReasonOf(Leadership::Acquire(client_, options).status()), Reason::kStoreLocked);
+  EXPECT_EQ(seen, std::vector<std::string>(3, "first.example:7440"));
+
+  // While it waits the place becomes free.
+  options.keep_waiting = [&](const internal::v1::EtcdLeader&) {
+    first->reset();
+    return true;
+  };
+  const auto second = Leadership::Acquire(client_, options);
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_TRUE(Holds((*second)->fence()));
+}
+
+TEST_F(LeadershipTest, AValueOfSomebodyElseIsShownAsItIs) {
+  PutInEtcd(*client_, "/leader", "a stranger\n");
+  const absl::Status refused = Acquire("first").status();
+  EXPECT_EQ(MetadataOf(refused)["holder"], "a stranger\\n");
 }
 
 TEST_F(LeadershipTest, OfManyThatWantToOneLeads) {

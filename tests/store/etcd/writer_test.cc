@@ -106,9 +106,14 @@ class EtcdWriterTest : public ::testing::Test {
     writer_ = TakeOver(*leadership_, proxy_.address());
   }
 
+  static internal::v1::EtcdLeader Holder(const std::string& description) {
+    internal::v1::EtcdLeader holder;
+    holder.set_description(description);
+    return holder;
+  }
   std::unique_ptr<Leadership> Lead(const std::string& holder) {
     auto leadership = Leadership::Acquire(direct_, {.key = layout_.LeaderKey(),
-                                                    .holder = holder,
+                                                    .holder = Holder(holder),
                                                     .ttl = absl::Minutes(10),
                                                     .clock = &Clock::Real()});
     EXPECT_TRUE(leadership.ok()) << leadership.status();
