@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/daemon/backend.h"
 
+#include <linux/capability.h>
+
 #include "absl/strings/str_cat.h"
+#include "lib/emulator/argument.h"
 #include "lib/emulator/emulator_client.h"
 #include "lib/iommufd/real_kernel.h"
 
@@ -21,7 +24,12 @@ Backend::Backend(const internal::v1::BackendConfig& config) {
       EmulatorProcess::Options{.program = emulated.program(),
                                .dir = emulated.dir(),
                                .host_file = emulated.external() ? "" : emulated.host_file()});
-  kernel_ = std::make_unique<emulator::EmulatorClient>(emulator_->socket_path());
+  // RLIMIT_MODE needs a privilege of the emulated host, which is nothing of this machine's to
+  // guard.
+  const auto capable = [](int capability) {
+    return capability == CAP_SYS_RESOURCE || emulator::HasCapability(capability);
+  };
+  kernel_ = std::make_unique<emulator::EmulatorClient>(emulator_->socket_path(), capable);
 }
 
 absl::Status Backend::Ensure() {

@@ -18,7 +18,10 @@ constexpr std::string_view kPinned = "Pinned";
 constexpr std::string_view kKernelHealthy = "KernelHealthy";
 constexpr std::string_view kClaimed = "Claimed";
 
-bool SameUnits(const agent::v1::DesiredGrant& a, const agent::v1::DesiredGrant& b) {
+// Whether what is built for one is right for the other.
+bool SameBuild(const agent::v1::DesiredGrant& a, const agent::v1::DesiredGrant& b) {
+  const auto hand_off = v1::AssignmentSpec::HAND_OFF;
+  if ((a.attach_mode() == hand_off) != (b.attach_mode() == hand_off)) return false;
   if (a.units_size() != b.units_size()) return false;
   for (int i = 0; i < a.units_size(); ++i) {
     if (a.units(i).SerializeAsString() != b.units(i).SerializeAsString()) return false;
@@ -128,9 +131,12 @@ void Grant::AdoptDesired() {
   agent::v1::DesiredGrant wanted = desired();
   const bool first = observed_ == Observed::kNone;
   const bool same = wanted.generation() == current_.generation() ||
-                    wanted.intent() == v1::Assignment::RELEASING || SameUnits(wanted, current_);
+                    wanted.intent() == v1::Assignment::RELEASING || SameBuild(wanted, current_);
   if (!first && !same) return;  // the old one has to go first
-  if (!first) *wanted.mutable_units() = current_.units();
+  if (!first) {
+    *wanted.mutable_units() = current_.units();
+    wanted.set_attach_mode(current_.attach_mode());
+  }
   current_ = std::move(wanted);
 }
 
@@ -249,6 +255,7 @@ bool Grant::Prepare() {
 absl::Status Grant::Build() {
   BERTH_ASSIGN_OR_RETURN(const GrantPlan plan, MakePlan(current_, *env_.options.devices));
   held_ = plan.devices;
+  if (hand_off()) return BuildHandOff(plan);
   std::optional<BoundContext> bound = std::exchange(bound_, std::nullopt);
   if (!bound.has_value() || bound->devices.size() != plan.devices.size()) {
     bound.reset();
@@ -285,6 +292,7 @@ void Grant::OnEvents(size_t queue) {
 bool Grant::TearDown() {
   absl::Status status = DestroyContext();
   if (status.ok()) status = ProveFree();
+  if (status.ok()) status = ResetHandedOff();
   if (status.ok()) return true;
   if (last_vmm_.pid != 0) {
     status = WithMetadata(status, "last_vmm_pid", std::to_string(last_vmm_.pid));
@@ -363,9 +371,9 @@ void Grant::ShutDownNow() {
   if (session_.has_value()) {
     // The VM goes on with what its VMM's own fds hold.
     EndSession(Error(Reason::kShuttingDown, "the agent is stopping"));
-    guest_->Abandon();
+    if (guest_ != nullptr) guest_->Abandon();
     events_.reset();
-    context_->Abandon();
+    if (context_ != nullptr) context_->Abandon();
   } else {
     DestroyContext().IgnoreError();
   }
@@ -403,8 +411,10 @@ void Grant::SetCondition(std::string_view type, bool holds, const absl::Status& 
 void Grant::Show() {
   absl::MutexLock lock(&mu_);
   *shown_.mutable_status() = status_;
-  shown_.set_vmm_pid(session_.has_value() ? session_->vmm.pid : 0);
-  shown_.set_vmm_uid(session_.has_value() ? session_->vmm.uid : 0);
+  Vmm vmm;
+  if (session_.has_value()) vmm = session_->confirmed ? session_->holder : session_->vmm;
+  shown_.set_vmm_pid(vmm.pid);
+  shown_.set_vmm_uid(vmm.uid);
   shown_.set_memory_bytes(guest_ != nullptr ? static_cast<int64_t>(guest_->memory().bytes()) : 0);
   shown_.set_queues(guest_ != nullptr ? static_cast<int32_t>(guest_->queue_count()) : 0);
   *shown_.mutable_observed_since() = ToTimestamp(since_);

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,7 @@
 #include "agent/grants/grant_manager.h"
 #include "agent/grants/grant_plan.h"
 #include "agent/grants/guest.h"
+#include "agent/grants/hand_off.h"
 #include "agent/grants/prepared_context.h"
 #include "agent/grants/timer_queue.h"
 #include "lib/base/lifecycle.h"
@@ -82,20 +84,50 @@ class Grant : public std::enable_shared_from_this<Grant> {
 
   // ---- On the executor: what a VMM asks for (agent/vmm).
 
-  // Begins a session, or takes up session `resume` again (0: a new one) for the same process.
-  // Returns its id. Errors: WRONG_TOKEN, WRONG_USER, ALREADY_ATTACHED, NOT_READY,
+  // How a VMM says that it is.
+  struct Hello {
+    std::string_view token;
+    Vmm vmm;
+    uint64_t resume = 0;  // the session to take up again; 0: a new one
+    v1::AssignmentSpec::AttachMode mode = v1::AssignmentSpec::BROKERED;
+  };
+  // Begins a session, or takes one up again for the same process. Returns its id. Errors:
+  // WRONG_TOKEN, WRONG_USER, STATE_CONFLICT (the other attach mode), ALREADY_ATTACHED, NOT_READY,
   // UNKNOWN_ASSIGNMENT (going or gone), SESSION_UNKNOWN.
-  absl::StatusOr<uint64_t> Attach(std::string_view token, const Vmm& vmm, uint64_t resume,
-                                  wire::EventChannel events, EndListener on_end);
-  // The connection of a session has ended; its process lives. It may come back for a while.
+  absl::StatusOr<uint64_t> Attach(const Hello& hello, wire::EventChannel events,
+                                  EndListener on_end);
+  // The connection of a session has ended; its process lives. It may come back for a while, or,
+  // when it has confirmed a hand-off, for as long as it likes.
   void ConnectionLost(uint64_t session);
   // The VMM is gone: DETACH, or the end of its process.
   void VmmLeft(uint64_t session);
-  // Null unless `session` is the one that is attached.
+  [[nodiscard]] bool attached(uint64_t session) const {
+    return session_.has_value() && session_->id == session;
+  }
+  // Who said HELLO; requires attached().
+  [[nodiscard]] const Vmm& vmm() const { return session_->vmm; }
+  // Null unless `session` is the one that is attached, and BROKERED.
   [[nodiscard]] Guest* guest(uint64_t session);
   // Null unless a context stands.
   [[nodiscard]] PreparedContext* context() { return context_.get(); }
   [[nodiscard]] v1::AssignmentSpec::Isolation isolation() const;
+
+  // ---- On the executor: attach_mode HAND_OFF.
+
+  [[nodiscard]] bool hand_off() const {
+    return current_.attach_mode() == v1::AssignmentSpec::HAND_OFF;
+  }
+  [[nodiscard]] int unit_count() const { return current_.units_size(); }
+  // In the order in which their fds are handed off.
+  [[nodiscard]] std::span<const GrantDevice> devices() const { return held_; }
+  // A fresh iommufd in RLIMIT_MODE and the unbound cdevs; the same until Confirm(). Errors:
+  // NO_SESSION, STATE_CONFLICT (confirmed), HandOff::Open().
+  absl::StatusOr<std::vector<UniqueFd>> HandOut(uint64_t session);
+  // Whether Confirm() may be called. Errors: NO_SESSION, STATE_CONFLICT (confirmed already, or
+  // nothing was handed off).
+  [[nodiscard]] absl::Status CheckUnconfirmed(uint64_t session) const;
+  // `holder` has the fds, and whoever calls this watches it. Closes the agent's own.
+  void Confirm(uint64_t session, const Vmm& holder);
   // After each call on guest() or context(): shows what has changed, and sees to a dead kernel.
   void AfterCall(const absl::Status& status);
 
@@ -106,6 +138,9 @@ class Grant : public std::enable_shared_from_this<Grant> {
     EndListener on_end;
     uint64_t losses = 0;  // of connections: tells a grace period from the next
     bool connected = true;
+    bool confirmed = false;          // a hand-off
+    Vmm holder = {};                 // of a hand-off that was confirmed
+    wire::EventChannel events = {};  // of a hand-off, kept open; nothing comes on it
   };
 
   // Puts Run() on the executor, once.
@@ -122,6 +157,10 @@ class Grant : public std::enable_shared_from_this<Grant> {
 
   bool Prepare();
   absl::Status Build();
+  absl::Status BuildHandOff(const GrantPlan& plan);
+  absl::Status ResetHandedOff();
+  absl::Status OpenEvents(uint64_t session, wire::EventChannel events);
+  [[nodiscard]] bool Stopping() const;
   bool TearDown();
   absl::Status DestroyContext();
   absl::Status ProveFree();
@@ -165,6 +204,7 @@ class Grant : public std::enable_shared_from_this<Grant> {
   std::unique_ptr<PreparedContext> context_;
   std::unique_ptr<Guest> guest_;  // together with context_
   std::unique_ptr<EventForwarder> events_;
+  std::optional<HandOff> handed_;  // until it is confirmed
   // A VMM may have its devices: it was PREPARED, here or by an agent before this one, and not GONE
   // since. Then it is not GONE before they are free.
   bool may_be_held_;

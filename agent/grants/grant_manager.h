@@ -29,7 +29,7 @@ class Grant;
 //
 // States change along the edges of lib/base/lifecycle.h only. A grant that failed to prepare is
 // GONE with its Failure; it is tried again when it comes with a newer generation. What this
-// version does not do (HAND_OFF, CONFINED) ends the same way, with reason UNSUPPORTED. GONE without
+// version does not do (CONFINED) ends the same way, with reason UNSUPPORTED. GONE without
 // a Failure and still desired, after something pinned it for long, it is prepared anew. It is not
 // GONE but stays PREPARING, with a condition that says why, while the kernel does not answer, and
 // while a VMM of an earlier life of it may still hold its devices.

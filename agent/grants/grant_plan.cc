@@ -17,11 +17,6 @@ namespace {
 constexpr size_t kMaxUid = 63;
 
 absl::Status CheckSupported(const agent::v1::DesiredGrant& desired) {
-  if (desired.attach_mode() == v1::AssignmentSpec::HAND_OFF) {
-    return Error(Reason::kUnsupported,
-                 "attach_mode HAND_OFF: this agent hands out no raw iommufd; use BROKERED",
-                 {{"field", "attach_mode"}});
-  }
   if (desired.isolation() == v1::AssignmentSpec::CONFINED) {
     return Error(Reason::kUnsupported,
                  "isolation CONFINED: this agent has no launcher that confines a VMM; use TRUSTED",
@@ -30,10 +25,11 @@ absl::Status CheckSupported(const agent::v1::DesiredGrant& desired) {
   return absl::OkStatus();
 }
 
-absl::Status CheckProfile(const GrantUnit& unit, int vcmdqs) {
+absl::Status CheckProfile(const GrantUnit& unit, int vcmdqs, v1::AssignmentSpec::AttachMode mode) {
   const bool smmu =
       unit.profile == v1::Unit::TEGRA241_CMDQV || unit.profile == v1::Unit::ARM_SMMUV3;
-  if (!smmu) {
+  // A VMM that makes its own ioctls makes of its context what its IOMMU offers.
+  if (!smmu && mode != v1::AssignmentSpec::HAND_OFF) {
     return Error(Reason::kUnsupported,
                  absl::StrCat("unit ", unit.id.str(), ": no vIOMMU of this kind of IOMMU"),
                  {{"unit", unit.id.str()}});
@@ -109,7 +105,7 @@ absl::StatusOr<GrantPlan> MakePlan(const agent::v1::DesiredGrant& desired,
           Error(Reason::kUnitUnknown, absl::StrCat("unit ", placement.unit(), " is not there"),
                 {{"unit", placement.unit()}}));
     }
-    BERTH_RETURN_IF_ERROR(CheckProfile(*facts, placement.vcmdqs()));
+    BERTH_RETURN_IF_ERROR(CheckProfile(*facts, placement.vcmdqs(), desired.attach_mode()));
     GrantPlan::Unit unit;
     unit.vcmdqs = static_cast<uint32_t>(placement.vcmdqs());
     for (const v1::DevicePlacement& wanted : placement.devices()) {

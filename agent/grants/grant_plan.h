@@ -26,7 +26,7 @@ struct GrantPlan {
 // TOO_LARGE.
 absl::Status CheckDesired(const agent::v1::DesiredGrant& desired, const GrantLimits& limits);
 
-// Errors: UNSUPPORTED (hand-off, CONFINED, an IOMMU without vIOMMUs), DEVICE_GONE, UNIT_UNKNOWN,
+// Errors: UNSUPPORTED (CONFINED, BROKERED and an IOMMU without vIOMMUs), DEVICE_GONE, UNIT_UNKNOWN,
 // KERNEL_FEATURE_MISSING (queues of a unit that has none), SID_SLOTS_EXHAUSTED; and those that pass
 // by themselves: DEVICE_BUSY (the unit is there and could not be asked), KERNEL_GONE (the host
 // could not be looked at).

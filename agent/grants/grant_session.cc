@@ -11,8 +11,9 @@
 
 namespace berth {
 
-absl::StatusOr<uint64_t> Grant::Attach(std::string_view token, const Vmm& vmm, uint64_t resume,
-                                       wire::EventChannel events, EndListener on_end) {
+absl::StatusOr<uint64_t> Grant::Attach(const Hello& hello, wire::EventChannel events,
+                                       EndListener on_end) {
+  const auto& [token, vmm, resume, mode] = hello;
   const agent::v1::DesiredGrant wanted = desired();
   if (!TokenMatches(token, wanted.token_hash())) {
     return Error(Reason::kWrongToken, "the token is not this assignment's");
@@ -21,11 +22,18 @@ absl::StatusOr<uint64_t> Grant::Attach(std::string_view token, const Vmm& vmm, u
     return Error(Reason::kWrongUser, absl::StrCat("uid ", vmm.uid, " may not attach; uid ",
                                                   wanted.attach_uid(), " may"));
   }
+  constexpr auto kHandOff = v1::AssignmentSpec::HAND_OFF;
+  if ((wanted.attach_mode() == kHandOff) != (mode == kHandOff)) {
+    return Error(
+        Reason::kStateConflict,
+        absl::StrCat("the assignment's attach_mode is ", mode == kHandOff ? "BROKERED" : "HAND_OFF",
+                     ", the VMM asks for ", mode == kHandOff ? "HAND_OFF" : "BROKERED"));
+  }
   if (resume != 0) {
     if (!session_.has_value() || session_->id != resume || session_->vmm.pid != vmm.pid) {
       return Error(Reason::kSessionUnknown, "this process has no such session");
     }
-    BERTH_RETURN_IF_ERROR(events_->Open(resume, std::move(events)));
+    BERTH_RETURN_IF_ERROR(OpenEvents(resume, std::move(events)));
     ++session_->losses;
     session_->connected = true;
     session_->on_end = std::move(on_end);
@@ -37,10 +45,13 @@ absl::StatusOr<uint64_t> Grant::Attach(std::string_view token, const Vmm& vmm, u
   }
   if (observed_ != Observed::kGone) AdoptDesired();
   if (observed_ == Observed::kPrepared && Wanted()) {
-    if (context_ == nullptr) return Error(Reason::kShuttingDown, "the agent is stopping");
+    if (Stopping()) return Error(Reason::kShuttingDown, "the agent is stopping");
     const uint64_t id = NewRandomId();
-    BERTH_RETURN_IF_ERROR(events_->Open(id, std::move(events)));
     session_ = Session{.id = id, .vmm = vmm, .on_end = std::move(on_end)};
+    if (absl::Status status = OpenEvents(id, std::move(events)); !status.ok()) {
+      session_.reset();
+      return status;
+    }
     last_vmm_ = vmm;
     Move(Observed::kAttached);
     return id;
@@ -51,6 +62,17 @@ absl::StatusOr<uint64_t> Grant::Attach(std::string_view token, const Vmm& vmm, u
   }
   return Error(Reason::kUnknownAssignment,
                absl::StrCat("the grant is ", std::string(ToString(observed_)), " on this host"));
+}
+
+absl::Status Grant::OpenEvents(uint64_t session, wire::EventChannel events) {
+  if (!hand_off()) return events_->Open(session, std::move(events));
+  session_->events = std::move(events);
+  return absl::OkStatus();
+}
+
+bool Grant::Stopping() const {
+  absl::MutexLock lock(&mu_);
+  return shutdown_;
 }
 
 // Whether a context will be ready some time, if all goes well.
@@ -65,7 +87,9 @@ void Grant::ConnectionLost(uint64_t session) {
   if (!session_.has_value() || session_->id != session) return;
   session_->connected = false;
   const uint64_t loss = ++session_->losses;
-  events_->Close();
+  // Its process uses what it has without us, and its end will be seen.
+  if (session_->confirmed) return;
+  if (events_ != nullptr) events_->Close();
   env_.timers->After(limits().resume_grace, [weak = weak_from_this(), session, loss] {
     const std::shared_ptr<Grant> grant = weak.lock();
     if (grant == nullptr) return;
@@ -91,14 +115,12 @@ void Grant::VmmLeft(uint64_t session) {
 void Grant::EndSession(const absl::Status& why) {
   if (!session_.has_value()) return;
   const Session ended = *std::exchange(session_, std::nullopt);
+  handed_.reset();
   if (events_ != nullptr) events_->Close();
   if (ended.on_end) ended.on_end(ended.id, why);
 }
 
-Guest* Grant::guest(uint64_t session) {
-  const bool attached = session_.has_value() && session_->id == session;
-  return attached ? guest_.get() : nullptr;
-}
+Guest* Grant::guest(uint64_t session) { return attached(session) ? guest_.get() : nullptr; }
 
 v1::AssignmentSpec::Isolation Grant::isolation() const {
   return current_.isolation() == v1::AssignmentSpec::ISOLATION_UNSPECIFIED

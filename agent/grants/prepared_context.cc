@@ -36,7 +36,7 @@ absl::StatusOr<BoundContext> BoundContext::Bind(KernelApi* kernel,
                                                 Context::LeakReporter on_leak) {
   absl::StatusOr<Context> context = Context::Open(kernel, std::move(on_leak));
   if (!context.ok()) return WithMetadata(context.status(), "step", "open_context");
-  BoundContext bound{*std::move(context), {}};
+  BoundContext bound{*std::move(context), {}, {devices.begin(), devices.end()}};
   for (const GrantDevice& facts : devices) {
     absl::StatusOr<Device> device = Device::Open(bound.context, facts.cdev);
     if (!device.ok()) {
@@ -46,6 +46,18 @@ absl::StatusOr<BoundContext> BoundContext::Bind(KernelApi* kernel,
     bound.devices.push_back(*std::move(device));
   }
   return bound;
+}
+
+absl::Status BoundContext::ResetDevices() {
+  for (size_t i = 0; i < devices.size(); ++i) {
+    if (!facts[i].resettable) continue;
+    const absl::Status status = UnlessGone(devices[i].Reset());
+    if (!status.ok()) {
+      return WithMetadata(WithMetadata(status, "step", "reset_device"), "device",
+                          facts[i].id.str());
+    }
+  }
+  return absl::OkStatus();
 }
 
 PreparedContext::PreparedContext(BoundContext bound, const GrantPlan& plan)
@@ -122,17 +134,7 @@ absl::Status PreparedContext::BuildUnit(Unit& unit, uint32_t event_depth) {
   return absl::OkStatus();
 }
 
-absl::Status PreparedContext::ResetDevices() {
-  for (size_t i = 0; i < devices().size(); ++i) {
-    if (!facts_[i].resettable) continue;
-    const absl::Status status = UnlessGone(devices()[i].Reset());
-    if (!status.ok()) {
-      return WithMetadata(WithMetadata(status, "step", "reset_device"), "device",
-                          facts_[i].id.str());
-    }
-  }
-  return absl::OkStatus();
-}
+absl::Status PreparedContext::ResetDevices() { return bound_->ResetDevices(); }
 
 absl::Status PreparedContext::DestroyUnit(Unit& unit) {
   for (Veventq& queue : unit.events) BERTH_RETURN_IF_ERROR(UnlessGone(queue.Destroy()));

@@ -30,8 +30,12 @@ struct BoundContext {
   static absl::StatusOr<BoundContext> Bind(KernelApi* kernel, std::span<const GrantDevice> devices,
                                            Context::LeakReporter on_leak);
 
+  // Resets every device that can be reset. Stops at the first that fails.
+  absl::Status ResetDevices();
+
   Context context;
-  std::vector<Device> devices;  // in the order given
+  std::vector<Device> devices;     // in the order given
+  std::vector<GrantDevice> facts;  // of each of them
 };
 
 // The context of a grant, from the binding of its devices to the point where a VMM may attach: all

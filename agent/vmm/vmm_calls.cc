@@ -146,9 +146,11 @@ class Performer {
 
   CallResult operator()(const berth_vmm_reset_guest&) { return Done(guest_.Reset()); }
 
-  // Not reached: the server handles these itself.
+  // Not reached: the server handles these itself, or they are of the other mode.
   CallResult operator()(const berth_vmm_hello&) { return Misplaced(); }
   CallResult operator()(const berth_vmm_detach&) { return Misplaced(); }
+  CallResult operator()(const berth_vmm_hand_off&) { return Misplaced(); }
+  CallResult operator()(const berth_vmm_confirm_hand_off&) { return Misplaced(); }
 
  private:
   template <typename T>
@@ -173,20 +175,57 @@ class Performer {
   PreparedContext& context_;
 };
 
+CallResult Refused(const wire::Call& call, absl::Status status) {
+  return {wire::EncodeError(call.header, status), std::move(status)};
+}
+
+CallResult GiveHandOff(const wire::Call& call, uint64_t session, Grant& grant) {
+  absl::StatusOr<std::vector<UniqueFd>> fds = grant.HandOut(session);
+  if (!fds.ok()) return Refused(call, fds.status());
+  berth_vmm_hand_off_reply reply = {};
+  for (const GrantDevice& facts : grant.devices()) {
+    berth_vmm_hand_off_device& device = reply.devices[reply.device_count++];
+    wire::CopyText(facts.address, device.address);
+    wire::CopyText(facts.id.str(), device.id);
+    wire::CopyText(facts.unit.str(), device.unit);
+    device.vendor_id = facts.vendor_id;
+    device.device_id = facts.device_id;
+    device.pci_class = facts.pci_class;
+  }
+  return {wire::EncodeReply(call.header, reply, *std::move(fds)), absl::OkStatus()};
+}
+
 }  // namespace
 
+absl::Status CheckMode(const wire::Call& call, const Grant& grant) {
+  const bool of_hand_off = std::holds_alternative<berth_vmm_hand_off>(call.body) ||
+                           std::holds_alternative<berth_vmm_confirm_hand_off>(call.body);
+  if (of_hand_off == grant.hand_off()) return absl::OkStatus();
+  return Error(Reason::kUnknownMessage, grant.hand_off()
+                                            ? "the assignment's attach_mode is HAND_OFF: the VMM "
+                                              "makes its own ioctls, and the agent none for it"
+                                            : "the assignment's attach_mode is BROKERED");
+}
+
 CallResult PerformCall(const wire::Call& call, uint64_t session, Grant& grant) {
+  if (!grant.attached(session)) {
+    return Refused(call, Error(Reason::kNoSession, "the session has ended; say HELLO"));
+  }
+  if (absl::Status status = CheckMode(call, grant); !status.ok()) {
+    return Refused(call, std::move(status));
+  }
+  if (grant.hand_off()) return GiveHandOff(call, session, grant);
   Guest* guest = grant.guest(session);
   if (guest == nullptr || grant.context() == nullptr) {
-    absl::Status status = Error(Reason::kNoSession, "the session has ended; say HELLO");
-    return {wire::EncodeError(call.header, status), std::move(status)};
+    return Refused(call, Error(Reason::kNoSession, "the context has ended; say HELLO"));
   }
   return std::visit(Performer(call, *guest, *grant.context()), call.body);
 }
 
 bool IsRepeatable(const wire::Call& call) {
   return std::holds_alternative<berth_vmm_get_device>(call.body) ||
-         std::holds_alternative<berth_vmm_get_page0>(call.body);
+         std::holds_alternative<berth_vmm_get_page0>(call.body) ||
+         std::holds_alternative<berth_vmm_hand_off>(call.body);
 }
 
 berth_vmm_hello_reply HelloReply(uint64_t session, uint64_t last_call_id, Grant& grant) {
@@ -195,6 +234,13 @@ berth_vmm_hello_reply HelloReply(uint64_t session, uint64_t last_call_id, Grant&
   reply.version = BERTH_VMM_VERSION;
   reply.last_call_id = last_call_id;
   reply.isolation = static_cast<uint32_t>(grant.isolation());
+  reply.attach_mode = BERTH_VMM_ATTACH_MODE_BROKERED;
+  if (grant.hand_off()) {
+    reply.attach_mode = BERTH_VMM_ATTACH_MODE_HAND_OFF;
+    reply.unit_count = static_cast<uint32_t>(grant.unit_count());
+    reply.device_count = static_cast<uint32_t>(grant.devices().size());
+    return reply;
+  }
   const Guest* guest = grant.guest(session);
   const PreparedContext* context = grant.context();
   if (guest == nullptr || context == nullptr) return reply;

@@ -14,8 +14,12 @@ struct CallResult {
   absl::Status status;  // what the reply says
 };
 
-// Executes a call of the VMM that is attached to `grant` in session `session` (any but HELLO and
-// DETACH) and makes its reply. On the grant's executor.
+// Whether the call is one for the attach mode of `grant`; for all but HELLO and DETACH. Errors:
+// UNKNOWN_MESSAGE.
+absl::Status CheckMode(const wire::Call& call, const Grant& grant);
+
+// Executes a call of the VMM that is attached to `grant` in session `session` (any but HELLO,
+// DETACH and CONFIRM_HAND_OFF) and makes its reply. On the grant's executor.
 CallResult PerformCall(const wire::Call& call, uint64_t session, Grant& grant);
 
 // Whether repeating the call changes nothing and gives the same reply: such calls answer a replay

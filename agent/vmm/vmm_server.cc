@@ -103,7 +103,11 @@ class VmmServer::Impl : public wire::Handler, public std::enable_shared_from_thi
       }
     }
     if (session == nullptr) return;
-    Tell(session->uid, [id = session->id](Grant& grant) { grant.VmmLeft(id); });
+    Tell(session->uid, [weak = weak_from_this(), session, watch](Grant& grant) {
+      // By now it may be another process that has what was handed off.
+      const std::shared_ptr<Impl> self = weak.lock();
+      if (self == nullptr || self->Watches(*session, watch)) grant.VmmLeft(session->id);
+    });
   }
 
   void OnCall(ConnectionId connection, wire::Call call, wire::ReplyHandle reply) override {
@@ -131,7 +135,11 @@ class VmmServer::Impl : public wire::Handler, public std::enable_shared_from_thi
                                        Grant& grant);
   std::shared_ptr<Session> Bind(ConnectionId connection, uint64_t id, const AssignmentUid& uid);
   absl::Status SessionCall(ConnectionId connection, const std::shared_ptr<Pending>& pending);
-  static void Execute(Session& session, Grant& grant, Pending& pending);
+  // These two on the executor.
+  void Execute(Session& session, Grant& grant, Pending& pending);
+  absl::Status Confirm(Session& session, Grant& grant, wire::Call& call);
+  absl::Status WatchHolder(Session& session, UniqueFd pidfd);
+  bool Watches(const Session& session, WatchId watch);
   void SessionEnded(uint64_t id, const absl::Status& why);
 
   GrantManager* const grants_;
@@ -183,12 +191,18 @@ absl::StatusOr<wire::Message> VmmServer::Impl::Attach(ConnectionId connection,
   BERTH_ASSIGN_OR_RETURN(wire::EventChannel::Pair events, wire::EventChannel::Create());
   BERTH_ASSIGN_OR_RETURN(
       const uint64_t id,
-      grant.Attach(hello.token, vmm, call.header.session_id, std::move(events.agent),
-                   [weak = weak_from_this()](uint64_t ended, const absl::Status& why) {
-                     if (const std::shared_ptr<Impl> self = weak.lock()) {
-                       self->SessionEnded(ended, why);
-                     }
-                   }));
+      grant.Attach(
+          {.token = hello.token,
+           .vmm = vmm,
+           .resume = call.header.session_id,
+           .mode = (hello.flags & BERTH_VMM_HELLO_HAND_OFF) != 0 ? v1::AssignmentSpec::HAND_OFF
+                                                                 : v1::AssignmentSpec::BROKERED},
+          std::move(events.agent),
+          [weak = weak_from_this()](uint64_t ended, const absl::Status& why) {
+            if (const std::shared_ptr<Impl> self = weak.lock()) {
+              self->SessionEnded(ended, why);
+            }
+          }));
   const std::shared_ptr<Session> session = Bind(connection, id, grant.uid());
   if (session == nullptr) {
     grant.ConnectionLost(id);
@@ -244,8 +258,44 @@ absl::Status VmmServer::Impl::SessionCall(ConnectionId connection,
   }
   const std::shared_ptr<Grant> grant = grants_->Find(session->uid);
   if (grant == nullptr) return Error(Reason::kNoSession, "the session has ended");
-  return grant->Post(
-      [session, pending, target = grant.get()] { Execute(*session, *target, *pending); });
+  return grant->Post([self = shared_from_this(), session, pending, target = grant.get()] {
+    self->Execute(*session, *target, *pending);
+  });
+}
+
+bool VmmServer::Impl::Watches(const Session& session, WatchId watch) {
+  absl::MutexLock lock(&mu_);
+  return session.watched && session.watch == watch;
+}
+
+// From now on the session lasts as long as the process of `pidfd`; without one, as long as that
+// which said HELLO, as before.
+absl::Status VmmServer::Impl::WatchHolder(Session& session, UniqueFd pidfd) {
+  absl::MutexLock lock(&mu_);
+  if (!pidfd.valid()) {
+    if (session.watched) return absl::OkStatus();
+    return Error(Reason::kUnsupported,
+                 "the kernel gives no pidfd of this process: its end could not be seen");
+  }
+  if (server_ == nullptr) return Error(Reason::kShuttingDown, "the agent is stopping");
+  BERTH_ASSIGN_OR_RETURN(const WatchId watch, server_->WatchExit(std::move(pidfd)));
+  if (session.watched) server_->StopWatching(session.watch);
+  session.watch = watch;
+  session.watched = true;
+  return absl::OkStatus();
+}
+
+absl::Status VmmServer::Impl::Confirm(Session& session, Grant& grant, wire::Call& call) {
+  BERTH_RETURN_IF_ERROR(CheckMode(call, grant));
+  BERTH_RETURN_IF_ERROR(grant.CheckUnconfirmed(session.id));
+  Grant::Vmm holder = grant.vmm();
+  if (call.fd.valid()) {
+    BERTH_ASSIGN_OR_RETURN(const wire::Peer process, wire::ReadPidfd(call.fd.get()));
+    holder = {.pid = process.pid, .uid = process.uid};
+  }
+  BERTH_RETURN_IF_ERROR(WatchHolder(session, std::move(call.fd)));
+  grant.Confirm(session.id, holder);
+  return absl::OkStatus();
 }
 
 void VmmServer::Impl::Execute(Session& session, Grant& grant, Pending& pending) {
@@ -260,13 +310,20 @@ void VmmServer::Impl::Execute(Session& session, Grant& grant, Pending& pending) 
   }
   if (repeated && last.reply != nullptr) return pending.reply.Send(last.reply);
 
-  if (std::holds_alternative<berth_vmm_detach>(call.body) && grant.guest(session.id) != nullptr) {
+  if (std::holds_alternative<berth_vmm_detach>(call.body) && grant.attached(session.id)) {
     // First, so that the VMM can say HELLO as soon as it has the answer.
     grant.VmmLeft(session.id);
     return pending.reply.Send(
         std::make_shared<wire::Message>(wire::EncodeReply(call.header, berth_vmm_empty_reply{})));
   }
-  CallResult result = PerformCall(call, session.id, grant);
+  CallResult result;
+  if (std::holds_alternative<berth_vmm_confirm_hand_off>(call.body)) {
+    result.status = Confirm(session, grant, call);
+    result.reply = result.status.ok() ? wire::EncodeReply(call.header, berth_vmm_empty_reply{})
+                                      : wire::EncodeError(call.header, result.status);
+  } else {
+    result = PerformCall(call, session.id, grant);
+  }
   const bool repeatable = IsRepeatable(call);
   const bool quiet = std::holds_alternative<wire::Invalidate>(call.body) || repeatable;
   auto reply = std::make_shared<const wire::Message>(std::move(result.reply));

@@ -11,12 +11,13 @@ namespace {
 
 // Room for one more, so that too many are seen.
 constexpr size_t kControlSize = CMSG_SPACE(sizeof(int) * (kMaxPacketFds + 1));
+constexpr size_t kSentControlSize = CMSG_SPACE(sizeof(int) * kMaxSentFds);
 
 }  // namespace
 
 int SendPacket(int socket, std::span<const iovec> parts, std::span<const int> fds, int flags) {
-  if (fds.size() > kMaxPacketFds) return -EINVAL;
-  alignas(cmsghdr) char control[kControlSize];
+  if (fds.size() > kMaxSentFds) return -EINVAL;
+  alignas(cmsghdr) char control[kSentControlSize];
   msghdr message = {};
   message.msg_iov = const_cast<iovec*>(parts.data());
   message.msg_iovlen = parts.size();

@@ -14,8 +14,10 @@
 
 namespace berth {
 
-// Most fds in one packet, either way.
+// Most fds in one packet that is received.
 inline constexpr size_t kMaxPacketFds = 16;
+// Most that the kernel takes in one (Linux include/net/scm.h, SCM_MAX_FD).
+inline constexpr size_t kMaxSentFds = 253;
 
 // Sends one packet made of `parts` with `fds`. `flags` as for sendmsg(2). Returns 0 or a negative
 // errno (EINVAL: too many fds); restarts after EINTR; never raises SIGPIPE.

@@ -24,13 +24,6 @@ static int system_error(struct berth_vmm* vmm, const char* what) {
   return bvmm_fail(vmm, BERTH_VMM_REASON_SYSTEM_ERROR, error, "%s: %s", what, strerror(error));
 }
 
-/* Hands a struct out to a caller who may be older or newer than we are. */
-static void copy_out(void* out, size_t out_size, const void* known, size_t known_size) {
-  const size_t common = out_size < known_size ? out_size : known_size;
-  memcpy(out, known, common);
-  memset((char*)out + common, 0, out_size - common);
-}
-
 /* A call without fds and without anything in its reply. */
 static int simple_call(struct berth_vmm* vmm, void* request, size_t size) {
   const struct bvmm_expect expect = {.size = sizeof(struct berth_vmm_empty_reply)};
@@ -58,8 +51,8 @@ int berth_vmm_set_timeout(struct berth_vmm* vmm, int milliseconds) {
   return 0;
 }
 
-int berth_vmm_connect(struct berth_vmm* vmm, const char* socket_path, const char* assignment_uid,
-                      const char* token) {
+int bvmm_attach(struct berth_vmm* vmm, const char* socket_path, const char* assignment_uid,
+                const char* token, enum berth_vmm_attach_mode mode) {
   if (vmm->info.session_id != 0) {
     return bvmm_fail(vmm, BERTH_VMM_REASON_STATE_CONFLICT, 0, "attached already");
   }
@@ -72,9 +65,15 @@ int berth_vmm_connect(struct berth_vmm* vmm, const char* socket_path, const char
   strncpy(vmm->token, token, sizeof(vmm->token) - 1);
   vmm->path[sizeof(vmm->path) - 1] = vmm->uid[sizeof(vmm->uid) - 1] = '\0';
   vmm->token[sizeof(vmm->token) - 1] = '\0';
+  vmm->hand_off.wanted = mode == BERTH_VMM_ATTACH_MODE_HAND_OFF;
   const int result = bvmm_begin(vmm, bvmm_deadline(vmm));
   if (result != 0) bvmm_end(vmm);
   return result;
+}
+
+int berth_vmm_connect(struct berth_vmm* vmm, const char* socket_path, const char* assignment_uid,
+                      const char* token) {
+  return bvmm_attach(vmm, socket_path, assignment_uid, token, BERTH_VMM_ATTACH_MODE_BROKERED);
 }
 
 int berth_vmm_reconnect(struct berth_vmm* vmm) {
@@ -89,7 +88,7 @@ int berth_vmm_reconnect(struct berth_vmm* vmm) {
 }
 
 int berth_vmm_get_info(const struct berth_vmm* vmm, struct berth_vmm_info* info, size_t size) {
-  copy_out(info, size, &vmm->info, sizeof(vmm->info));
+  bvmm_copy_out(info, size, &vmm->info, sizeof(vmm->info));
   return vmm->info.session_id != 0 ? 0 : -BERTH_VMM_REASON_STATE_CONFLICT;
 }
 
@@ -133,7 +132,7 @@ int berth_vmm_get_unit(struct berth_vmm* vmm, uint32_t unit, struct berth_vmm_un
       reply->cmdqv_info_length > sizeof(reply->cmdqv_info)) {
     return bvmm_fail(vmm, BERTH_VMM_REASON_BAD_MESSAGE, 0, "the agent's unit is malformed");
   }
-  copy_out(out, size, reply, sizeof(*reply));
+  bvmm_copy_out(out, size, reply, sizeof(*reply));
   return 0;
 }
 
@@ -152,7 +151,7 @@ int berth_vmm_get_device(struct berth_vmm* vmm, uint32_t device, struct berth_vm
     close(fd);
     return bvmm_fail(vmm, BERTH_VMM_REASON_BAD_MESSAGE, 0, "the agent's device has no unit");
   }
-  copy_out(out, size, reply, sizeof(*reply));
+  bvmm_copy_out(out, size, reply, sizeof(*reply));
   *cdev_fd = fd;
   return 0;
 }
@@ -327,13 +326,14 @@ int berth_vmm_read_event(struct berth_vmm* vmm, struct berth_vmm_event* event, s
     vmm->events = -1;
     return bvmm_fail(vmm, BERTH_VMM_REASON_UNAVAILABLE, -error, "the agent has closed the events");
   }
-  if (got.fd >= 0) close(got.fd);
+  const bool with_fds = got.fd_count != 0;
+  bvmm_close_fds(&got);
   const struct berth_vmm_header* header = &packet.known.header;
-  if (got.cut || got.fds != 0 || got.size < sizeof(packet.known) || header->size != got.size ||
+  if (got.cut || with_fds || got.size < sizeof(packet.known) || header->size != got.size ||
       header->type != BERTH_VMM_EVENT || header->session_id != vmm->info.session_id ||
       packet.known.unit >= vmm->info.unit_count) {
     return bvmm_fail(vmm, BERTH_VMM_REASON_BAD_MESSAGE, 0, "the agent sent a malformed event");
   }
-  copy_out(event, size, &packet.known, sizeof(packet.known));
+  bvmm_copy_out(event, size, &packet.known, sizeof(packet.known));
   return 1;
 }

@@ -76,7 +76,7 @@ struct berth_vmm_info {
   uint32_t device_count;
   uint32_t max_regions; /* of memory, at once */
   uint32_t isolation;   /* berth.v1.AssignmentSpec.Isolation */
-  uint32_t reserved;
+  uint32_t attach_mode; /* enum berth_vmm_attach_mode */
 };
 
 /* --- Session ------------------------------------------------------------------------------- */
@@ -89,7 +89,7 @@ BERTH_VMM_API int berth_vmm_set_timeout(struct berth_vmm* vmm, int milliseconds)
 
 /* Attaches to an assignment. Does not wait for an agent that is not there. Errors of HELLO:
  * UNKNOWN_ASSIGNMENT, WRONG_TOKEN, WRONG_USER, ALREADY_ATTACHED, NOT_READY (try again),
- * VERSION_SKEW. */
+ * VERSION_SKEW, STATE_CONFLICT (the assignment is one for berth_vmm_attach_hand_off). */
 BERTH_VMM_API int berth_vmm_connect(struct berth_vmm* vmm, const char* socket_path,
                                     const char* assignment_uid, const char* token);
 
@@ -109,6 +109,33 @@ BERTH_VMM_API int berth_vmm_detach(struct berth_vmm* vmm);
 /* Unmaps every page0, closes the connection, frees the object. Without berth_vmm_detach() the agent
  * sees the VMM as gone and takes the assignment back. NULL is ignored. */
 BERTH_VMM_API void berth_vmm_close(struct berth_vmm* vmm);
+
+/* --- Hand-off: for VMMs that do their own ioctls --------------------------------------------- */
+
+/* Attaches to an assignment with attach_mode HAND_OFF and takes everything that iommufd and VFIO
+ * need: *iommufd, a fresh context in RLIMIT_MODE (what a process maps is charged to it, against its
+ * RLIMIT_MEMLOCK), and the unbound cdevs of its devices. All belong to the caller and are
+ * close-on-exec. *count: capacity of cdevs, then how many there are, at most
+ * BERTH_VMM_MAX_HAND_OFF_DEVICES; TOO_LARGE if they do not fit, with *count set. Then either use
+ * them and call berth_vmm_confirm_hand_off(), or close them and call berth_vmm_detach(). No other
+ * call of a session is for this mode (UNKNOWN_MESSAGE), and there are no events. After an error
+ * nothing is attached. Errors: of HELLO, as berth_vmm_connect(); of opening: DEVICE_GONE,
+ * AGENT_PRIVILEGE, KERNEL_GONE. */
+BERTH_VMM_API int berth_vmm_attach_hand_off(struct berth_vmm* vmm, const char* socket_path,
+                                            const char* assignment_uid, const char* token,
+                                            int* iommufd, int* cdevs, uint32_t* count);
+
+/* Which device the cdev of this number is. Nothing is sent. Errors: DEVICE_UNKNOWN,
+ * STATE_CONFLICT. */
+BERTH_VMM_API int berth_vmm_get_hand_off_device(struct berth_vmm* vmm, uint32_t device,
+                                                struct berth_vmm_hand_off_device* out, size_t size);
+
+/* Says who holds the fds from now on: this process, also after execve(2), or that of a pidfd
+ * (pidfd_open(2); it stays the caller's), which has been given them. The agent closes its copies,
+ * and the assignment is attached until that process ends, also after berth_vmm_close(). Errors:
+ * STATE_CONFLICT, INVALID_FIELD (not a pidfd), UNSUPPORTED (the agent cannot see this process). */
+BERTH_VMM_API int berth_vmm_confirm_hand_off(struct berth_vmm* vmm);
+BERTH_VMM_API int berth_vmm_confirm_hand_off_to(struct berth_vmm* vmm, int holder_pidfd);
 
 /* --- Errors of the last call that failed ---------------------------------------------------- */
 

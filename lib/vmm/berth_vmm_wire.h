@@ -19,6 +19,9 @@
  *    client says HELLO with its session_id and may repeat its last call: the same bytes get the
  * same answer (fds included) and are executed once; other bytes are CALL_REPLAYED.
  *  - Each side assumes that the other is compromised.
+ *  - A session is in one of two modes, that of its assignment. BROKERED: the agent does the ioctls;
+ * every call but HAND_OFF and CONFIRM_HAND_OFF. HAND_OFF: the VMM does them, on fds that it is
+ * given; HAND_OFF, CONFIRM_HAND_OFF and DETACH. A call of the other mode is UNKNOWN_MESSAGE.
  *  - Events come on a socket of their own, which the reply to HELLO carries: one packet is one
  * struct berth_vmm_event. What is not read there stays in the kernel's queue, which drops and
  * counts.
@@ -39,12 +42,14 @@ extern "C" {
 
 /* Longest packet, either way. */
 #define BERTH_VMM_MAX_MESSAGE 65536u
-/* Most fds in a packet. */
+/* Most fds in a packet to the agent, and in every reply but that of HAND_OFF. */
 #define BERTH_VMM_MAX_FDS 1u
 /* Commands in one INVALIDATE. */
 #define BERTH_VMM_MAX_COMMANDS 2048u
 /* Ranges in one reply to GET_IOVA_RANGES. */
 #define BERTH_VMM_MAX_RANGES 64u
+/* Devices in one reply to HAND_OFF; it carries one fd more. */
+#define BERTH_VMM_MAX_HAND_OFF_DEVICES 128u
 
 enum berth_vmm_type {
   BERTH_VMM_HELLO = 1,
@@ -60,6 +65,8 @@ enum berth_vmm_type {
   BERTH_VMM_INVALIDATE = 11,
   BERTH_VMM_RESET_GUEST = 12,
   BERTH_VMM_DETACH = 13,
+  BERTH_VMM_HAND_OFF = 14,
+  BERTH_VMM_CONFIRM_HAND_OFF = 15,
   /* Only on the event socket. */
   BERTH_VMM_EVENT = 64,
 };
@@ -171,12 +178,22 @@ struct berth_vmm_reply {
 
 /* HELLO: attaches to an assignment, or, with session_id set, takes a session up again.
  * Errors: UNKNOWN_ASSIGNMENT, WRONG_TOKEN, WRONG_USER, ALREADY_ATTACHED, NOT_READY, VERSION_SKEW,
- * SESSION_UNKNOWN. */
+ * SESSION_UNKNOWN, STATE_CONFLICT (the assignment has the other mode; that is checked after the
+ * token). An agent from before HAND_OFF answers INVALID_FIELD to the flag. */
+enum berth_vmm_hello_flags {
+  BERTH_VMM_HELLO_HAND_OFF = 1, /* the client wants the fds; without: BROKERED */
+};
+
+enum berth_vmm_attach_mode { /* berth.v1.AssignmentSpec.AttachMode */
+                             BERTH_VMM_ATTACH_MODE_BROKERED = 1,
+                             BERTH_VMM_ATTACH_MODE_HAND_OFF = 2,
+};
+
 struct berth_vmm_hello {
   struct berth_vmm_header header; /* call_id 0 */
   uint32_t version_min;           /* versions that the client speaks */
   uint32_t version_max;
-  uint32_t flags; /* 0 */
+  uint32_t flags; /* enum berth_vmm_hello_flags */
   uint32_t reserved;
   char assignment_uid[64]; /* NUL-terminated */
   char token[128];         /* NUL-terminated */
@@ -192,7 +209,7 @@ struct berth_vmm_hello_reply {
   uint64_t iova_alignment; /* bytes: addresses, offsets and lengths of memory are multiples */
   uint64_t last_call_id;   /* the last call that was executed in this session; 0 in a new one */
   uint32_t isolation;      /* berth.v1.AssignmentSpec.Isolation */
-  uint32_t reserved;
+  uint32_t attach_mode;    /* enum berth_vmm_attach_mode; 0, of an older agent: BROKERED */
 };
 
 /* GET_UNIT: what a vSMMU needs to know of one unit. Errors: UNIT_UNKNOWN. */
@@ -362,8 +379,46 @@ struct berth_vmm_detach {
   struct berth_vmm_header header;
 };
 
-/* What the reply to MAP_MEMORY, UNMAP_MEMORY, SET_STREAM, ALLOC_QUEUE, FREE_QUEUE, RESET_GUEST and
- * DETACH is. */
+/* HAND_OFF: everything that a VMM needs to do its own ioctls. The first fd is a fresh iommufd, with
+ * RLIMIT_MODE set: memory is charged to the process that maps it, against its RLIMIT_MEMLOCK. Then
+ * the VFIO cdevs, unbound, in the order of devices. Until CONFIRM_HAND_OFF the agent keeps its own
+ * copies, and a repeated HAND_OFF gives the same fds again. Errors: STATE_CONFLICT (confirmed
+ * already), those of opening: DEVICE_GONE, AGENT_PRIVILEGE, KERNEL_GONE. */
+struct berth_vmm_hand_off {
+  struct berth_vmm_header header;
+};
+
+struct berth_vmm_hand_off_device {
+  char address[16]; /* "0000:01:00.0" */
+  char id[112];     /* Berth's device id */
+  char unit[64];    /* id of the unit in front of it: its name under /sys/class/iommu */
+  uint32_t vendor_id;
+  uint32_t device_id;
+  uint32_t pci_class;
+  uint32_t reserved;
+};
+
+struct berth_vmm_hand_off_reply {
+  struct berth_vmm_reply reply; /* 1 + device_count fds */
+  uint32_t device_count;        /* valid entries of devices */
+  uint32_t reserved;
+  struct berth_vmm_hand_off_device devices[BERTH_VMM_MAX_HAND_OFF_DEVICES];
+};
+
+/* CONFIRM_HAND_OFF: the fds have arrived; the agent closes its copies. From now on the session
+ * lasts as long as the process that holds them, whatever becomes of the connection: without an fd
+ * that is the process that said HELLO, across execve(2); with one, that of the pidfd
+ * (pidfd_open(2)). The agent takes the caller's word for who holds them. When that process ends, or
+ * with DETACH, the assignment is taken back, and it is not given out again before the devices are
+ * proved free. 0 or 1 fd. Errors: STATE_CONFLICT (nothing was handed off, or confirmed already),
+ * INVALID_FIELD (not a pidfd), UNSUPPORTED (the kernel tells the agent nothing about the process
+ * that said HELLO: it lives in another pid namespace). */
+struct berth_vmm_confirm_hand_off {
+  struct berth_vmm_header header;
+};
+
+/* What the reply to MAP_MEMORY, UNMAP_MEMORY, SET_STREAM, ALLOC_QUEUE, FREE_QUEUE, RESET_GUEST,
+ * DETACH and CONFIRM_HAND_OFF is. */
 struct berth_vmm_empty_reply {
   struct berth_vmm_reply reply;
 };
@@ -416,6 +471,10 @@ BERTH_VMM_SIZE(berth_vmm_invalidate, 32);
 BERTH_VMM_SIZE(berth_vmm_invalidate_reply, 280);
 BERTH_VMM_SIZE(berth_vmm_reset_guest, 24);
 BERTH_VMM_SIZE(berth_vmm_detach, 24);
+BERTH_VMM_SIZE(berth_vmm_hand_off, 24);
+BERTH_VMM_SIZE(berth_vmm_hand_off_device, 208);
+BERTH_VMM_SIZE(berth_vmm_hand_off_reply, 26904);
+BERTH_VMM_SIZE(berth_vmm_confirm_hand_off, 24);
 BERTH_VMM_SIZE(berth_vmm_empty_reply, 272);
 BERTH_VMM_SIZE(berth_vmm_event, 72);
 

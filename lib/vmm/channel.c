@@ -10,9 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* More than the protocol allows, so that too many are counted and closed, not lost. */
-enum { MAX_FDS = 8 };
-
 int64_t bvmm_now(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -88,6 +85,11 @@ int bvmm_send(int socket, const void* bytes, size_t size, int fd, int64_t deadli
   }
 }
 
+void bvmm_close_fds(struct bvmm_packet* packet) {
+  for (unsigned i = 0; i < packet->fd_count; ++i) close(packet->fds[i]);
+  packet->fd_count = 0;
+}
+
 static void take_fds(struct msghdr* message, struct bvmm_packet* packet) {
   for (struct cmsghdr* header = CMSG_FIRSTHDR(message); header != NULL;
        header = CMSG_NXTHDR(message, header)) {
@@ -96,8 +98,8 @@ static void take_fds(struct msghdr* message, struct bvmm_packet* packet) {
     for (size_t i = 0; i < count; ++i) {
       int fd;
       memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(fd));
-      if (packet->fds++ == 0) {
-        packet->fd = fd;
+      if (packet->fd_count < BVMM_MAX_FDS) {
+        packet->fds[packet->fd_count++] = fd;
       } else {
         close(fd);
       }
@@ -108,7 +110,7 @@ static void take_fds(struct msghdr* message, struct bvmm_packet* packet) {
 int bvmm_receive_now(int socket, void* buffer, size_t capacity, struct bvmm_packet* packet) {
   union {
     struct cmsghdr header;
-    char space[CMSG_SPACE(sizeof(int) * MAX_FDS)];
+    char space[CMSG_SPACE(sizeof(int) * BVMM_MAX_FDS)];
   } control;
   struct iovec part = {.iov_base = buffer, .iov_len = capacity};
   struct msghdr message = {.msg_iov = &part,
@@ -120,11 +122,12 @@ int bvmm_receive_now(int socket, void* buffer, size_t capacity, struct bvmm_pack
     size = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
   } while (size < 0 && errno == EINTR);
   if (size < 0) return -errno;
-  *packet = (struct bvmm_packet){.size = (size_t)size, .fd = -1};
+  packet->size = (size_t)size;
+  packet->fd_count = 0;
   packet->cut = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
   take_fds(&message, packet);
   if (size > 0) return 0;
-  if (packet->fd >= 0) close(packet->fd);
+  bvmm_close_fds(packet);
   return -ECONNRESET;
 }
 

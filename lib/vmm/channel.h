@@ -21,12 +21,17 @@ int bvmm_connect(const char* path, int64_t deadline);
 /* fd: -1, or one to send along. */
 int bvmm_send(int socket, const void* bytes, size_t size, int fd, int64_t deadline);
 
+/* As many as the kernel takes in one packet (Linux include/net/scm.h, SCM_MAX_FD). */
+enum { BVMM_MAX_FDS = 253 };
+
 struct bvmm_packet {
   size_t size;
-  int fd;       /* the first one that came, or -1 */
-  unsigned fds; /* how many came; all but the first are closed */
-  bool cut;     /* the packet was longer than the buffer, or fds were lost */
+  unsigned fd_count;
+  bool cut; /* the packet was longer than the buffer, or fds were lost */
+  int fds[BVMM_MAX_FDS];
 };
+
+void bvmm_close_fds(struct bvmm_packet* packet);
 
 int bvmm_receive(int socket, void* buffer, size_t capacity, int64_t deadline,
                  struct bvmm_packet* packet);

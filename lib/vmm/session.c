@@ -26,6 +26,12 @@ int bvmm_fail(struct berth_vmm* vmm, enum berth_vmm_reason reason, int error, co
   return -(int)reason;
 }
 
+void bvmm_copy_out(void* out, size_t out_size, const void* known, size_t known_size) {
+  const size_t common = out_size < known_size ? out_size : known_size;
+  memcpy(out, known, common);
+  memset((char*)out + common, 0, out_size - common);
+}
+
 static int bad_reply(struct berth_vmm* vmm, const char* what) {
   return bvmm_fail(vmm, BERTH_VMM_REASON_BAD_MESSAGE, 0, "the agent's answer %s", what);
 }
@@ -51,6 +57,8 @@ void bvmm_end(struct berth_vmm* vmm) {
   forget_pending(vmm);
   free(vmm->page0);
   vmm->page0 = NULL;
+  free(vmm->hand_off.devices);
+  vmm->hand_off.devices = NULL;
   vmm->last_call_id = 0;
   memset(&vmm->info, 0, sizeof(vmm->info));
 }
@@ -77,7 +85,8 @@ static int check_reply(struct berth_vmm* vmm, const struct bvmm_packet* packet,
   if (packet->cut) return bad_reply(vmm, "is too long");
   if (packet->size < sizeof(*reply)) return bad_reply(vmm, "is too short");
   if (reply->header.size != packet->size) return bad_reply(vmm, "gives another size than it has");
-  if (reply->header.fd_count != packet->fds) return bad_reply(vmm, "has other fds than it names");
+  if (reply->header.fd_count != packet->fd_count)
+    return bad_reply(vmm, "has other fds than it names");
   const bool is_hello = asked->type == BERTH_VMM_HELLO;
   /* A connection may be turned away before it has said anything: type 0. */
   const bool turned_away = is_hello && reply->header.type == 0 && reply->reason != 0;
@@ -86,13 +95,13 @@ static int check_reply(struct berth_vmm* vmm, const struct bvmm_packet* packet,
     return bad_reply(vmm, "belongs to another call");
   }
   if (reply->reason != BERTH_VMM_REASON_NONE) {
-    if (packet->fds != 0) return bad_reply(vmm, "is an error with fds");
+    if (packet->fd_count != 0) return bad_reply(vmm, "is an error with fds");
     if (reply->reason > INT16_MAX) return bad_reply(vmm, "has an impossible reason");
     *answered = true;
     return refused(vmm, reply);
   }
   if (packet->size < expect.size) return bad_reply(vmm, "is too short for its type");
-  if (packet->fds != expect.fds) return bad_reply(vmm, "has the wrong number of fds");
+  if (packet->fd_count != expect.fds) return bad_reply(vmm, "has the wrong number of fds");
   if (asked->session_id != 0 ? reply->header.session_id != asked->session_id
                              : reply->header.session_id == 0) {
     return bad_reply(vmm, "belongs to another session");
@@ -118,9 +127,9 @@ static int transport_failed(struct berth_vmm* vmm, int error) {
 /* Sends `request` and takes one answer. *answered: the agent has given a proper one, good or bad;
  * else the connection is closed. */
 static int exchange(struct berth_vmm* vmm, const void* request, size_t size, int fd,
-                    struct bvmm_expect expect, int64_t deadline, bool* answered, int* out_fd) {
+                    struct bvmm_expect expect, int64_t deadline, bool* answered, int* out_fds) {
   const struct berth_vmm_header* asked = request;
-  struct bvmm_packet packet = {.fd = -1};
+  struct bvmm_packet packet;
   *answered = false;
   int error = bvmm_send(vmm->socket, request, size, fd, deadline);
   if (error == 0) {
@@ -129,10 +138,10 @@ static int exchange(struct berth_vmm* vmm, const void* request, size_t size, int
   if (error != 0) return transport_failed(vmm, error);
   const int result = check_reply(vmm, &packet, asked, expect, answered);
   if (!*answered) disconnect(vmm);
-  if (result == 0 && out_fd != NULL) {
-    *out_fd = packet.fd;
+  if (result == 0 && out_fds != NULL) {
+    memcpy(out_fds, packet.fds, packet.fd_count * sizeof(int));
   } else {
-    close_fd(&packet.fd);
+    bvmm_close_fds(&packet);
   }
   return result;
 }
@@ -159,8 +168,14 @@ static int take_hello(struct berth_vmm* vmm, const struct berth_vmm_hello_reply*
                                       .unit_count = reply->unit_count,
                                       .device_count = reply->device_count,
                                       .max_regions = reply->max_regions,
-                                      .isolation = reply->isolation};
+                                      .isolation = reply->isolation,
+                                      .attach_mode = vmm->hand_off.wanted
+                                                         ? BERTH_VMM_ATTACH_MODE_HAND_OFF
+                                                         : BERTH_VMM_ATTACH_MODE_BROKERED};
   if (info.version != BERTH_VMM_VERSION) return bad_reply(vmm, "picks a version we do not speak");
+  if (vmm->hand_off.wanted != (reply->attach_mode == BERTH_VMM_ATTACH_MODE_HAND_OFF)) {
+    return bad_reply(vmm, "is of another attach mode");
+  }
   if (info.unit_count > BVMM_MAX_UNITS || info.device_count > BVMM_MAX_DEVICES) {
     return bad_reply(vmm, "names too many units or devices");
   }
@@ -184,7 +199,8 @@ int bvmm_begin(struct berth_vmm* vmm, int64_t deadline) {
                                              .type = BERTH_VMM_HELLO,
                                              .session_id = vmm->info.session_id},
                                   .version_min = BERTH_VMM_VERSION,
-                                  .version_max = BERTH_VMM_VERSION};
+                                  .version_max = BERTH_VMM_VERSION,
+                                  .flags = vmm->hand_off.wanted ? BERTH_VMM_HELLO_HAND_OFF : 0};
   memcpy(hello.assignment_uid, vmm->uid, sizeof(hello.assignment_uid));
   memcpy(hello.token, vmm->token, sizeof(hello.token));
   vmm->socket = bvmm_connect(vmm->path, deadline);
@@ -239,7 +255,7 @@ int bvmm_resume(struct berth_vmm* vmm, int64_t deadline) {
 }
 
 /* Brings the pending request to an answer. */
-static int finish_pending(struct berth_vmm* vmm, int64_t deadline, int* out_fd) {
+static int finish_pending(struct berth_vmm* vmm, int64_t deadline, int* out_fds) {
   const struct berth_vmm_header* header = (const struct berth_vmm_header*)vmm->request;
   int64_t pause = FIRST_PAUSE_MS;
   for (;;) {
@@ -250,7 +266,7 @@ static int finish_pending(struct berth_vmm* vmm, int64_t deadline, int* out_fd) 
     if (result != 0) return result;
     bool answered = false;
     result = exchange(vmm, vmm->request, vmm->pending.size, vmm->pending.fd, vmm->pending.expect,
-                      deadline, &answered, out_fd);
+                      deadline, &answered, out_fds);
     if (answered) {
       forget_pending(vmm);
       return result;
@@ -287,7 +303,7 @@ static int make_pending(struct berth_vmm* vmm, const void* request, size_t size,
 }
 
 int bvmm_call(struct berth_vmm* vmm, void* request, size_t size, int fd, struct bvmm_expect expect,
-              int* out_fd) {
+              int* out_fds) {
   if (vmm->info.session_id == 0) {
     return bvmm_fail(vmm, BERTH_VMM_REASON_STATE_CONFLICT, 0, "not attached");
   }
@@ -300,5 +316,5 @@ int bvmm_call(struct berth_vmm* vmm, void* request, size_t size, int fd, struct 
     const int result = make_pending(vmm, request, size, fd, expect);
     if (result != 0) return result;
   }
-  return finish_pending(vmm, deadline, expect.fds != 0 ? out_fd : NULL);
+  return finish_pending(vmm, deadline, expect.fds != 0 ? out_fds : NULL);
 }

@@ -26,6 +26,12 @@ struct bvmm_expect {
   unsigned fds;
 };
 
+/* What the session is for. */
+struct bvmm_hand_off {
+  bool wanted;
+  struct berth_vmm_hand_off_device* devices; /* info.device_count of them, once they were given */
+};
+
 /* The last request until its answer is here. */
 struct bvmm_pending {
   bool active;
@@ -45,6 +51,7 @@ struct berth_vmm {
   uint64_t last_call_id;
   struct berth_vmm_info info; /* session_id 0: no session */
   struct bvmm_page0* page0;   /* info.unit_count of them */
+  struct bvmm_hand_off hand_off;
   struct bvmm_pending pending;
   uint32_t reason;
   int error;
@@ -59,11 +66,17 @@ int bvmm_fail(struct berth_vmm* vmm, enum berth_vmm_reason reason, int error, co
               ...) __attribute__((format(printf, 4, 5)));
 
 /* Makes one call: `size` bytes of `request`, which begins with a header whose type is set, and `fd`
- * unless -1. On success the reply is in vmm->reply, expect.size bytes of it valid, and *out_fd, if
- * expect.fds is 1, the fd that came. Returns 0 or -reason. */
+ * unless -1. On success the reply is in vmm->reply, expect.size bytes of it valid, and out_fds has
+ * the expect.fds fds that came. Returns 0 or -reason. */
 int bvmm_call(struct berth_vmm* vmm, void* request, size_t size, int fd, struct bvmm_expect expect,
-              int* out_fd);
+              int* out_fds);
 
+/* Hands a struct out to a caller who may be older or newer than we are. */
+void bvmm_copy_out(void* out, size_t out_size, const void* known, size_t known_size);
+
+/* berth_vmm_connect() in either mode. */
+int bvmm_attach(struct berth_vmm* vmm, const char* socket_path, const char* assignment_uid,
+                const char* token, enum berth_vmm_attach_mode mode);
 /* Connects and says HELLO. Does not retry. */
 int bvmm_begin(struct berth_vmm* vmm, int64_t deadline);
 /* Reconnects and resumes, again and again until the deadline. */

@@ -68,7 +68,7 @@ void Connection::Close() {
 void Connection::SendLocked() {
   if (!socket_.valid() || unsent_ == nullptr) return;
   const iovec part = {const_cast<std::byte*>(unsent_->bytes.data()), unsent_->bytes.size()};
-  std::array<int, kMaxPacketFds> fds = {};
+  std::array<int, kMaxSentFds> fds = {};
   const size_t count = std::min(fds.size(), unsent_->fds.size());
   for (size_t i = 0; i < count; ++i) fds[i] = unsent_->fds[i].get();
   const int error =

@@ -40,7 +40,9 @@ absl::Status CheckText(std::string_view name, std::span<const char> text) {
 
 // What each struct demands beyond its size; the general case is a struct that ends in `reserved`.
 absl::Status Check(const berth_vmm_hello& call) {
-  if (call.flags != 0) return Invalid("flags", "none are defined");
+  if ((call.flags & ~uint32_t{BERTH_VMM_HELLO_HAND_OFF}) != 0) {
+    return Invalid("flags", "only HAND_OFF is defined");
+  }
   BERTH_RETURN_IF_ERROR(ReservedIsZero(call.reserved));
   BERTH_RETURN_IF_ERROR(CheckText("assignment_uid", call.assignment_uid));
   BERTH_RETURN_IF_ERROR(CheckText("token", call.token));
@@ -124,34 +126,42 @@ absl::StatusOr<Body> DecodeBody<Invalidate>(std::span<const std::byte> bytes) {
 
 struct TypeInfo {
   uint16_t type;
-  uint16_t fds;
+  uint16_t least_fds;
+  uint16_t most_fds;
   absl::StatusOr<Body> (*decode)(std::span<const std::byte>);
 };
 
 constexpr TypeInfo kTypes[] = {
-    {BERTH_VMM_HELLO, 0, &DecodeBody<berth_vmm_hello>},
-    {BERTH_VMM_GET_UNIT, 0, &DecodeBody<berth_vmm_get_unit>},
-    {BERTH_VMM_GET_DEVICE, 0, &DecodeBody<berth_vmm_get_device>},
-    {BERTH_VMM_GET_PAGE0, 0, &DecodeBody<berth_vmm_get_page0>},
-    {BERTH_VMM_GET_IOVA_RANGES, 0, &DecodeBody<berth_vmm_get_iova_ranges>},
-    {BERTH_VMM_MAP_MEMORY, 1, &DecodeBody<berth_vmm_map_memory>},
-    {BERTH_VMM_UNMAP_MEMORY, 0, &DecodeBody<berth_vmm_unmap_memory>},
-    {BERTH_VMM_SET_STREAM, 0, &DecodeBody<berth_vmm_set_stream>},
-    {BERTH_VMM_ALLOC_QUEUE, 0, &DecodeBody<berth_vmm_alloc_queue>},
-    {BERTH_VMM_FREE_QUEUE, 0, &DecodeBody<berth_vmm_free_queue>},
-    {BERTH_VMM_INVALIDATE, 0, &DecodeBody<Invalidate>},
-    {BERTH_VMM_RESET_GUEST, 0, &DecodeBody<berth_vmm_reset_guest>},
-    {BERTH_VMM_DETACH, 0, &DecodeBody<berth_vmm_detach>},
+    {BERTH_VMM_HELLO, 0, 0, &DecodeBody<berth_vmm_hello>},
+    {BERTH_VMM_GET_UNIT, 0, 0, &DecodeBody<berth_vmm_get_unit>},
+    {BERTH_VMM_GET_DEVICE, 0, 0, &DecodeBody<berth_vmm_get_device>},
+    {BERTH_VMM_GET_PAGE0, 0, 0, &DecodeBody<berth_vmm_get_page0>},
+    {BERTH_VMM_GET_IOVA_RANGES, 0, 0, &DecodeBody<berth_vmm_get_iova_ranges>},
+    {BERTH_VMM_MAP_MEMORY, 1, 1, &DecodeBody<berth_vmm_map_memory>},
+    {BERTH_VMM_UNMAP_MEMORY, 0, 0, &DecodeBody<berth_vmm_unmap_memory>},
+    {BERTH_VMM_SET_STREAM, 0, 0, &DecodeBody<berth_vmm_set_stream>},
+    {BERTH_VMM_ALLOC_QUEUE, 0, 0, &DecodeBody<berth_vmm_alloc_queue>},
+    {BERTH_VMM_FREE_QUEUE, 0, 0, &DecodeBody<berth_vmm_free_queue>},
+    {BERTH_VMM_INVALIDATE, 0, 0, &DecodeBody<Invalidate>},
+    {BERTH_VMM_RESET_GUEST, 0, 0, &DecodeBody<berth_vmm_reset_guest>},
+    {BERTH_VMM_DETACH, 0, 0, &DecodeBody<berth_vmm_detach>},
+    {BERTH_VMM_HAND_OFF, 0, 0, &DecodeBody<berth_vmm_hand_off>},
+    {BERTH_VMM_CONFIRM_HAND_OFF, 0, 1, &DecodeBody<berth_vmm_confirm_hand_off>},
 };
 
-absl::Status CheckHeader(const berth_vmm_header& header, size_t size, size_t fds, uint16_t wanted) {
+absl::Status CheckHeader(const berth_vmm_header& header, size_t size, size_t fds,
+                         const TypeInfo& type) {
   if (header.size != size) {
     return BadMessage(
         absl::StrCat("the packet has ", size, " bytes, its header says ", header.size));
   }
-  if (fds != wanted) {
-    return Error(fds < wanted ? Reason::kTooFewFds : Reason::kTooManyFds,
-                 absl::StrCat("the type takes ", wanted, " fds, ", fds, " came"));
+  if (fds < type.least_fds) {
+    return Error(Reason::kTooFewFds,
+                 absl::StrCat("the type takes ", type.least_fds, " fds, ", fds, " came"));
+  }
+  if (fds > type.most_fds) {
+    return Error(Reason::kTooManyFds,
+                 absl::StrCat("the type takes ", type.most_fds, " fds, ", fds, " came"));
   }
   if (header.fd_count != fds) {
     return Error(Reason::kFdCount,
@@ -187,7 +197,7 @@ absl::StatusOr<Call> Decode(std::span<const std::byte> bytes, size_t fd_count) {
   if (type == std::end(kTypes)) {
     return Error(Reason::kUnknownMessage, absl::StrCat("no message has type ", call.header.type));
   }
-  BERTH_RETURN_IF_ERROR(CheckHeader(call.header, bytes.size(), fd_count, type->fds));
+  BERTH_RETURN_IF_ERROR(CheckHeader(call.header, bytes.size(), fd_count, *type));
   BERTH_ASSIGN_OR_RETURN(call.body, type->decode(bytes));
   call.bytes.assign(bytes.begin(), bytes.end());
   return call;

@@ -26,18 +26,19 @@ struct Invalidate {
 };
 
 // The structs of berth_vmm_wire.h, complete (a longer message is cut, its tail was zero).
-using Body =
-    std::variant<berth_vmm_hello, berth_vmm_get_unit, berth_vmm_get_device, berth_vmm_get_page0,
-                 berth_vmm_get_iova_ranges, berth_vmm_map_memory, berth_vmm_unmap_memory,
-                 berth_vmm_set_stream, berth_vmm_alloc_queue, berth_vmm_free_queue, Invalidate,
-                 berth_vmm_reset_guest, berth_vmm_detach>;
+using Body = std::variant<berth_vmm_hello, berth_vmm_get_unit, berth_vmm_get_device,
+                          berth_vmm_get_page0, berth_vmm_get_iova_ranges, berth_vmm_map_memory,
+                          berth_vmm_unmap_memory, berth_vmm_set_stream, berth_vmm_alloc_queue,
+                          berth_vmm_free_queue, Invalidate, berth_vmm_reset_guest, berth_vmm_detach,
+                          berth_vmm_hand_off, berth_vmm_confirm_hand_off>;
 
 // A well-formed call.
 struct Call {
   berth_vmm_header header;
   Body body;
   std::vector<std::byte> bytes;  // as received: a repeated call must be equal byte for byte
-  UniqueFd fd;                   // MAP_MEMORY: the memfd; else none
+  // MAP_MEMORY: the memfd; CONFIRM_HAND_OFF: what is said to be a pidfd, or none; else none.
+  UniqueFd fd;
 };
 
 // The header of a message as far as it was received, zero beyond: enough to address an error reply.

@@ -2,11 +2,16 @@
 #include "lib/wire/peer.h"
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <fstream>
+#include <string>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
 
 namespace berth::wire {
@@ -36,6 +41,23 @@ absl::StatusOr<Peer> ReadPeer(int socket) {
               .uid = credentials.uid,
               .gid = credentials.gid,
               .pidfd = OpenPidfd(socket, credentials.pid)};
+}
+
+absl::StatusOr<Peer> ReadPidfd(int fd) {
+  // Signal 0: says whether it is a pidfd at all.
+  if (::syscall(SYS_pidfd_send_signal, fd, 0, nullptr, 0) != 0 && errno == EBADF) {
+    return Error(Reason::kInvalidField, "not a pidfd");
+  }
+  // proc_pid_fdinfo(5): 0 for a process of another namespace, -1 for one that was waited for.
+  std::ifstream info(absl::StrCat("/proc/self/fdinfo/", fd));
+  for (std::string line; std::getline(info, line);) {
+    pid_t pid = 0;
+    if (!line.starts_with("Pid:") || !absl::SimpleAtoi(line.substr(4), &pid) || pid <= 0) continue;
+    struct stat process = {};
+    if (::stat(absl::StrCat("/proc/", pid).c_str(), &process) != 0) break;
+    return Peer{.pid = pid, .uid = process.st_uid, .gid = process.st_gid, .pidfd = {}};
+  }
+  return Peer{};
 }
 
 }  // namespace berth::wire

@@ -23,6 +23,10 @@ struct Peer {
 // Errors: SYSTEM_ERROR.
 absl::StatusOr<Peer> ReadPeer(int socket);
 
+// The process of a pidfd that a peer sent, as it is now; `pidfd` stays empty. pid 0: it has ended,
+// or is outside our pid namespace. Errors: INVALID_FIELD (not a pidfd).
+absl::StatusOr<Peer> ReadPidfd(int fd);
+
 }  // namespace berth::wire
 
 #endif  // BERTH_LIB_WIRE_PEER_H_

@@ -5,7 +5,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -313,10 +312,7 @@ void WireServer::Impl::CloseConnection(ConnectionId id) {
 }
 
 absl::StatusOr<WatchId> WireServer::Impl::WatchExit(UniqueFd pidfd) {
-  // Signal 0: says whether it is a pidfd at all.
-  if (::syscall(SYS_pidfd_send_signal, pidfd.get(), 0, nullptr, 0) != 0 && errno == EBADF) {
-    return Error(Reason::kInvalidField, "not a pidfd");
-  }
+  BERTH_RETURN_IF_ERROR(ReadPidfd(pidfd.get()).status());
   const absl::MutexLock lock(&mu_);
   if (watches_.size() >= options_.max_watches) {
     return Error(Reason::kOverloaded,

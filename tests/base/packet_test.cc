@@ -74,12 +74,16 @@ TEST_F(PacketTest, APacketLargerThanTheBufferIsSaidToBeCut) {
 }
 
 TEST_F(PacketTest, TooManyFdsAreRefusedBySenderAndSurvivedByReceiver) {
-  const std::vector<int> fds(kMaxPacketFds + 1, left_.get());
-  EXPECT_EQ(Send("many", fds), -EINVAL);
+  EXPECT_EQ(Send("many", std::vector<int>(kMaxSentFds + 1, left_.get())), -EINVAL);
   EXPECT_EQ(Receive(), -EAGAIN) << "nothing was sent";
   EXPECT_EQ(Send("most", std::vector<int>(kMaxPacketFds, left_.get())), 0);
   ASSERT_EQ(Receive(), 0);
   EXPECT_EQ(packet_.fds.size(), kMaxPacketFds);
+  EXPECT_FALSE(packet_.fds_truncated);
+  EXPECT_EQ(Send("more", std::vector<int>(kMaxSentFds, left_.get())), 0);
+  ASSERT_EQ(Receive(), 0);
+  EXPECT_GT(packet_.fds.size(), kMaxPacketFds);
+  EXPECT_TRUE(packet_.fds_truncated);
 }
 
 TEST_F(PacketTest, TheEndOfTheStreamIsAnEmptyPacketOrAnError) {

@@ -124,8 +124,6 @@ TEST_F(ContractTest, WhatThisVersionDoesNotDoItRefusesByName) {
     edit(request.mutable_assignment()->mutable_spec());
     return client().Create(request);
   };
-  EXPECT_THAT(refused([](auto* s) { s->set_attach_mode(v1::AssignmentSpec::HAND_OFF); }),
-              FailsWith(Reason::kUnsupported));
   EXPECT_THAT(refused([](auto* s) { s->set_isolation(v1::AssignmentSpec::CONFINED); }),
               FailsWith(Reason::kUnsupported));
   EXPECT_THAT(refused([](auto* s) { s->mutable_lease_duration()->set_seconds(1); }),

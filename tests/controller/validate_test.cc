@@ -134,10 +134,16 @@ std::vector<Case> SpecCases() {
       {"spec.when_unavailable", kInvalid, Spec([](auto* s) {
          s->set_when_unavailable(static_cast<AssignmentSpec::WhenUnavailable>(kUnknown));
        })},
-      {"spec.attach_mode", Reason::kUnsupported,
-       Spec([](auto* s) { s->set_attach_mode(AssignmentSpec::HAND_OFF); })},
       {"spec.isolation", Reason::kUnsupported,
        Spec([](auto* s) { s->set_isolation(AssignmentSpec::CONFINED); })},
+      {"spec.isolation", Reason::kUnsupported, Spec([](auto* s) {
+         s->set_isolation(AssignmentSpec::CONFINED);
+         s->set_attach_mode(AssignmentSpec::HAND_OFF);
+       })},
+      {"spec.memory_limit_bytes", kInvalid, Spec([](auto* s) {
+         s->set_memory_limit_bytes(1 << 20);
+         s->set_attach_mode(AssignmentSpec::HAND_OFF);
+       })},
       {"spec.attach_timeout", Reason::kUnsupported,
        Spec([](auto* s) { s->mutable_attach_timeout(); })},
       {"spec.lease_duration", Reason::kUnsupported,

@@ -61,6 +61,7 @@ class Host {
   [[nodiscard]] pid_t emulator_pid() const;
 
   [[nodiscard]] const std::string& id() const { return options_.id; }
+  [[nodiscard]] std::string emulator_socket() const { return emulator_dir() + "/emulator.sock"; }
   [[nodiscard]] std::string vmm_socket() const { return folder_ + "/run/vmm.sock"; }
   [[nodiscard]] std::string config_file() const { return folder_ + "/agent.yaml"; }
   [[nodiscard]] std::string log_file() const { return folder_ + "/agent.log"; }

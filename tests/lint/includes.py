@@ -14,6 +14,7 @@ ALLOWED = {
     "lib/emulator": ["lib/base", "lib/iommufd", "absl"],
     "lib/vmm": [],
     "lib/vmm/example": ["lib/vmm", "lib/base", "absl", "CLI"],
+    "lib/vmm/handoff": ["lib/vmm", "lib/base", "lib/wire", "absl", "CLI", "protobuf"],
     "lib/wire": ["lib/base", "lib/vmm/berth_vmm_wire.h", "absl"],
     "lib/capacity": ["lib/base", "absl"],
     "lib/placement": ["lib/base", "lib/capacity", "absl"],

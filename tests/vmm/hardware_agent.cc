@@ -67,6 +67,8 @@ class HardwareAgent::Impl : public wire::Handler {
   wire::Message Do(const berth_vmm_header& header, const wire::Invalidate& call);
   wire::Message Do(const berth_vmm_header& header, const berth_vmm_reset_guest& call);
   wire::Message Do(const berth_vmm_header& header, const berth_vmm_detach& call);
+  wire::Message Do(const berth_vmm_header& header, const berth_vmm_hand_off& call);
+  wire::Message Do(const berth_vmm_header& header, const berth_vmm_confirm_hand_off& call);
   wire::Message MapMemory(const wire::Call& call, const berth_vmm_map_memory& body);
   void ForwardError(const emulator::VintfError& error);
 
@@ -237,6 +239,15 @@ wire::Message HardwareAgent::Impl::Do(const berth_vmm_header& header,
 wire::Message HardwareAgent::Impl::Do(const berth_vmm_header& header, const berth_vmm_detach&) {
   Do(header, berth_vmm_reset_guest{});
   return Done(header);
+}
+
+wire::Message HardwareAgent::Impl::Do(const berth_vmm_header& header, const berth_vmm_hand_off&) {
+  return wire::EncodeError(header, Error(Reason::kUnknownMessage, "BROKERED"));
+}
+
+wire::Message HardwareAgent::Impl::Do(const berth_vmm_header& header,
+                                      const berth_vmm_confirm_hand_off&) {
+  return wire::EncodeError(header, Error(Reason::kUnknownMessage, "BROKERED"));
 }
 
 HardwareAgent::HardwareAgent(const std::string& socket_path)

@@ -44,7 +44,20 @@ void AgentConnection::ReplyError(const Received& call, uint32_t reason, int erro
   Reply(call, reply);
 }
 
-Received AgentConnection::Welcome(uint64_t last_call_id) {
+void AgentConnection::GiveHandOff(const std::vector<int>& fds) {
+  const Received call = Receive();
+  EXPECT_EQ(call.header().type, BERTH_VMM_HAND_OFF);
+  berth_vmm_hand_off_reply reply = {};
+  for (size_t i = 1; i < fds.size(); ++i) {
+    berth_vmm_hand_off_device& device = reply.devices[reply.device_count++];
+    const std::string number = std::to_string(i - 1);
+    ("gpu" + number).copy(device.id, sizeof(device.id) - 1);
+    ("0000:0" + number + ":00.0").copy(device.address, sizeof(device.address) - 1);
+  }
+  Reply(call, reply, fds);
+}
+
+Received AgentConnection::Welcome(uint64_t last_call_id, uint32_t devices, uint32_t attach_mode) {
   Received hello = Receive();
   EXPECT_EQ(hello.header().type, BERTH_VMM_HELLO);
   int ends[2];
@@ -53,7 +66,9 @@ Received AgentConnection::Welcome(uint64_t last_call_id) {
   const UniqueFd other(ends[1]);
   berth_vmm_hello_reply reply = {};
   reply.version = BERTH_VMM_VERSION;
-  reply.unit_count = reply.device_count = 1;
+  reply.unit_count = 1;
+  reply.device_count = devices;
+  reply.attach_mode = attach_mode;
   reply.memory_limit = 1 << 30;
   reply.last_call_id = last_call_id;
   Reply(hello, reply, {other.get()});

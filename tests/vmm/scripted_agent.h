@@ -49,13 +49,21 @@ class AgentConnection {
   void ReplyError(const Received& call, uint32_t reason, int error, const std::string& message);
   // Takes HELLO and welcomes: one unit, one device. Returns the HELLO. The events' other end is
   // kept, so that the channel stays open.
-  Received Welcome(uint64_t last_call_id = 0);
+  Received Welcome(uint64_t last_call_id = 0) { return Welcome(last_call_id, 1, 0); }
+  // The same in HAND_OFF mode, with this many devices.
+  Received WelcomeHandOff(uint32_t devices, uint64_t last_call_id = 0) {
+    return Welcome(last_call_id, devices, BERTH_VMM_ATTACH_MODE_HAND_OFF);
+  }
+  // Takes HAND_OFF and gives `fds`, the first for the context. Devices are "gpu0" at "0000:00:00.0"
+  // and so on.
+  void GiveHandOff(const std::vector<int>& fds);
   [[nodiscard]] int events() const { return events_.get(); }
   void CloseEvents() { events_.Reset(); }
 
   static constexpr uint64_t kSession = 77;
 
  private:
+  Received Welcome(uint64_t last_call_id, uint32_t devices, uint32_t attach_mode);
   static void Address(const berth_vmm_header& call, size_t size, size_t fds, void* reply);
 
   UniqueFd socket_;

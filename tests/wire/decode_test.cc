@@ -130,8 +130,26 @@ INSTANTIATE_TEST_SUITE_P(
         GoodCase{"FreeQueue", ToBytes(Make<berth_vmm_free_queue>(BERTH_VMM_FREE_QUEUE)), 0},
         GoodCase{"Invalidate", InvalidateBytes(3, 3), 0},
         GoodCase{"ResetGuest", ToBytes(Make<berth_vmm_reset_guest>(BERTH_VMM_RESET_GUEST)), 0},
-        GoodCase{"Detach", ToBytes(Make<berth_vmm_detach>(BERTH_VMM_DETACH)), 0}),
+        GoodCase{"Detach", ToBytes(Make<berth_vmm_detach>(BERTH_VMM_DETACH)), 0},
+        GoodCase{"HandOff", ToBytes(Make<berth_vmm_hand_off>(BERTH_VMM_HAND_OFF)), 0}),
     [](const auto& test) { return test.param.name; });
+
+TEST(DecodeTest, AConfirmationMayNameAnotherProcess) {
+  const auto confirm = [](uint16_t fd_count) {
+    return ToBytes(Make<berth_vmm_confirm_hand_off>(BERTH_VMM_CONFIRM_HAND_OFF, fd_count));
+  };
+  EXPECT_TRUE(Decode(confirm(0), 0).ok());
+  EXPECT_TRUE(Decode(confirm(1), 1).ok());
+  EXPECT_EQ(ReasonOf(Decode(confirm(0), 1).status()), Reason::kFdCount);
+  EXPECT_EQ(ReasonOf(Decode(confirm(1), 0).status()), Reason::kFdCount);
+  EXPECT_EQ(ReasonOf(Decode(confirm(2), 2).status()), Reason::kTooManyFds);
+}
+
+TEST(DecodeTest, HelloMayAskForAHandOff) {
+  auto hello = MakeHello();
+  hello.flags = BERTH_VMM_HELLO_HAND_OFF;
+  EXPECT_TRUE(Decode(ToBytes(hello), 0).ok());
+}
 
 TEST(DecodeTest, HandsOutTheCommandsOfAnInvalidate) {
   const auto call = Decode(InvalidateBytes(2, 2), 0);
@@ -180,7 +198,7 @@ INSTANTIATE_TEST_SUITE_P(
                 Reason::kBadMessage},
         BadCase{"HelloReserved", Changed(MakeHello(), [](auto* m) { m->reserved = 1; }),
                 Reason::kBadMessage},
-        BadCase{"HelloFlags", Changed(MakeHello(), [](auto* m) { m->flags = 1; }),
+        BadCase{"HelloFlags", Changed(MakeHello(), [](auto* m) { m->flags = 2; }),
                 Reason::kInvalidField},
         BadCase{"VersionsReversed", Changed(MakeHello(), [](auto* m) { m->version_min = 2; }),
                 Reason::kInvalidField},

@@ -25,9 +25,6 @@ absl::Status RefuseUnsupported(const v1::AssignmentSpec& spec) {
   const auto unsupported = [](std::string_view field, std::string_view what) {
     return FieldError(Reason::kUnsupported, field, what);
   };
-  if (spec.attach_mode() == v1::AssignmentSpec::HAND_OFF) {
-    return unsupported("spec.attach_mode", "HAND_OFF is not offered by this version; use BROKERED");
-  }
   if (spec.isolation() == v1::AssignmentSpec::CONFINED) {
     return unsupported("spec.isolation", "CONFINED is not offered by this version; use TRUSTED");
   }
@@ -122,6 +119,11 @@ absl::Status ValidateAssignment(const v1::Assignment& assignment) {
   }
   if (spec.memory_limit_bytes() < 0) {
     return FieldError(Reason::kInvalidField, "spec.memory_limit_bytes", "is negative");
+  }
+  if (spec.memory_limit_bytes() > 0 && spec.attach_mode() == v1::AssignmentSpec::HAND_OFF) {
+    return FieldError(Reason::kInvalidField, "spec.memory_limit_bytes",
+                      "cannot be held to with attach_mode HAND_OFF: the VMM maps its memory "
+                      "itself, within its RLIMIT_MEMLOCK");
   }
   if (spec.has_huge_pages() &&
       (spec.huge_pages().page_size_bytes() <= 0 || spec.huge_pages().count() < 0)) {

@@ -14,7 +14,7 @@ namespace berth {
 absl::Status ValidateResourceId(std::string_view id, std::string_view field);
 
 // What the fields beside those that placement checks must be. Errors: INVALID_FIELD, MISSING_FIELD,
-// TOO_LARGE; UNSUPPORTED for what this version refuses by name (HAND_OFF, CONFINED, leases, attach
+// TOO_LARGE; UNSUPPORTED for what this version refuses by name (CONFINED, leases, attach
 // time-outs).
 absl::Status ValidateAssignment(const v1::Assignment& assignment);
 

@@ -2,6 +2,7 @@
 #include "tests/agent/grants/emulated_host.h"
 
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <openssl/sha.h>
 #include <stdlib.h>
 
@@ -9,6 +10,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "lib/emulator/argument.h"
 
 namespace berth::testing {
 namespace {
@@ -58,7 +60,11 @@ EmulatedHost::EmulatedHost() {
   }
   folder_ = std::filesystem::temp_directory_path() / "berth-grants-XXXXXX";
   EXPECT_NE(::mkdtemp(folder_.data()), nullptr);
-  client_ = std::make_unique<emulator::EmulatorClient>(folder_ + "/emulator.sock");
+  const auto capable = [this](int capability) {
+    return capability == CAP_SYS_RESOURCE ? privileged_.load()
+                                          : emulator::HasCapability(capability);
+  };
+  client_ = std::make_unique<emulator::EmulatorClient>(folder_ + "/emulator.sock", capable);
   StartKernel();
 }
 

@@ -2,6 +2,7 @@
 #ifndef BERTH_TESTS_AGENT_GRANTS_EMULATED_HOST_H_
 #define BERTH_TESTS_AGENT_GRANTS_EMULATED_HOST_H_
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
@@ -34,6 +35,8 @@ class EmulatedHost {
   KernelApi& kernel() { return *client_; }
   emulator::Kernel& hardware() { return server_->kernel(); }
   const DeviceLookup& lookup() const { return lookup_; }
+  // Whether this process has CAP_SYS_RESOURCE there; it has, unless told otherwise.
+  void SetPrivileged(bool privileged) { privileged_ = privileged; }
   // From now on no grant finds it.
   void Unplug(const std::string& device) { lookup_.Unplug(device); }
   // Until the next word nothing is found, and this is why. OK: all is found again.
@@ -67,6 +70,7 @@ class EmulatedHost {
   emulator::HostSpec spec_;
   Lookup lookup_;
   std::string folder_;
+  std::atomic<bool> privileged_ = true;
   std::unique_ptr<emulator::Server> server_;
   std::unique_ptr<emulator::EmulatorClient> client_;
 };

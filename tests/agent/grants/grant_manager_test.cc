@@ -136,9 +136,13 @@ TEST_P(UnbuildableGrant, IsGoneWithItsReason) {
 INSTANTIATE_TEST_SUITE_P(
     Grants, UnbuildableGrant,
     ::testing::Values(
-        Unbuildable{"HandOff", [](auto& g) { g.set_attach_mode(v1::AssignmentSpec::HAND_OFF); },
-                    "UNSUPPORTED"},
         Unbuildable{"Confined", [](auto& g) { g.set_isolation(v1::AssignmentSpec::CONFINED); },
+                    "UNSUPPORTED"},
+        Unbuildable{"ConfinedHandOff",
+                    [](auto& g) {
+                      g.set_isolation(v1::AssignmentSpec::CONFINED);
+                      g.set_attach_mode(v1::AssignmentSpec::HAND_OFF);
+                    },
                     "UNSUPPORTED"},
         Unbuildable{"NoSuchUnit", [](auto& g) { g.mutable_units(0)->set_unit("smmu9"); },
                     "UNIT_UNKNOWN"},

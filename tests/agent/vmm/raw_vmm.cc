@@ -52,6 +52,7 @@ Answer<berth_vmm_hello_reply> RawVmm::Hello(const std::string& uid, const std::s
   berth_vmm_hello hello = {};
   hello.version_min = BERTH_VMM_VERSION;
   hello.version_max = BERTH_VMM_VERSION;
+  hello.flags = hello_flags;
   uid.copy(hello.assignment_uid, sizeof(hello.assignment_uid) - 1);
   token.copy(hello.token, sizeof(hello.token) - 1);
   auto answer = Ask<berth_vmm_hello_reply>(BERTH_VMM_HELLO, hello);
@@ -117,6 +118,15 @@ Answer<berth_vmm_page0_reply> RawVmm::Page0(uint32_t unit) {
 
 Answer<berth_vmm_empty_reply> RawVmm::Detach() {
   return Ask<berth_vmm_empty_reply>(BERTH_VMM_DETACH, berth_vmm_detach{});
+}
+
+Answer<berth_vmm_hand_off_reply> RawVmm::HandOff() {
+  return Ask<berth_vmm_hand_off_reply>(BERTH_VMM_HAND_OFF, berth_vmm_hand_off{});
+}
+
+Answer<berth_vmm_empty_reply> RawVmm::ConfirmHandOff(int holder) {
+  return Ask<berth_vmm_empty_reply>(BERTH_VMM_CONFIRM_HAND_OFF, berth_vmm_confirm_hand_off{},
+                                    holder);
 }
 
 bool RawVmm::ClosedByAgent() const {

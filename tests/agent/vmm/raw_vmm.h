@@ -81,6 +81,12 @@ class RawVmm {
   void Disconnect() { socket_.Reset(); }
   [[nodiscard]] bool ClosedByAgent() const;
 
+  // Everything of a HAND_OFF session.
+  Answer<berth_vmm_hand_off_reply> HandOff();
+  // `holder`: a pidfd, or -1.
+  Answer<berth_vmm_empty_reply> ConfirmHandOff(int holder = -1);
+
+  uint32_t hello_flags = 0;
   uint64_t session = 0;
   uint64_t call_id = 0;
   UniqueFd events;

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The part of Grant for attach_mode HAND_OFF: a VMM that makes its own ioctls.
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "agent/grants/grant.h"
+#include "lib/base/status.h"
+#include "lib/vmm/berth_vmm_wire.h"
+
+namespace berth {
+
+// Proves that the devices can be had, and keeps nothing: a VMM gets a context of its own, and what
+// is bound here could not be bound there.
+absl::Status Grant::BuildHandOff(const GrantPlan& plan) {
+  if (plan.devices.size() > BERTH_VMM_MAX_HAND_OFF_DEVICES) {
+    return Error(Reason::kTooLarge,
+                 absl::StrCat("attach_mode HAND_OFF: ", plan.devices.size(), " devices, at most ",
+                              BERTH_VMM_MAX_HAND_OFF_DEVICES, " can be handed off"));
+  }
+  BERTH_RETURN_IF_ERROR(HandOff::CheckAllowed(env_.options.kernel));
+  if (!bound_.has_value() || bound_->devices.size() != plan.devices.size()) {
+    bound_.reset();
+    BERTH_ASSIGN_OR_RETURN(bound_, BoundContext::Bind(env_.options.kernel, plan.devices, {}));
+  }
+  BERTH_RETURN_IF_ERROR(ResetHandedOff());
+  bound_.reset();
+  return absl::OkStatus();
+}
+
+// Whoever had the devices has left no trace in them: what `bound_` holds is reset, once after each
+// VMM.
+absl::Status Grant::ResetHandedOff() {
+  if (!hand_off() || devices_reset_ || !bound_.has_value()) return absl::OkStatus();
+  const absl::Status status = bound_->ResetDevices();
+  devices_reset_ = status.ok();
+  return status;
+}
+
+absl::StatusOr<std::vector<UniqueFd>> Grant::HandOut(uint64_t session) {
+  if (!attached(session)) return Error(Reason::kNoSession, "the session has ended; say HELLO");
+  if (session_->confirmed) {
+    return Error(Reason::kStateConflict, "the fds were handed off, and that was confirmed");
+  }
+  if (!handed_.has_value()) {
+    BERTH_ASSIGN_OR_RETURN(handed_, HandOff::Open(env_.options.kernel, held_));
+    devices_reset_ = false;
+  }
+  return handed_->Duplicate();
+}
+
+absl::Status Grant::CheckUnconfirmed(uint64_t session) const {
+  if (!attached(session)) return Error(Reason::kNoSession, "the session has ended; say HELLO");
+  if (session_->confirmed) return Error(Reason::kStateConflict, "confirmed already");
+  if (!handed_.has_value()) return Error(Reason::kStateConflict, "nothing was handed off");
+  return absl::OkStatus();
+}
+
+void Grant::Confirm(uint64_t session, const Vmm& holder) {
+  if (!CheckUnconfirmed(session).ok()) return;
+  handed_.reset();
+  session_->confirmed = true;
+  session_->holder = holder;
+  last_vmm_ = holder;
+}
+
+}  // namespace berth

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// berth-handoff becomes a VMM that knows nothing of Berth.
+#include <gmock/gmock.h>
+#include <signal.h>
+
+#include <sstream>
+
+#include "tests/integration/cluster.h"
+
+namespace berth::testing {
+namespace {
+
+using v1::Assignment;
+
+constexpr char kSpec[] =
+    "attach_mode: HAND_OFF "
+    "device_requests { name: 'gpu' class: 'gpu' queues { need: REQUIRED count: 2 } }";
+
+class HandOff : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const absl::StatusOr<Assignment> created = cluster_.Create("vm", kSpec);
+    ASSERT_TRUE(created.ok()) << created.status();
+    assignment_ = *created;
+    ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED));
+    EXPECT_EQ(host().Stats().bound_devices(), 0U);
+  }
+
+  Host& host() { return cluster_.host("gh200"); }
+  std::unique_ptr<Process> StartVmm(const std::string& name, const std::vector<std::string>& more) {
+    Process::Options options = {
+        .program = ProgramFile("berth-handoff"),
+        .args = {"--socket", assignment_.placement().attach_endpoint(), "--assignment",
+                 assignment_.uid(), "--token", assignment_.attach_token(), "--", BERTH_FD_VMM,
+                 host().emulator_socket(), "{iommufd}", "{device:0}"},
+        .out = cluster_.folder() + "/" + name + ".out",
+        .err = cluster_.folder() + "/" + name + ".err"};
+    options.args.insert(options.args.end(), more.begin(), more.end());
+    auto vmm = std::make_unique<Process>(options);
+    WaitFor("the VMM has what it wants",
+            [&] { return cluster_.OutputOf(name).find('\n') != std::string::npos; });
+    return vmm;
+  }
+
+  Cluster cluster_{std::vector<std::string>{"gh200"}};
+  Assignment assignment_;
+};
+
+TEST_F(HandOff, AVmmThatIsKilledLeavesNothingAndTheNextGetsEverything) {
+  const std::unique_ptr<Process> vmm = StartVmm("first", {});
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::ATTACHED));
+  EXPECT_EQ(host().Grants().at(0).vmm_pid(), vmm->pid()) << "what it has become";
+  EXPECT_EQ(host().Stats().bound_devices(), 1U);
+  cluster_.ExpectRecordsAgree(1);  // VINTF, device and context are the VMM's own
+
+  vmm->Kill();
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED));
+  EXPECT_EQ(host().Stats().bound_devices(), 0U);
+  EXPECT_EQ(host().Stats().contexts(), 0U);
+  const std::unique_ptr<Process> next = StartVmm("next", {});
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::ATTACHED));
+  ASSERT_TRUE(cluster_.Delete("vm").ok());
+  EXPECT_EQ(cluster_.Get("vm")->observed(), Assignment::ATTACHED) << "it runs on";
+  next->Kill();
+  EXPECT_TRUE(cluster_.AwaitGone("vm"));
+  cluster_.ExpectRecordsAgree(0);
+}
+
+TEST_F(HandOff, AProcessThatKeepsTheFdsKeepsTheGrantRecycling) {
+  const std::unique_ptr<Process> vmm = StartVmm("vmm", {"keeper"});
+  std::istringstream words(cluster_.OutputOf("vmm"));
+  std::string holding;
+  pid_t keeper = 0;
+  ASSERT_TRUE(words >> holding >> keeper);
+  vmm->Kill();
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::RECYCLING));
+  WaitFor("the reason shows", [&] {
+    const absl::StatusOr<Assignment> shown = cluster_.Get("vm");
+    return shown.ok() && shown->conditions_size() > 0 &&
+           shown->conditions(0).reason() == "DEVICE_BUSY";
+  });
+  EXPECT_EQ(host().Stats().bound_devices(), 1U);
+  KillStranger(keeper);
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED));
+  EXPECT_EQ(host().Stats().bound_devices(), 0U);
+}
+
+TEST_F(HandOff, AnAgentThatRestartsWaitsForTheVmm) {
+  const std::unique_ptr<Process> vmm = StartVmm("vmm", {});
+  host().RestartAgent();
+  WaitFor("the new agent knows why it cannot have the device", [&] {
+    const auto grants = host().Grants();
+    return !grants.empty() && grants[0].status().conditions_size() > 0 &&
+           grants[0].status().conditions(0).reason() == "DEVICE_BUSY";
+  });
+  EXPECT_TRUE(vmm->running());
+  vmm->Kill();
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED));
+}
+
+}  // namespace
+}  // namespace berth::testing
