@@ -67,6 +67,7 @@ class StockVmm {
   std::optional<Ioas> ioas_;
 };
 
+// Processes are made before grants: a fork would hold what the emulator of this process has open.
 class HandOffTest : public VmmFixture {
  protected:
   static void SayHello(RawVmm& vmm) {
@@ -143,8 +144,9 @@ TEST_F(HandOffTest, GivesTheSameAgainUntilItIsConfirmed) {
 }
 
 TEST_F(HandOffTest, IsTakenBackWhenTheVmmIsKilled) {
-  PrepareGrant(HandOffOf({"gpu0", "gpu1"}));
+  StartServer();
   VmmProcess process(path());
+  PrepareGrant(HandOffOf({"gpu0", "gpu1"}));
   RawVmm vmm(process.TakeConnection());
   std::optional<StockVmm> stock = Take(vmm);
   ASSERT_EQ(vmm.ConfirmHandOff().reason(), BERTH_VMM_REASON_NONE);
@@ -165,8 +167,9 @@ TEST_F(HandOffTest, IsTakenBackWhenTheVmmIsKilled) {
 }
 
 TEST_F(HandOffTest, StaysRecyclingWhileAThirdProcessHoldsTheFds) {
-  PrepareGrant(HandOffOf({"gpu0"}));
+  StartServer();
   VmmProcess process(path());
+  PrepareGrant(HandOffOf({"gpu0"}));
   RawVmm vmm(process.TakeConnection());
   std::optional<StockVmm> held_elsewhere = Take(vmm);
   ASSERT_EQ(vmm.ConfirmHandOff().reason(), BERTH_VMM_REASON_NONE);
@@ -182,9 +185,10 @@ TEST_F(HandOffTest, StaysRecyclingWhileAThirdProcessHoldsTheFds) {
 }
 
 TEST_F(HandOffTest, LastsAsLongAsTheProcessThatItWasConfirmedFor) {
-  PrepareGrant(HandOffOf({"gpu0"}));
+  StartServer();
   VmmProcess launcher(path());
   VmmProcess qemu(path());
+  PrepareGrant(HandOffOf({"gpu0"}));
   qemu.TakeConnection().Reset();
   RawVmm vmm(launcher.TakeConnection());
   std::optional<StockVmm> stock = Take(vmm);
@@ -206,10 +210,11 @@ TEST_F(HandOffTest, LastsAsLongAsTheProcessThatItWasConfirmedFor) {
 }
 
 TEST_F(HandOffTest, IsOverAtOnceWhenConfirmedForAProcessThatHasEnded) {
-  PrepareGrant(HandOffOf({"gpu0"}));
+  StartServer();
   VmmProcess ended(path());
   const UniqueFd pidfd = PidfdOf(ended.pid());
   ended.Kill();
+  PrepareGrant(HandOffOf({"gpu0"}));
   RawVmm vmm(path());
   std::optional<StockVmm> stock = Take(vmm);
   ASSERT_EQ(vmm.ConfirmHandOff(pidfd.get()).reason(), BERTH_VMM_REASON_NONE);
@@ -264,8 +269,9 @@ TEST_F(HandOffTest, EndsWithDetach) {
 }
 
 TEST_F(HandOffTest, IsReleasedOnlyWhenTheVmmEnds) {
-  PrepareGrant(HandOffOf({"gpu0"}));
+  StartServer();
   VmmProcess process(path());
+  PrepareGrant(HandOffOf({"gpu0"}));
   RawVmm vmm(process.TakeConnection());
   std::optional<StockVmm> stock = Take(vmm);
   ASSERT_EQ(vmm.ConfirmHandOff().reason(), BERTH_VMM_REASON_NONE);
