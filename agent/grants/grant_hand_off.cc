@@ -23,6 +23,8 @@ absl::Status Grant::BuildHandOff(const GrantPlan& plan) {
   if (!bound_.has_value() || bound_->devices.size() != plan.devices.size()) {
     bound_.reset();
     BERTH_ASSIGN_OR_RETURN(bound_, BoundContext::Bind(env_.options.kernel, plan.devices, {}));
+    // These may be others than those that were reset, or somebody else had them in between.
+    devices_reset_ = false;
   }
   BERTH_RETURN_IF_ERROR(ResetHandedOff());
   bound_.reset();

@@ -353,9 +353,8 @@ TEST_F(HandOffTest, UndoesEverythingWhicheverCallFails) {
     ASSERT_EQ(end.observed(), State::GONE);
     EXPECT_FALSE(end.failure().metadata().at("step").empty());
   }
-  // A context and its option; a scratch context, two cdevs opened and bound. They were reset when
-  // the VMM left.
-  EXPECT_EQ(steps, 7);
+  // A context and its option; a scratch context, two cdevs opened, bound and reset.
+  EXPECT_EQ(steps, 9);
 }
 
 TEST_F(HandOffTest, LeavesTheVmmAloneWhenTheAgentStops) {
