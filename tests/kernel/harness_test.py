@@ -4,6 +4,7 @@
 import base64
 import hashlib
 import os
+import re
 import select
 import shutil
 import struct
@@ -324,6 +325,27 @@ class InitramfsTest(HarnessTest):
         self.assertEqual(len(names), len(set(names)))
         for name in names:
             self.assertIn(os.path.dirname(name), names + [""])
+
+    def test_keeps_a_foreign_program_and_its_libraries_apart(self):
+        program = shutil.which("bash")
+        foreign = os.path.join(self.root, "foreign")
+        libraries = subprocess.run(["ldd", program], capture_output=True, text=True, check=True)
+        copies = {program.lstrip("/"): program}
+        for path in re.findall(r"(/\S+) \(0x", libraries.stdout):
+            # Where the loader of a system looks, wherever this machine has them.
+            copies[f"lib/x86_64-linux-gnu/{os.path.basename(path)}"] = path
+            if "ld-linux" in path:
+                copies[f"lib64/{os.path.basename(path)}"] = path
+        for inside, path in copies.items():
+            target = os.path.join(foreign, inside)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copy(path, target)
+        names = [name for name, _, _ in
+                 self.make("--foreign", f"other:{foreign}:{program.lstrip('/')}")]
+        self.assertIn("other/bin/bash", names)
+        self.assertIn("other/lib64/ld-linux-x86-64.so.2", names)
+        self.assertIn("other/lib/x86_64-linux-gnu/libc.so.6", names)
+        self.assertNotIn("lib/x86_64-linux-gnu/libc.so.6", names)
 
     def test_tables_come_first(self):
         names = [name for name, _, _ in self.make("--table", self.write("ssdt.aml", "SSDT"))]
