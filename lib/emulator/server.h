@@ -120,7 +120,7 @@ class Server {
   uint64_t next_channel_ = 0;
   std::multimap<absl::Time, Delayed> delayed_;  // by when they are due; one for a channel
   std::vector<std::byte> buffer_;
-  int pinned_ = 0;  // contexts that only mappings of page0 keep
+  int pinned_ = 0;  // contexts and cdevs that only mappings keep
   absl::Time idle_since_ = absl::InfiniteFuture();
   std::thread thread_;
 };

@@ -38,6 +38,16 @@ MappedRegionSuite::Offer MappedRegionSuite::NewOffer(const Vm& vm) {
   return offer;
 }
 
+std::optional<uapi::VfioRegionInfo> MappedRegionSuite::MappableBar(const Device& device) {
+  for (uint32_t index = uapi::kVfioPciBar0Region; index <= uapi::kVfioPciBar5Region; ++index) {
+    auto info = Sized<uapi::VfioRegionInfo>();
+    info.index = index;
+    EXPECT_EQ(Call(device.cdev, uapi::kVfioDeviceGetRegionInfo, info), 0) << index;
+    if ((info.flags & uapi::kVfioRegionFlagMmap) != 0) return info;
+  }
+  return std::nullopt;
+}
+
 void MappedRegionSuite::GiveAndMap(VmmProcess& vmm, const MappedRegion& region) {
   ASSERT_EQ(vmm.TakeFd(region.fd.get()), 0);
   ASSERT_EQ(vmm.Map(region), 0);
@@ -229,6 +239,37 @@ TEST_P(MappedRegionSuite, MappingKeepsTheContext) {
       << "the hardware still serves it";
   EXPECT_EQ(vmm.Unmap(length), 0);
   EXPECT_TRUE(FreeVintfsInTime(all));
+}
+
+// drivers/vfio/vfio_main.c, vfio_device_fops_mmap(), vfio_device_fops_release(): a VMA has the
+// cdev's file open, and the device stays bound until the file's last user has gone.
+TEST_P(MappedRegionSuite, MappedBarKeepsTheDevice) {
+  BERTH_NEEDS(Need::kCdevs);
+  const UniqueFd context = NewContext();
+  for (const std::string& name : machine().devices) {
+    Device device = AddDevice(context, name);
+    const auto bar = MappableBar(device);
+    if (!bar) continue;
+    absl::StatusOr<MappedRegion> region =
+        kernel().RegionForVmm(device.cdev.get(), bar->offset, bar->size);
+    ASSERT_TRUE(region.ok()) << region.status();
+    VmmProcess vmm;
+    GiveAndMap(vmm, *region);
+    ASSERT_EQ(vmm.CloseFd(), 0);
+    region->fd.Reset();
+    device.cdev.Reset();
+    const UniqueFd other = NewContext();
+    const UniqueFd cdev = OpenCdev(name);
+    auto bind = Sized<uapi::VfioDeviceBindIommufd>();
+    bind.iommufd = other.get();
+    EXPECT_EQ(Call(cdev, uapi::kVfioDeviceBindIommufd, bind), -EINVAL);
+    EXPECT_EQ(Destroy(context, device.id), -EBUSY);
+    EXPECT_EQ(vmm.Unmap(bar->size), 0);
+    EXPECT_TRUE(InTime([&] { return Call(cdev, uapi::kVfioDeviceBindIommufd, bind) == 0; }));
+    EXPECT_EQ(Destroy(context, device.id), -ENOENT) << "it went with the file";
+    return;
+  }
+  GTEST_SKIP() << "needs a device with a BAR that can be mapped";
 }
 
 }  // namespace berth::conformance

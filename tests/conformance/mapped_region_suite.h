@@ -19,6 +19,9 @@ class MappedRegionSuite : public KernelApiSuite {
   };
   Offer NewOffer(const Vm& vm);
 
+  // The first that the device has.
+  std::optional<uapi::VfioRegionInfo> MappableBar(const Device& device);
+
   // Sends the region to the process as Berth does, and has it mapped there.
   static void GiveAndMap(VmmProcess& vmm, const MappedRegion& region);
 

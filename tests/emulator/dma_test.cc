@@ -123,21 +123,57 @@ TEST_F(DmaTest, ABarThatIsNotDecodedTakesNoOrders) {
   EXPECT_EQ(vm.memory->Load(page + 24), 1U);
 }
 
-TEST_F(DmaTest, AClosedDeviceIsDeadMemory) {
+// A VMA has the cdev's file open: vfio_device_fops_release() comes with its last.
+TEST_F(DmaTest, AMappedBarKeepsItsDevice) {
   DmaVm vm = MakeVm("vfio0");
   ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
   const uint64_t page = vm.memory->AllocatePage(1);
-  const auto old = std::move(vm.dma);
+  const UniqueFd other = OpenContext();
+  vm.guest.context.Reset();
+  vm.guest.cdev = OpenDevice("vfio0");
+  for (uint64_t at = page + 8; at <= page + 24; at += 8) {
+    EXPECT_EQ(Bind(vm.guest.cdev, other.get()), -EINVAL) << "bound, without an fd";
+    EXPECT_EQ(vm.dma->Copy(page, at, 8), DmaStatus::kOk) << "still attached";
+    EXPECT_EQ(vm.memory->Load(at), 1U);
+  }
+  Snapshot snapshot = server().kernel().TakeSnapshot();
+  EXPECT_EQ(snapshot.open_cdevs, 2);
+  EXPECT_EQ(snapshot.bound_devices, 1);
+  EXPECT_EQ(snapshot.contexts, 2) << "its device keeps the context";
+  EXPECT_EQ(UsedVintfs(), 1U);
+  vm.dma.reset();
+  EXPECT_EQ(Bind(vm.guest.cdev, other.get()), 0);
+  snapshot = server().kernel().TakeSnapshot();
+  EXPECT_EQ(snapshot.open_cdevs, 1);
+  EXPECT_EQ(snapshot.contexts, 1);
+  EXPECT_EQ(UsedVintfs(), 0U);
+}
+
+TEST_F(DmaTest, ADeviceOpenedAnewIsAsAfterAReset) {
+  DmaVm vm = MakeVm("vfio0");
+  ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
+  const uint64_t page = vm.memory->AllocatePage(1);
+  EXPECT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kOk);
+  vm.dma.reset();
   vm.guest.cdev = OpenDevice("vfio0");
   ASSERT_EQ(Bind(vm.guest.cdev, vm.guest.context.get(), &vm.guest.device), 0);
   ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
   vm.dma = MapBar(vm);
-  EXPECT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kNotBusMaster) << "as after a reset";
+  EXPECT_EQ(vm.dma->done(), 0U);
+  EXPECT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kNotBusMaster);
   ASSERT_EQ(SetCommand(vm, kMemoryAndBusMaster), 2);
-  old->Start(page, page + 16, 8);
   EXPECT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kOk);
-  EXPECT_EQ(old->done(), 0U);
-  EXPECT_EQ(vm.memory->Load(page + 16), 0U);
+}
+
+// A VMM that has the fd and has not mapped it has nothing: as with page0.
+TEST_F(DmaTest, ABarOfAClosedDeviceIsNotMapped) {
+  DmaVm vm = MakeVm("vfio0");
+  vm.dma.reset();
+  auto region = client().RegionForVmm(vm.guest.cdev.get(), 0, kDmaBarSize);
+  ASSERT_TRUE(region.ok());
+  vm.guest.cdev = OpenDevice("vfio0");
+  EXPECT_EQ(Bind(vm.guest.cdev, vm.guest.context.get()), 0);
+  EXPECT_FALSE(Mapping::Map(region->fd.get(), 0, kDmaBarSize, Mapping::Access::kReadWrite).ok());
 }
 
 TEST_F(DmaTest, TheBarIsReadAndWrittenWithoutAMapping) {

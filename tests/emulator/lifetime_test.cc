@@ -12,7 +12,7 @@
 namespace berth::emulator {
 namespace {
 
-enum class Keeps { kMapping, kEverything };
+enum class Keeps { kPage0, kBar, kEverything };
 
 class LifetimeTest : public DmaTest {
  protected:
@@ -53,15 +53,19 @@ class LifetimeTest : public DmaTest {
   // The child: does as it is told until it is told to end.
   [[noreturn]] void Keep(DmaVm& vm, Keeps keeps) {
     if (HasFailure()) ::_exit(1);
-    if (keeps == Keeps::kMapping) {
+    if (keeps != Keeps::kEverything) {
       vm.guest.context.Reset();
       vm.guest.cdev.Reset();
     }
+    if (keeps == Keeps::kPage0) vm.dma.reset();
+    if (keeps == Keeps::kBar) vm.page0.Reset();
     Tell(ends_[1]);
     while (const char what = Await(ends_[1])) {
       bool well = true;
       if (what == 'c') {  // commands
         Execute(vm, {testing::kTlbiVa, testing::kTlbiAsid});
+      } else if (what == 'r') {  // DMA
+        well = DeviceReads(vm, kVa) == 1U;
       } else if (what == 'd') {  // DMA, and a change of its tables
         well = DeviceReads(vm, kVa) == 1U;
         vm.tables->Map(kVa, vm.memory->AllocatePage(2));
@@ -87,7 +91,7 @@ class LifetimeTest : public DmaTest {
 };
 
 TEST_F(LifetimeTest, AForkedChildsMappingKeepsTheQueuesRunning) {
-  const pid_t owner = StartOwner(Keeps::kMapping);
+  const pid_t owner = StartOwner(Keeps::kPage0);
   Kill(owner);
   const UniqueFd other = OpenContext();  // a call, so that closes before it have been seen
   EXPECT_EQ(UsedVintfs(), 1U);
@@ -100,6 +104,20 @@ TEST_F(LifetimeTest, AForkedChildsMappingKeepsTheQueuesRunning) {
   EXPECT_EQ(Ask('q'), '\0');
   berth::testing::PollUntil([&] { return UsedVintfs() == 0; });
   EXPECT_EQ(server().kernel().TakeSnapshot().contexts, 1) << "the other one";
+}
+
+TEST_F(LifetimeTest, AForkedChildsMappedBarKeepsTheDevice) {
+  const pid_t owner = StartOwner(Keeps::kBar);
+  Kill(owner);
+  const UniqueFd context = OpenContext();
+  const UniqueFd cdev = OpenDevice("vfio0");
+  EXPECT_EQ(Ask('r'), 'y');
+  EXPECT_EQ(Bind(cdev, context.get()), -EINVAL);
+  EXPECT_EQ(UsedVintfs(), 1U);
+  EXPECT_EQ(Ask('r'), 'y');
+  EXPECT_EQ(Ask('q'), '\0');
+  berth::testing::PollUntil([&] { return Bind(cdev, context.get()) == 0; });
+  EXPECT_EQ(UsedVintfs(), 0U);
 }
 
 TEST_F(LifetimeTest, DmaGoesOnForWhoeverHasTheDevice) {

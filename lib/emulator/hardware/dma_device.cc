@@ -48,15 +48,17 @@ std::unique_ptr<DmaDevice> DmaDevice::Create(uint32_t sid, int* error) {
     *error = -errno;
     return nullptr;
   }
-  auto mapping = Mapping::Map(fd, 0, kDmaBarSize, Mapping::Access::kReadWrite);
-  if (!mapping.ok()) {
-    *error = -ErrnoOf(mapping.status());
-    return nullptr;
-  }
-  device->registers_ = *std::move(mapping);
+  *error = device->TakeBar();
+  if (*error != 0) return nullptr;
   device->Reset();
-  *error = 0;
   return device;
+}
+
+int DmaDevice::TakeBar() {
+  auto mapping = Mapping::Map(fd_.get(), 0, kDmaBarSize, Mapping::Access::kReadWrite);
+  if (!mapping.ok()) return -ErrnoOf(mapping.status());
+  registers_ = *std::move(mapping);
+  return 0;
 }
 
 uint64_t DmaDevice::Load(size_t at, size_t bytes) const {
@@ -114,6 +116,7 @@ void DmaDevice::Start(uint32_t number) {
 
 DmaDevice::Sighting DmaDevice::Look(Smmu* smmu) {
   Sighting sighting;
+  if (!registers_.valid()) return sighting;
   if (status_ != DmaStatus::kBusy) {
     const auto number = static_cast<uint32_t>(Load(kDmaStart, 4));
     if (number == started_) {

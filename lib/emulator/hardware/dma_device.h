@@ -61,6 +61,10 @@ class DmaDevice {
   // Whether it decodes its BAR. When it stops, BAR 0 is filled with ones, as PCI answers where
   // nobody does, and what is written there from then on is lost; a copy under way goes on.
   void SetMemory(bool enabled);
+  // Unmaps BAR 0, which tells whether anyone else maps it. Until TakeBar() has mapped it again (0
+  // or a negative errno) Look() does nothing, and only they may be called.
+  void LetGoOfBar() { registers_.Reset(); }
+  int TakeBar();
   // Forgets the copy there is; registers as at Create(), but for bus mastering.
   void Reset();
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/emulator/hardware/dma_engine.h"
 
+#include <fcntl.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -71,6 +72,24 @@ void DmaEngine::SetMemory(uint32_t sid, bool enabled) {
   mu_.Lock();
   if (DmaDevice* device = Find(sid)) device->SetMemory(enabled);
   mu_.Unlock();
+}
+
+// As Cmdqv::RetirePage0(), without the lock for the same reason. A device whose BAR cannot be
+// mapped again stands still until the next call.
+int DmaEngine::RetireBar(uint32_t sid) {
+  mu_.Lock();
+  DmaDevice* device = Find(sid);
+  if (device != nullptr) device->LetGoOfBar();
+  mu_.Unlock();
+  if (device == nullptr) return 0;
+  if (::fcntl(device->registers_fd(), F_ADD_SEALS, F_SEAL_WRITE) == 0) return 0;
+  const int error = errno;
+  if (error == EPERM) return 0;
+  mu_.Lock();
+  (void)device->TakeBar();
+  mu_.Unlock();
+  if (poller_) poller_->Wake();
+  return -error;
 }
 
 int DmaEngine::RegistersFd(uint32_t sid) {

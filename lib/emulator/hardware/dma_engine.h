@@ -55,6 +55,11 @@ class DmaEngine : private PolledUnit {
   // Whether it decodes its BAR: at first it does.
   void SetMemory(uint32_t sid, bool enabled);
 
+  // Takes BAR 0 from everyone, for Close() to follow: 0, also without a device, or -EBUSY while
+  // some process maps it. Then the device goes on as before; nothing but this and Close() may be
+  // called.
+  int RetireBar(uint32_t sid);
+
   // The memfd of its BAR 0, owned by the engine until Close(): -ENOENT.
   int RegistersFd(uint32_t sid);
 

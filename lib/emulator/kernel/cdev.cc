@@ -64,6 +64,10 @@ int Cdev::Bind(UserCall& user, const ContextOf& context_of) {
   return 0;
 }
 
+int Cdev::RetireBar() {
+  return device != nullptr && has_bar() ? function->unit->dma->RetireBar(function->sid()) : 0;
+}
+
 void Cdev::Unbind() {
   if (device == nullptr) return;
   if (attachment_ != Attachment::kNone) DetachDevice(device);
@@ -73,7 +77,7 @@ void Cdev::Unbind() {
   if (device->vdevice != nullptr) context->DestroyToTombstone(device->vdevice->id);
   --device->users;
   context->Remove(std::exchange(device, nullptr));
-  // vfio_pci_core_disable(): no bus master from here on. Who still maps BAR 0 has dead memory.
+  // vfio_pci_core_disable(): no bus master from here on.
   function->config = ConfigSpace(function->spec);
   if (has_bar()) function->unit->dma->Close(function->sid());
   function->irqs.Clear();

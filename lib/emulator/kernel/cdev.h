@@ -27,7 +27,10 @@ struct Cdev {
   int64_t Write(uint64_t offset, std::span<const std::byte> bytes);
   // mmap(2): the memfd of the region, to be mapped from its start. 0 or -EINVAL.
   int Region(uint64_t offset, uint64_t length, UniqueFd* region);
-  // The last close: detaches and unbinds. The context may have nothing left that pins it then.
+  // No process has the fd any more: 0, or -EBUSY while one maps a BAR, which keeps the file open.
+  int RetireBar();
+  // The last close, after RetireBar(): detaches and unbinds. The context may have nothing left that
+  // pins it then.
   void Unbind();
 
   Function* function;

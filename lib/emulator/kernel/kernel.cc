@@ -100,6 +100,7 @@ Kernel::~Kernel() {
       if (file->queue != nullptr) file->queue->wake_fd = -1;
       file->queue_pin.Reset();
     }
+    for (const auto& cdev : mapped_cdevs_) cdev->Unbind();
     files_.clear();
     contexts_.clear();
   }
@@ -256,19 +257,28 @@ void Kernel::OnLastClose(uint64_t inode) {
   if (found == files_.end()) return;
   const std::unique_ptr<File> file = std::move(found->second);
   files_.erase(found);
+  if (file->cdev) {
+    if (!CloseCdev(file->cdev.get())) mapped_cdevs_.push_back(std::move(file->cdev));
+    return;
+  }
   Context* context = file->context;
   if (context != nullptr) {
     context->fd_open = false;
-  } else if (file->cdev) {
-    context = file->cdev->context;
-    file->cdev->Unbind();
   } else {
     context = file->queue_context;
     file->queue->wake_fd = -1;
     file->queue_pin.Reset();
     --context->pins;
   }
+  ReleaseIfUnpinned(context);
+}
+
+bool Kernel::CloseCdev(Cdev* cdev) {
+  if (cdev->RetireBar() == -EBUSY) return false;
+  Context* context = cdev->context;
+  cdev->Unbind();
   if (context != nullptr) ReleaseIfUnpinned(context);
+  return true;
 }
 
 void Kernel::ReleaseIfUnpinned(Context* context) {
@@ -278,11 +288,15 @@ void Kernel::ReleaseIfUnpinned(Context* context) {
 
 int Kernel::ReapPinned() {
   absl::MutexLock lock(&mu_);
+  std::erase_if(mapped_cdevs_, [this](const auto& cdev) {
+    mu_.AssertHeld();
+    return CloseCdev(cdev.get());
+  });
   std::vector<Context*> pinned;
   for (const auto& [key, context] : contexts_) {
     if (!context->fd_open && context->pins == 0) pinned.push_back(context.get());
   }
-  int left = 0;
+  auto left = static_cast<int>(mapped_cdevs_.size());
   for (Context* context : pinned) {
     ReleaseIfUnpinned(context);
     if (contexts_.contains(context)) ++left;
@@ -305,6 +319,8 @@ Snapshot Kernel::TakeSnapshot() const {
     context->ForEach(
         [&](const Object& object) { ++snapshot.objects[std::string(ToString(object.type))]; });
   }
+  const auto mapped = static_cast<int>(mapped_cdevs_.size());
+  snapshot.open_cdevs = snapshot.bound_devices = mapped;
   for (const auto& [inode, file] : files_) {
     if (!file->cdev) continue;
     ++snapshot.open_cdevs;

@@ -39,7 +39,7 @@ struct Snapshot {
   };
   int contexts = 0;
   int pinned_contexts = 0;  // without an open fd
-  int open_cdevs = 0;
+  int open_cdevs = 0;       // those that only a mapping keeps, too
   int bound_devices = 0;
   std::map<std::string, int> objects;  // by type
   uint64_t calls = 0;
@@ -76,8 +76,8 @@ class Kernel {
   // No process has the fd any more.
   void OnLastClose(uint64_t inode);
 
-  // Contexts without an fd that only mappings of page0 pin: looks again whether those are gone.
-  // Returns how many are left; as long as there are any, call again soon.
+  // Contexts and cdevs without an fd that only mappings of page0 or of a BAR keep: looks again
+  // whether those are gone. Returns how many are left; as long as there are any, call again soon.
   int ReapPinned();
   // Nothing is open and nothing pinned.
   [[nodiscard]] bool idle() const;
@@ -108,6 +108,8 @@ class Kernel {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   int DispatchIoctl(int fd, UserCall& user) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Duration TakeStuckTime() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The last close of a cdev: false while a mapping of its BAR keeps it.
+  bool CloseCdev(Cdev* cdev) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ReleaseIfUnpinned(Context* context) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OnVintfError(const VintfError& error) ABSL_LOCKS_EXCLUDED(mu_);
   void Deliver(const std::string& unit, const void* event, size_t size, EventQueue* queue)
@@ -121,6 +123,8 @@ class Kernel {
   Machine machine_;
   mutable absl::Mutex mu_;
   absl::flat_hash_map<uint64_t, std::unique_ptr<File>> files_ ABSL_GUARDED_BY(mu_);
+  // Without an fd; a VMA is as good as one.
+  std::vector<std::unique_ptr<Cdev>> mapped_cdevs_ ABSL_GUARDED_BY(mu_);
   std::map<const Context*, std::unique_ptr<Context>> contexts_ ABSL_GUARDED_BY(mu_);
   uint64_t calls_ ABSL_GUARDED_BY(mu_) = 0;
 };

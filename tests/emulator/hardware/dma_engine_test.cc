@@ -129,6 +129,21 @@ TEST_F(DmaEngineTest, WhatWasWrittenBeforeAFaultIsCounted) {
   EXPECT_EQ(driver.fault(), end);
 }
 
+TEST_F(DmaEngineTest, AMappedBarIsNotRetired) {
+  {
+    DmaDriver driver = Driver(kSid);
+    driver.Start(from_, to_, 1 << 20);
+    engine_.Poll();
+    EXPECT_EQ(engine_.RetireBar(kSid), -EBUSY);
+    EXPECT_TRUE(driver.AwaitDone()) << "the copy under way goes on";
+    EXPECT_EQ(engine_.RetireBar(kSid), -EBUSY);
+    EXPECT_EQ(driver.Copy(from_, to_, 8), DmaStatus::kOk);
+  }
+  EXPECT_EQ(engine_.RetireBar(kSid), 0);
+  EXPECT_FALSE(engine_.Poll());
+  EXPECT_EQ(engine_.RetireBar(kSid + 7), 0) << "no such device";
+}
+
 TEST_F(DmaEngineTest, AClosedDeviceHasNoRegisters) {
   DmaDriver driver = Driver(kSid);
   engine_.Close(kSid);
