@@ -21,7 +21,7 @@ namespace berth::emulator {
 enum class FaultKind : uint8_t {
   kIoctl,          // an ioctl fails, takes its time, or both; subject: none
   kAtcTimeout,     // an ATC_INV gets no answer, its CMD_SYNC stops with CONS.ERR 3; subject: unit
-  kStuckStatus,    // a STATUS of the CMDQV never follows its CONFIG; subject: unit
+  kStuckStatus,    // a STATUS of the CMDQV that is to change does not; subject: unit
   kLostEvent,      // an event does not get into its vEVENTQ; subject: unit
   kNonContiguous,  // the memory of a queue is not contiguous; subject: unit
   kDeviceGone,     // surprise removal, as long as the fault is there; subject: PCI address

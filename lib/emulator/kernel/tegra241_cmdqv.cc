@@ -62,29 +62,30 @@ int Tegra241Cmdqv::EnableVintf(int vintf, uint32_t config) {
   return AwaitStatus(vintf, base + vintf_config::kStatus, kEnable);
 }
 
-// tegra241_vintf_hw_deinit(), without its queues.
-int Tegra241Cmdqv::DisableVintf(int vintf) {
+// tegra241_vintf_hw_deinit(), without its queues: a time-out is logged, no more.
+void Tegra241Cmdqv::DisableVintf(int vintf) {
   const RegisterView registers = hardware_.registers();
   const size_t base = config_page::Vintf(vintf);
   registers.Store(base + vintf_config::kConfig, 0);
-  const int rc = AwaitStatus(vintf, base + vintf_config::kStatus, 0);
+  (void)AwaitStatus(vintf, base + vintf_config::kStatus, 0);
   for (int slot = 0; slot < hardware_.config().sid_slots; ++slot) {
     registers.Store(base + vintf_config::SidMatch(slot), 0);
     registers.Store(base + vintf_config::SidReplace(slot), 0);
   }
-  return rc;
 }
 
 int Tegra241Cmdqv::AwaitStatus(int vintf, size_t offset, uint32_t enabled) {
+  const auto follows = [&] { return (hardware_.registers().Load(offset) & kEnable) == enabled; };
   const auto& goes_wrong = hardware_.config().goes_wrong;
-  if (goes_wrong && goes_wrong(HardwareFault::kStuckStatus)) {
+  // One that need not change is right where it is stuck.
+  if (goes_wrong && !follows() && goes_wrong(HardwareFault::kStuckStatus)) {
     stuck_for_ += kStatusTimeout;
     return -ETIMEDOUT;
   }
   const absl::Time deadline = clock_->Now() + kStatusTimeout;
   for (;;) {
     hardware_.Serve(vintf);
-    if ((hardware_.registers().Load(offset) & kEnable) == enabled) return 0;
+    if (follows()) return 0;
     if (clock_->Now() > deadline) return -ETIMEDOUT;
     ::sched_yield();
   }
@@ -101,9 +102,8 @@ int Tegra241Cmdqv::AllocVintf(uint64_t cookie, uint16_t vmid) {
   while (vintfs_.contains(vintf)) ++vintf;
   if (vintf >= hardware_.config().vintfs) return -ENOSPC;
   if (int rc = hardware_.NewPage0(vintf); rc != 0) return rc;
-  int rc = DisableVintf(vintf);
-  if (rc == 0) rc = EnableVintf(vintf, uint32_t{vmid} << kVintfVmidShift);
-  if (rc != 0) {
+  DisableVintf(vintf);
+  if (int rc = EnableVintf(vintf, uint32_t{vmid} << kVintfVmidShift); rc != 0) {
     hardware_.DropPage0(vintf);
     return rc;
   }
@@ -116,12 +116,12 @@ int Tegra241Cmdqv::FreeVintf(int vintf) {
   VintfUse* use = Find(vintf);
   if (use == nullptr) return -ENOENT;
   while (!use->queues.empty()) DoUnmap(vintf, use->queues.rbegin()->first, use);
-  const int rc = DisableVintf(vintf);
+  DisableVintf(vintf);
   hardware_.Serve(vintf);
   cookies_[vintf] = 0;
   hardware_.DropPage0(vintf);
   vintfs_.erase(vintf);
-  return rc;
+  return 0;
 }
 
 int Tegra241Cmdqv::Page0Fd(int vintf) const {
@@ -160,11 +160,12 @@ int Tegra241Cmdqv::RemoveSid(int vintf, int slot) {
   return 0;
 }
 
-int Tegra241Cmdqv::ResetLvcmdq(int vintf, int lvcmdq) {
+// tegra241_vcmdq_hw_deinit(): a time-out is logged, no more.
+void Tegra241Cmdqv::ResetLvcmdq(int vintf, int lvcmdq) {
   const RegisterView registers = hardware_.registers();
   const size_t page0 = Page0(vintf, lvcmdq);
   registers.Store(At(page0, Register::kConfig), 0);
-  const int rc = AwaitStatus(vintf, At(page0, Register::kStatus), 0);
+  (void)AwaitStatus(vintf, At(page0, Register::kStatus), 0);
   // A pending time-out of an ATC_INV is reported here, on the host's queue, and not to the next
   // guest (tegra241_vcmdq_hw_flush_timeout()).
   if (InvalidationSink* sink = hardware_.config().sink) (void)sink->Sync();
@@ -178,7 +179,6 @@ int Tegra241Cmdqv::ResetLvcmdq(int vintf, int lvcmdq) {
   if (gerror != registers.Load(At(page0, Register::kGerrorn))) {
     registers.Store(At(page0, Register::kGerrorn), gerror);
   }
-  return rc;
 }
 
 // tegra241_vintf_alloc_lvcmdq_user().
@@ -196,11 +196,7 @@ int Tegra241Cmdqv::MapLvcmdq(int vintf, int lvcmdq, QueueMemory memory, uint32_t
   use->queues[lvcmdq] = address;
   registers.Store(config_page::CmdqAlloc(VcmdqOf(vintf, lvcmdq)),
                   CmdqAllocValue(vintf, lvcmdq) | kCmdqAllocated);
-  const int rc = ResetLvcmdq(vintf, lvcmdq);
-  if (rc != 0) {
-    DoUnmap(vintf, lvcmdq, use);
-    return rc;
-  }
+  ResetLvcmdq(vintf, lvcmdq);
   const uint64_t base = address | log2size;
   const size_t page1 = Page1(vintf, lvcmdq);
   registers.Store(page1 + kBaseLow, static_cast<uint32_t>(base));
@@ -210,14 +206,13 @@ int Tegra241Cmdqv::MapLvcmdq(int vintf, int lvcmdq, QueueMemory memory, uint32_t
 }
 
 // tegra241_vintf_free_lvcmdq().
-int Tegra241Cmdqv::DoUnmap(int vintf, int lvcmdq, VintfUse* use) {
-  const int rc = ResetLvcmdq(vintf, lvcmdq);
+void Tegra241Cmdqv::DoUnmap(int vintf, int lvcmdq, VintfUse* use) {
+  ResetLvcmdq(vintf, lvcmdq);
   hardware_.registers().Store(config_page::CmdqAlloc(VcmdqOf(vintf, lvcmdq)),
                               CmdqAllocValue(vintf, lvcmdq));
   hardware_.Serve(vintf);
   memory_.Remove(use->queues.at(lvcmdq));
   use->queues.erase(lvcmdq);
-  return rc;
 }
 
 int Tegra241Cmdqv::UnmapLvcmdq(int vintf, int lvcmdq) {
@@ -226,7 +221,8 @@ int Tegra241Cmdqv::UnmapLvcmdq(int vintf, int lvcmdq) {
   if (lvcmdq < 0 || lvcmdq >= lvcmdqs_per_vintf()) return -EINVAL;
   if (!use->queues.contains(lvcmdq)) return -ENXIO;
   if (use->queues.contains(lvcmdq + 1)) return -EIO;
-  return DoUnmap(vintf, lvcmdq, use);
+  DoUnmap(vintf, lvcmdq, use);
+  return 0;
 }
 
 // tegra241_cmdqv_isr() and tegra241_vintf_user_handle_error().

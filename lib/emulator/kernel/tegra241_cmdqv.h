@@ -32,7 +32,8 @@ struct VintfError {
 
 // One unit's CMDQV with its driver. Not thread-safe, but for `on_error`, which comes from a
 // hardware thread. Methods that return int return 0 or what they say, or a negative errno: -ENOENT
-// for a VINTF that is not allocated, -ETIMEDOUT when the hardware does not follow within a second.
+// for a VINTF that is not allocated. Hardware that does not follow within a second is an error
+// where something is to be enabled (-ETIMEDOUT), and otherwise only costs that second.
 class Tegra241Cmdqv {
  public:
   // `config.memory` and `config.on_interrupt` are the driver's own to set. As Linux does, the
@@ -47,11 +48,12 @@ class Tegra241Cmdqv {
   [[nodiscard]] int lvcmdqs_per_vintf() const { return hardware_.lvcmdqs_per_vintf(); }
 
   // Resets the block, and VINTF 0 to the hypervisor: what probing does. The constructor has done
-  // it.
+  // it. -ETIMEDOUT.
   int Reset();
 
   // The lowest free VINTF from 1 on, enabled with `vmid`, with a page0 of its own. Errors: -ENOSPC;
-  // -ENOMEM, -EMFILE, -ENFILE when no page0 can be made. `cookie` comes back in VintfError.
+  // -ETIMEDOUT; -ENOMEM, -EMFILE, -ENFILE when no page0 can be made. `cookie` comes back in
+  // VintfError.
   int AllocVintf(uint64_t cookie, uint16_t vmid);
   // Ends the VINTF, queues (descending) and SID slots included.
   int FreeVintf(int vintf);
@@ -67,8 +69,7 @@ class Tegra241Cmdqv {
   // the guest enables it. 1 <= log2size <= 19. Errors: -EINVAL; -EEXIST; -EIO when the one below is
   // not mapped (queues are mapped upward).
   int MapLvcmdq(int vintf, int lvcmdq, QueueMemory memory, uint32_t log2size);
-  // Errors: -EINVAL; -ENXIO when not mapped; -EIO when the one above is still mapped. The queue is
-  // gone in any case after -ETIMEDOUT.
+  // Errors: -EINVAL; -ENXIO when not mapped; -EIO when the one above is still mapped.
   int UnmapLvcmdq(int vintf, int lvcmdq);
 
   // How long the calls since the last question would have waited for what goes_wrong() said never
@@ -92,10 +93,9 @@ class Tegra241Cmdqv {
   // Waits until STATUS at `offset` is `enabled`, for a second.
   int AwaitStatus(int vintf, size_t offset, uint32_t enabled);
   int EnableVintf(int vintf, uint32_t config);
-  int DisableVintf(int vintf);
-  // Linux's tegra241_vcmdq_hw_deinit().
-  int ResetLvcmdq(int vintf, int lvcmdq);
-  int DoUnmap(int vintf, int lvcmdq, VintfUse* use);
+  void DisableVintf(int vintf);
+  void ResetLvcmdq(int vintf, int lvcmdq);
+  void DoUnmap(int vintf, int lvcmdq, VintfUse* use);
   void HandleInterrupt();
 
   const std::function<void(const VintfError&)> on_error_;

@@ -174,6 +174,34 @@ TEST_F(FaultsTest, AStatusThatIsStuckEndsTheCallAfterASecondAndUndoesIt) {
   EXPECT_EQ(AllocViommu(&guest), 0) << "it struck once";
 }
 
+// tegra241_vcmdq_hw_deinit() and tegra241_vintf_hw_deinit() return nothing.
+TEST_F(FaultsTest, AStatusThatIsStuckCostsQueuesTheirTimeAndNoMore) {
+  Guest guest = MakeGuest("vfio0");
+  MapQueueMemory(guest);
+  Arm({.kind = FaultKind::kStuckStatus, .delay = {}, .subject = kUnit, .count = 0});
+  uint32_t queue = 0;
+  EXPECT_EQ(AllocQueue(guest, &queue), 0);
+  {
+    const Mapping page0 = MapPage0(guest);
+    ASSERT_TRUE(page0.valid());
+    const auto reg = [&](size_t offset) {
+      return reinterpret_cast<volatile uint32_t*>(page0.data() + offset);
+    };
+    *reg(uapi::kVcmdqConfig) = uapi::kVcmdqConfigEnable;
+    testing::PollUntil(
+        [&] { return (*reg(uapi::kVcmdqStatus) & uapi::kVcmdqStatusEnableOk) != 0; });
+  }
+  const absl::Time start = absl::Now();
+  EXPECT_EQ(Destroy(guest.context, queue), 0);
+  EXPECT_GE(absl::Now() - start, absl::Seconds(1)) << "its STATUS is to change";
+  EXPECT_EQ(AllocQueue(guest, &queue), 0);
+  EXPECT_EQ(Destroy(guest.context, queue), 0);
+  EXPECT_EQ(Destroy(guest.context, guest.viommu), 0);
+  EXPECT_EQ(UsedVintfs(), 0U);
+  EXPECT_EQ(AllocViommu(&guest), -ETIMEDOUT);
+  EXPECT_EQ(UsedVintfs(), 0U);
+}
+
 TEST_F(FaultsTest, OthersDoNotWaitForAStuckStatus) {
   Guest guest = MakeGuest("vfio0");
   ASSERT_EQ(Destroy(guest.context, guest.viommu), 0);
