@@ -215,7 +215,9 @@ TEST_P(KernelApiSuite, AtcInvNeedsAts) {
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
   NewVdevice(vm, viommu, kVsid);
-  const bool ats = uapi::kIdr0Ats.Get(SmmuInfo(vm).idr[0]) != 0;
+  const uapi::IommuHwInfoArmSmmuv3 smmu = SmmuInfo(vm);
+  const bool ats = uapi::kIdr0Ats.Get(smmu.idr[0]) != 0;
+  const bool substreams = uapi::kIdr1SsidSize.Get(smmu.idr[1]) != 0;
   const uint64_t valid = uapi::kCmdAtcInv | uapi::kAtc0Sid.Put(kVsid);
   struct Case {
     uint64_t cmd0;
@@ -229,7 +231,10 @@ TEST_P(KernelApiSuite, AtcInvNeedsAts) {
                          {valid, uapi::kAtcMaxSize + 1, false},
                          {uapi::kCmdAtcInv | uapi::kAtc0Sid.Put(99), 0, false},  // no such vSID
                          {valid | 1ULL << 8, 0, false},
+                         {valid | uapi::kAtc0Global.mask(), 0, substreams},
                          {valid | 1ULL << 10, 0, false},
+                         {valid | uapi::kCmd0Ssv.mask(), 0, substreams},
+                         {valid | uapi::kAtc0Ssid.Put(1), 0, substreams},
                          {valid, 1ULL << 6, false},
                          {valid, 1ULL << 11, false}}) {
     const Command command = {{c.cmd0, c.cmd1}};

@@ -227,7 +227,7 @@ std::vector<Row> AtcRows() {
       {"AtcOtherStreamAll", Atc(kSecondVsid, 52), {kOtherAts}},
       {"AtcStreamWithoutAts", Atc(kContextVsid, 52), {}},
       // Global is a matter of PASIDs, and a PASID of other translations than those without.
-      {"AtcGlobal", Atc(kFirstVsid, kAtsVa, kGlobal), {kAts}},
+      {"AtcGlobal", Atc(kFirstVsid, kAtsVa, kGlobal), {kAts}, Takers::kVcmdq},
       {"AtcSubstream", Atc(kFirstVsid, kAtsVa, kSsv), {}, Takers::kVcmdq},
       {"AtcSubstreamNumber", Atc(kFirstVsid, kAtsVa, kSsv | Ssid(1)), {}, Takers::kVcmdq},
       {"AtcSubstreamGlobal", Atc(kFirstVsid, 52, kSsv | kGlobal), {}, Takers::kVcmdq},

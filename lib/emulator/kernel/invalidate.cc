@@ -47,7 +47,8 @@ Allowed AllowedBits(uint8_t opcode) {
     case kCmdCfgiCdAll:
       return {kCfgi, 0};
     case kCmdAtcInv:
-      return {kCfgi | kAtc0Global.mask(), kAtc1Size.mask() | kAtc1Address.mask()};
+      // SSV, SSID and Global need substreams, which no unit here has.
+      return {kCfgi, kAtc1Size.mask() | kAtc1Address.mask()};
     default:
       return {0, 0};
   }

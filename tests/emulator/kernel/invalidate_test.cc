@@ -42,8 +42,9 @@ constexpr Case kCases[] = {
      {0x12 | kOneRange, kTg4K},
      {kVmid | kAsid | kRange0, Bits(0, 0) | kRange1 | kAddress}},
     {"TLBI_NH_VAA", {0x13 | kOneRange, kTg4K}, {kVmid | kRange0, Bits(0, 0) | kRange1 | kAddress}},
-    // The StreamID is looked up; SSV and SubstreamID need substreams, which no device here has.
-    {"ATC_INV", {0x40 | kSid, 0}, {kSid | Bits(9, 9), Bits(5, 0) | kAddress}},
+    // The StreamID is looked up; Global, SSV and SubstreamID need substreams, which no unit here
+    // has.
+    {"ATC_INV", {0x40 | kSid, 0}, {kSid, Bits(5, 0) | kAddress}},
     {"CFGI_CD", {0x05 | kSid, 0}, {kSid, Bits(0, 0)}},
     {"CFGI_CD_ALL", {0x06 | kSid, 0}, {kSid, 0}},
 };
