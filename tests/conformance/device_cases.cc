@@ -247,4 +247,24 @@ TEST_P(KernelApiSuite, HwInfoFillsAShortBuffer) {
   EXPECT_EQ(arg.data_type, types().hw_info) << "what the default is";
 }
 
+// device.c, iommufd_get_hw_info(): hw_info() of the driver: arm-smmu-v3-iommufd.c,
+// arm_smmu_hw_info(); tegra241-cmdqv.c, tegra241_cmdqv_hw_info(); selftest.c,
+// mock_domain_hw_info(); intel/iommu.c, intel_iommu_hw_info().
+TEST_P(KernelApiSuite, HwInfoTypesAreTheDrivers) {
+  const Vm vm = NewVm();
+  auto arg = Sized<uapi::IommuHwInfo>();
+  arg.dev_id = vm.device.id;
+  arg.flags = uapi::kHwInfoInputType;
+  for (const uint32_t type : {uapi::kHwInfoVtd, uapi::kHwInfoArmSmmuv3, uapi::kHwInfoTegra241Cmdqv,
+                              uapi::kHwInfoAmd, uapi::kHwInfoSelftest}) {
+    const bool known =
+        type == types().hw_info || (type == uapi::kHwInfoTegra241Cmdqv && Has(Need::kCmdqv));
+    auto ask = arg;
+    ask.data_type = type;
+    EXPECT_EQ(Call(vm.context, uapi::kIommuGetHwInfo, ask), known ? 0 : -EOPNOTSUPP) << type;
+    ask.dev_id = kStaleId;
+    EXPECT_EQ(Call(vm.context, uapi::kIommuGetHwInfo, ask), -ENOENT) << type;
+  }
+}
+
 }  // namespace berth::conformance

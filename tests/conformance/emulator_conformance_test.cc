@@ -3,8 +3,10 @@
 // Holds the emulator to the suites, through its client and its socket, as each machine that it can
 // play. Every case makes sense on one of them.
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <stdlib.h>
 
+#include <atomic>
 #include <filesystem>
 #include <map>
 
@@ -21,6 +23,7 @@ constexpr int kWithBar = 1;   // of them
 constexpr char kOther[] = "vfio90";
 constexpr const char* kGroup[] = {"vfio80", "vfio81"};
 constexpr uint16_t kGroupNumber = 0x180;
+constexpr int kShortQueues = 8;  // IDR1.CMDQS: 4 KiB
 
 emulator::DeviceSpec Device(const std::string& name, const std::string& unit, uint16_t number) {
   emulator::DeviceSpec device;
@@ -47,6 +50,14 @@ emulator::UnitSpec Unit(const std::string& id, emulator::UnitProfile profile) {
   return unit;
 }
 
+// The rules about limits and capabilities are the same for all; one machine has each.
+bool LimitsMemlock(emulator::UnitProfile profile) {
+  return profile == emulator::UnitProfile::kTegra241Cmdqv;
+}
+bool HasSysResource(emulator::UnitProfile profile) {
+  return profile != emulator::UnitProfile::kArmSmmuv3;
+}
+
 emulator::HostSpec Host(emulator::UnitProfile profile, uint32_t page_size) {
   emulator::HostSpec host;
   host.page_size = page_size;
@@ -54,7 +65,12 @@ emulator::HostSpec Host(emulator::UnitProfile profile, uint32_t page_size) {
     host.units.push_back(Unit("mock", profile));
     return host;
   }
-  for (const char* id : {"smmu3.0", "smmu3.1"}) host.units.push_back(Unit(id, profile));
+  host.limits_memlock = LimitsMemlock(profile);
+  for (const char* id : {"smmu3.0", "smmu3.1"}) {
+    host.units.push_back(Unit(id, profile));
+    // Less than a page, so that no two pages need to lie in a row to have a queue that is too long.
+    if (page_size == 65536) host.units.back().log2_max_commands = kShortQueues;
+  }
   for (int i = 0; i < kDevices; ++i) {
     host.devices.push_back(Device(Name(i), "smmu3.0", static_cast<uint16_t>(0x100 + i)));
   }
@@ -90,6 +106,8 @@ Machine MachineOf(emulator::UnitProfile profile, uint32_t page_size) {
     machine.group.assign(std::begin(kGroup), std::end(kGroup));
   }
   if (Has(machine, Need::kCmdqv)) machine.vintfs = kVintfs - 1;
+  machine.sys_resource = HasSysResource(profile);
+  machine.limits_memlock = LimitsMemlock(profile);
   return machine;
 }
 
@@ -116,15 +134,22 @@ class EmulatorUnderTest : public KernelUnderTest {
     EXPECT_TRUE(server.ok()) << server.status();
     if (!server.ok()) return nullptr;
     made->server_ = *std::move(server);
-    made->client_ = std::make_unique<emulator::EmulatorClient>(socket);
+    // Whatever the process that runs the suite has.
+    made->client_ =
+        std::make_unique<emulator::EmulatorClient>(socket, [suite = made.get()](int capability) {
+          if (capability == CAP_SYS_RESOURCE) return suite->machine_.sys_resource;
+          return capability != CAP_IPC_LOCK || suite->ipc_lock_.load();
+        });
     return made;
   }
 
   KernelApi& kernel() override { return *client_; }
   [[nodiscard]] const Machine& machine() const override { return machine_; }
+  void SetIpcLock(bool has) override { ipc_lock_ = has; }
 
  private:
   const Machine machine_;
+  std::atomic<bool> ipc_lock_ = true;
   std::filesystem::path folder_;
   std::unique_ptr<emulator::Server> server_;
   std::unique_ptr<KernelApi> client_;

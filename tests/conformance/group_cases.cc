@@ -188,7 +188,8 @@ TEST_P(KernelApiSuite, TranslationNeedsAVdeviceOfEachOfTheGroup) {
   for (const Device& mate : group.mates) EXPECT_EQ(Attach(vm.context, mate, translate), 0);
 }
 
-// The same: also those that nobody has bound, which cannot have a vDEVICE.
+// iommu.c, __iommu_group_set_domain_internal(); arm-smmu-v3-iommufd.c,
+// arm_smmu_attach_prepare_vmaster(): also those that nobody has bound, which cannot have a vDEVICE.
 TEST_P(KernelApiSuite, TranslationNeedsTheWholeGroupBound) {
   BERTH_NEEDS(Need::kSharedGroup, Need::kSmmu);
   GroupVm group = NewGroupVm();

@@ -35,16 +35,28 @@ TEST_P(KernelApiSuite, HwQueueAllocChecksInOrder) {
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, valid), 0);
 }
 
-// device.c, check_area_prot(), of iommufd_access_pin_pages().
+// device.c, check_area_prot(), of iommufd_access_pin_pages(): from the lowest page on, all before
+// viommu.c, iommufd_hw_queue_alloc_phys() looks whether they lie in a row.
 TEST_P(KernelApiSuite, HwQueueMemoryIsReadable) {
   BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   auto map = MapFileArg(vm.ioas, vm.memory.get());
   map.flags = uapi::kIoasMapFixedIova | uapi::kIoasMapWriteable;
+  map.length = 2 * page();
   ASSERT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, map), 0);
   auto arg = HwQueueArg(NewViommu(vm), 0);
   arg.nesting_parent_iova = kHoleIova;
-  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -EPERM);
+  ExpectPrecedence<Arg>(vm.context, uapi::kIommuHwQueueAlloc, arg,
+                        {{"no such vIOMMU", [](Arg& a) { a.viommu_id = kStaleId; }, ENOENT},
+                         {"a hole before it",
+                          [&](Arg& a) {
+                            a.nesting_parent_iova = kHoleIova - page();
+                            a.length = 2 * page();
+                          },
+                          ENOENT},
+                         {"a hole behind it", [&](Arg& a) { a.length = 4 * page(); }, EPERM},
+                         {"not contiguous", [&](Arg& a) { a.length = 2 * page(); }, EPERM},
+                         {"no such index", [](Arg& a) { a.index = 1000; }, EPERM}});
 }
 
 // tegra241-cmdqv.c, tegra241_vintf_alloc_lvcmdq_user(); selftest.c, mock_hw_queue_init_phys();
@@ -143,6 +155,34 @@ TEST_P(KernelApiSuite, HwQueueSizeIsCheckedBeforeItsMemory) {
   arg.nesting_parent_iova = kMemoryIova + kMemorySize - page();
   arg.length = 2 * page();
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -ENOENT) << "beyond the mapping";
+  const auto whole = [](Arg& a) {
+    a.nesting_parent_iova = 0;
+    a.length = UINT64_MAX;
+  };
+  ExpectPrecedence<Arg>(
+      vm.context, uapi::kIommuHwQueueAlloc, HwQueueArg(viommu, 0),
+      {{"no such vIOMMU", [](Arg& a) { a.viommu_id = kStaleId; }, ENOENT},
+       {"unknown type", [](Arg& a) { a.type = 9; }, EOPNOTSUPP},
+       {"wraps when rounded up", whole, ERANGE},
+       {"too many pages", [&](Arg& a) { a.length = page() << 28; }, ENOMEM},
+       {"not mapped", [](Arg& a) { a.nesting_parent_iova = kHoleIova; }, ENOENT}});
+}
+
+// tegra241-cmdqv.c, tegra241_vintf_alloc_lvcmdq_user(): 2^(IDR1.CMDQS + 4) bytes at most.
+TEST_P(KernelApiSuite, HwQueueIsNoLongerThanTheSmmuAllows) {
+  BERTH_NEEDS(Need::kCmdqv);
+  const Vm vm = NewVm();
+  const uint64_t most = uint64_t{16} << uapi::kIdr1Cmdqs.Get(SmmuInfo(vm).idr[1]);
+  if (2 * most > page()) GTEST_SKIP() << "needs an SMMU whose longest queue is less than a page";
+  const uint32_t viommu = NewViommu(vm);
+  auto arg = HwQueueArg(viommu, 0);
+  arg.length = 2 * most;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -EINVAL);
+  arg.index = 1;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), -EIO) << "before the length";
+  arg.index = 0;
+  arg.length = most;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwQueueAlloc, arg), 0);
 }
 
 // viommu.c, iommufd_hw_queue_alloc_phys(): its access to the IOAS comes before the pages; device.c,

@@ -78,6 +78,13 @@ TEST_P(KernelApiSuite, VsteIsReadInOrder) {
        {"longer data", [](Arg& a) { a.data_len = 24; }, EINVAL},
        {"unreadable", [](Arg& a) { a.data_uptr = 8; }, EFAULT},
        {"the bits", [](Arg&) {}, EIO}});
+  auto fault = NestedArg(vm, viommu, uapi::kSteAbort);
+  fault.flags = uapi::kHwptAllocFaultIdValid;
+  fault.fault_id = kStaleId;
+  ExpectPrecedence<Arg>(
+      vm.context, uapi::kIommuHwptAlloc, fault,
+      {{"the bits", [&](Arg& a) { a.data_uptr = reinterpret_cast<uint64_t>(bad); }, EIO},
+       {"no such fault queue", [](Arg&) {}, ENOENT}});
   auto pasid = NestedArg(vm, viommu, uapi::kSteAbort);
   pasid.flags = uapi::kHwptAllocPasid;
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwptAlloc, pasid), -EOPNOTSUPP) << "not by the driver";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Address spaces and mappings of files. Linux drivers/iommu/iommufd/{ioas,io_pagetable,pages}.c.
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,6 +12,27 @@ namespace berth::conformance {
 namespace {
 
 constexpr uint64_t kAll = UINT64_MAX;
+
+// What is asked of the IOVAs of MAP and MAP_FILE, in that order. Where `reserved` begins nothing
+// can be mapped, and below it a page is mapped.
+template <typename Arg>
+std::vector<Fault<Arg>> RangeFaults(uint64_t page, uint64_t reserved) {
+  return {{"length not aligned", [](Arg& a) { a.length |= 8; }, EINVAL},
+          {"iova not aligned", [](Arg& a) { a.iova |= 8; }, EINVAL},
+          {"wraps",
+           [=](Arg& a) {
+             a.iova = kAll - page + 1;
+             a.length = 2 * page;
+           },
+           EOVERFLOW},
+          {"mapped and reserved",
+           [=](Arg& a) {
+             a.iova = reserved - page;
+             a.length = 2 * page;
+           },
+           EINVAL},
+          {"mapped", [](Arg& a) { a.iova = kMemoryIova; }, EEXIST}};
+}
 
 }  // namespace
 
@@ -29,7 +51,15 @@ TEST_P(KernelApiSuite, MapFileChecksInOrder) {
        {"no access", [](Arg& a) { a.flags &= ~(uapi::kIoasMapReadable | uapi::kIoasMapWriteable); },
         EINVAL},
        {"no such IOAS", [](Arg& a) { a.ioas_id = kStaleId; }, ENOENT},
-       {"no such fd", [](Arg& a) { a.fd = -1; }, EBADF}});
+       {"empty", [](Arg& a) { a.length = 0; }, EINVAL},
+       {"start wraps",
+        [&](Arg& a) {
+          a.start = kAll - 8;
+          a.length = page();
+        },
+        EOVERFLOW},
+       {"no such fd", [](Arg& a) { a.fd = -1; }, EBADF},
+       {"too long for pages.c", [&](Arg& a) { a.length = kAll - page() + 1; }, EINVAL}});
   auto arg = valid;
   EXPECT_EQ(Call(context, uapi::kIommuIoasMapFile, arg), 0);
   EXPECT_EQ(arg.iova, kHoleIova);
@@ -91,7 +121,11 @@ TEST_P(KernelApiSuite, UnmapTakesWholeMappingsOnly) {
     ASSERT_EQ(MapFile(context, ioas, memory.get(), 4 * page(), iova), 0);
   }
   EXPECT_EQ(Unmap(context, kStaleId, kAll, kAll - 1), -ENOENT) << "the IOAS is looked up first";
+  EXPECT_EQ(Unmap(context, kStaleId, page(), 0), -ENOENT);
   EXPECT_EQ(Unmap(context, ioas, page(), kAll), -EOVERFLOW);
+  EXPECT_EQ(Unmap(context, ioas, kAll, 0), -EOVERFLOW) << "the limits before an empty range";
+  EXPECT_EQ(Unmap(context, ioas, kHoleIova, 0), -EINVAL);
+  EXPECT_EQ(Unmap(context, ioas, kAll - page() + 1, 2 * page()), -EOVERFLOW) << "wraps";
   EXPECT_EQ(Unmap(context, ioas, kHoleIova - 4 * page(), 4 * page()), -ENOENT) << "nothing there";
   EXPECT_EQ(Unmap(context, ioas, kHoleIova, 2 * page()), -ENOENT) << "a part";
   auto arg = Sized<uapi::IommuIoasUnmap>();
@@ -159,6 +193,41 @@ TEST_P(KernelApiSuite, AttachedDeviceReservesTheMsiWindow) {
   EXPECT_EQ(Detach(vm), 0);
   EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, page(), uapi::kSwMsiBase), 0);
   EXPECT_EQ(Attach(vm, vm.parent), -EADDRINUSE) << "a mapping is in the way";
+}
+
+// io_pagetable.c, iopt_alloc_area_pages(), iopt_check_iova(): the length, then the IOVA's
+// alignment, whether the range wraps, what is reserved, what is mapped.
+TEST_P(KernelApiSuite, RangeOfAMappingIsCheckedInOrder) {
+  const Vm vm = NewVm();
+  ASSERT_EQ(Attach(vm, vm.parent), 0);
+  const uint64_t reserved = ReservedIova(machine());
+  ASSERT_EQ(MapFile(vm.context, vm.ioas, vm.memory.get(), page(), reserved - page()), 0);
+  ExpectPrecedence<uapi::IommuIoasMapFile>(vm.context, uapi::kIommuIoasMapFile,
+                                           MapFileArg(vm.ioas, vm.memory.get()),
+                                           RangeFaults<uapi::IommuIoasMapFile>(page(), reserved));
+
+  void* memory =
+      ::mmap(nullptr, 2 * page(), PROT_READ | PROT_WRITE, MAP_SHARED, vm.memory.get(), 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  using Arg = uapi::IommuIoasMap;
+  auto map = Sized<Arg>();
+  map.flags = uapi::kIoasMapFixedIova | uapi::kIoasMapReadable;
+  map.ioas_id = vm.ioas;
+  map.user_va = reinterpret_cast<uint64_t>(memory);
+  map.length = page();
+  map.iova = kHoleIova;
+  // io_pagetable.c, iopt_map_user_pages(); pages.c, iopt_alloc_user_pages(), iopt_alloc_pages().
+  std::vector<Fault<Arg>> faults = {{"no such IOAS", [](Arg& a) { a.ioas_id = kStaleId; }, ENOENT},
+                                    {"user_va wraps",
+                                     [&](Arg& a) {
+                                       a.user_va = kAll - 8;
+                                       a.length = page();
+                                     },
+                                     EOVERFLOW},
+                                    {"empty", [](Arg& a) { a.length = 0; }, EINVAL}};
+  for (const Fault<Arg>& fault : RangeFaults<Arg>(page(), reserved)) faults.push_back(fault);
+  ExpectPrecedence<Arg>(vm.context, uapi::kIommuIoasMap, map, faults);
+  ::munmap(memory, 2 * page());
 }
 
 }  // namespace berth::conformance

@@ -161,7 +161,7 @@ uapi::IommuHwQueueAlloc KernelApiSuite::HwQueueArg(uint32_t viommu, uint32_t ind
   arg.type = types().hw_queue;
   arg.index = index;
   arg.nesting_parent_iova = kMemoryIova + index * page();
-  arg.length = page();
+  arg.length = kQueueLength;
   return arg;
 }
 

@@ -37,6 +37,9 @@ class KernelUnderTest {
   virtual ~KernelUnderTest() = default;
   virtual KernelApi& kernel() = 0;
   [[nodiscard]] virtual const Machine& machine() const = 0;
+  // Whether calls are made with CAP_IPC_LOCK from now on; at first they are. Only with
+  // Machine::limits_memlock.
+  virtual void SetIpcLock(bool /*has*/) {}
 };
 
 struct KernelParam {
@@ -52,6 +55,8 @@ inline constexpr uint32_t kStaleId = 0x7fff0000;
 // Where NewVm() maps its memory, and how much.
 inline constexpr uint64_t kMemoryIova = 0x40000000;
 inline constexpr uint64_t kMemorySize = 1 << 20;
+// Of the suite's HW queues, bytes: no more than any page.
+inline constexpr uint64_t kQueueLength = 4096;
 // Nothing is mapped there, nor in the 256 MiB behind it.
 inline constexpr uint64_t kHoleIova = 0x60000000;
 
@@ -144,6 +149,7 @@ class KernelApiSuite : public ::testing::TestWithParam<KernelParam> {
   }
 
   KernelApi& kernel() { return under_test_->kernel(); }
+  void SetIpcLock(bool has) { under_test_->SetIpcLock(has); }
   [[nodiscard]] const Machine& machine() const { return under_test_->machine(); }
   [[nodiscard]] bool Has(Need need) const { return conformance::Has(machine(), need); }
   // The first that the machine has not; see BERTH_NEEDS.

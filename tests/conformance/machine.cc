@@ -28,6 +28,12 @@ bool Has(const Machine& machine, Need need) {
       return driver == Driver::kSelftest;
     case Need::kSmallIoPages:
       return IoPageSize(machine) < machine.page_size;
+    case Need::kSysResource:
+      return machine.sys_resource;
+    case Need::kNoSysResource:
+      return !machine.sys_resource;
+    case Need::kMemlockLimit:
+      return machine.limits_memlock;
   }
   return false;
 }
@@ -54,6 +60,12 @@ std::string_view SkipReason(Need need) {
       return "needs events on demand";
     case Need::kSmallIoPages:
       return "needs an IOMMU with smaller pages than the kernel's";
+    case Need::kSysResource:
+      return "needs CAP_SYS_RESOURCE";
+    case Need::kNoSysResource:
+      return "needs to be without CAP_SYS_RESOURCE";
+    case Need::kMemlockLimit:
+      return "needs a limit of locked memory";
   }
   return "";
 }

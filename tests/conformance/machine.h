@@ -33,6 +33,10 @@ struct Machine {
   std::vector<std::string> group = {};
   // Of kTegra241Cmdqv: VINTFs of the unit of `devices` that nobody has; at least two.
   int vintfs = 0;
+  // Whether the suite's calls are made with CAP_SYS_RESOURCE.
+  bool sys_resource = true;
+  // Whether they can be made without CAP_IPC_LOCK: KernelUnderTest::SetIpcLock().
+  bool limits_memlock = false;
 };
 
 // What a case cannot do without.
@@ -47,6 +51,9 @@ enum class Need : uint8_t {
   kHwQueues,        // vIOMMUs that have them, and a region for the VMM
   kEventsOnDemand,  // a way to make an event happen
   kSmallIoPages,    // an IOMMU that maps less than a page of the kernel
+  kSysResource,     // CAP_SYS_RESOURCE
+  kNoSysResource,
+  kMemlockLimit,  // calls to which RLIMIT_MEMLOCK applies
 };
 
 [[nodiscard]] bool Has(const Machine& machine, Need need);

@@ -55,6 +55,9 @@ TEST_P(KernelApiSuite, NestedHwptAllocChecksInOrder) {
   auto direct = NestedArg(vm, vm.parent, uapi::kSteAbort);
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwptAlloc, direct), -EOPNOTSUPP)
       << "nesting needs a vIOMMU on this SMMU";
+  direct.pt_id = NewHwpt(vm, 0);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwptAlloc, direct), -EOPNOTSUPP)
+      << "before it is seen that this is no parent";
 }
 
 // arm-smmu-v3-iommufd.c, arm_smmu_validate_vste().

@@ -2,6 +2,8 @@
 //
 // vIOMMUs and vDEVICEs. Linux drivers/iommu/iommufd/viommu.c,
 // drivers/iommu/arm/arm-smmu-v3/{arm-smmu-v3-iommufd,tegra241-cmdqv}.c.
+#include <fcntl.h>
+
 #include <cerrno>
 
 #include "lib/iommufd/mapped_region.h"
@@ -68,6 +70,8 @@ TEST_P(KernelApiSuite, ParentOfAnotherUnitIsEinval) {
   auto nested = NestedArg(vm, viommu);
   nested.dev_id = there.id;
   EXPECT_EQ(Call(vm.context, uapi::kIommuHwptAlloc, nested), -EINVAL);
+  nested.flags = uapi::kHwptAllocNestParent;
+  EXPECT_EQ(Call(vm.context, uapi::kIommuHwptAlloc, nested), -EINVAL) << "before the flags";
   EXPECT_EQ(Attach(vm.context, there, vm.parent), -EINVAL);
 }
 
@@ -150,6 +154,12 @@ TEST_P(KernelApiSuite, SidSlotsOfAVintfRunOut) {
     arg.virt_id = i;
     EXPECT_EQ(Call(vm.context, uapi::kIommuVdeviceAlloc, arg), i < slots ? 0 : -ENOSPC) << i;
   }
+  using Arg = uapi::IommuVdeviceAlloc;
+  ExpectPrecedence<Arg>(vm.context, uapi::kIommuVdeviceAlloc, arg,
+                        {{"the device has one", [&](Arg& a) { a.dev_id = vm.device.id; }, EEXIST},
+                         {"the vSID is taken", [](Arg& a) { a.virt_id = 0; }, EEXIST},
+                         {"21 bits", [](Arg& a) { a.virt_id = 1 << uapi::kVsidBits; }, EINVAL},
+                         {"no slot", [](Arg&) {}, ENOSPC}});
   EXPECT_EQ(Destroy(vm.context, last), 0);
   EXPECT_EQ(Call(vm.context, uapi::kIommuVdeviceAlloc, arg), 0) << "one slot is free again";
 }
@@ -204,6 +214,44 @@ TEST_P(KernelApiSuite, RefusedVdeviceLeavesNothing) {
   auto arg = VdeviceArg(vm, viommu, 1 << uapi::kVsidBits);
   EXPECT_EQ(Call(vm.context, uapi::kIommuVdeviceAlloc, arg), -EINVAL);
   EXPECT_EQ(NewVdevice(vm, viommu, 1), viommu + 1);
+}
+
+// viommu.c, iommufd_viommu_alloc_ioctl(): get_viommu_size() of the driver, if it has vIOMMUs at
+// all: arm-smmu-v3-iommufd.c, arm_smmu_get_viommu_size(); tegra241-cmdqv.c,
+// tegra241_cmdqv_get_vintf_size(); selftest.c, mock_get_viommu_size().
+TEST_P(KernelApiSuite, ViommuTypesAreTheDrivers) {
+  const Vm vm = NewVm();
+  using Arg = uapi::IommuViommuAlloc;
+  for (const uint32_t type :
+       {uapi::kViommuTypeArmSmmuv3, uapi::kViommuTypeTegra241Cmdqv, uapi::kViommuTypeSelftest}) {
+    const bool plain = type == uapi::kViommuTypeArmSmmuv3 && Has(Need::kPlainViommus);
+    if (plain || (type == types().viommu && Has(Need::kViommus))) continue;
+    ViommuData data = {};
+    auto arg = ViommuArg(vm, &data);
+    arg.type = type;
+    ExpectPrecedence<Arg>(
+        vm.context, uapi::kIommuViommuAlloc, arg,
+        {{"no such device", [](Arg& a) { a.dev_id = kStaleId; }, ENOENT},
+         {"the type", [](Arg&) {}, EOPNOTSUPP},
+         {"the type before the HWPT", [](Arg& a) { a.hwpt_id = kStaleId; }, EOPNOTSUPP}});
+  }
+}
+
+// viommu.c, iommufd_vdevice_alloc_ioctl(): the unit before what is taken.
+TEST_P(KernelApiSuite, VdeviceOfAnotherUnitIsEinvalFirst) {
+  BERTH_NEEDS(Need::kOtherUnit, Need::kViommus);
+  const Vm vm = NewVm();
+  const uint32_t viommu = NewViommu(vm);
+  NewVdevice(vm, viommu, 7);
+  Vm there;
+  there.context = UniqueFd(::fcntl(vm.context.get(), F_DUPFD_CLOEXEC, 0));
+  there.device = AddDevice(vm.context, *machine().other_device);
+  there.ioas = vm.ioas;
+  there.parent = NewHwpt(there, uapi::kHwptAllocNestParent);
+  NewVdevice(there, NewViommu(there), 7);
+  auto arg = VdeviceArg(there, viommu, 7);
+  EXPECT_EQ(Call(vm.context, uapi::kIommuVdeviceAlloc, arg), -EINVAL)
+      << "the device has a vDEVICE, and the vSID is taken";
 }
 
 }  // namespace berth::conformance

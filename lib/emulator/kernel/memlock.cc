@@ -73,9 +73,18 @@ void MemlockAccount::Unpin(uint64_t first, uint64_t last) {
   ledger_->Release(mode_, payer_, pins_.Remove(first, last));
 }
 
+// ioas.c, need_charge_update(): also from one process to another of the same user, who then pays
+// twice for a moment.
 bool MemlockAccount::Moves(const Payer& payer) const {
-  if (mode_ == AccountMode::kNone) return false;
-  return mode_ == AccountMode::kUser ? payer.user != payer_.user : payer.process != payer_.process;
+  switch (mode_) {
+    case AccountMode::kNone:
+      return false;
+    case AccountMode::kUser:
+      return payer.user != payer_.user || payer.process != payer_.process;
+    case AccountMode::kProcess:
+      return payer.process != payer_.process;
+  }
+  return false;
 }
 
 int MemlockAccount::ChargeToo(const Payer& payer) {
