@@ -56,7 +56,8 @@ void AddFlags(CLI::App& app, Flags* flags) {
                  "write there, too, why it did not start, and close it when it listens")
       ->check(CLI::NonNegativeNumber);
   app.add_flag("--stats", flags->stats, "print what a running emulator counts, as JSON");
-  app.add_flag("--list-unsupported", flags->list_unsupported, "print what answers EOPNOTSUPP");
+  app.add_flag("--list-unsupported", flags->list_unsupported,
+               "print what Linux does and this does not");
   app.add_flag("--version", flags->version, "print the version");
   AddHardwareFlags(app, &flags->hardware);
 }

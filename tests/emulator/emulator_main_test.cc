@@ -89,6 +89,7 @@ TEST_F(EmulatorMainTest, ListsWhatItDoesNotDo) {
   const Output output = Run({"--list-unsupported"});
   EXPECT_EQ(output.code, 0);
   EXPECT_NE(output.out.find("IOAS_NOIOMMU_GET_PA: "), std::string::npos);
+  EXPECT_NE(output.out.find("VFIO_DEVICE_FEATURE, "), std::string::npos);
   EXPECT_EQ(output.out.find("DIRTY_TRACKING"), std::string::npos);
 }
 

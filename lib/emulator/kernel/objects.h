@@ -103,6 +103,9 @@ struct EventQueue : Object {
   size_t depth = 0;
   int wake_fd = -1;  // the server's end of the fd; -1 when the fd is closed
 
+ protected:
+  uint32_t sequence_ = 0;  // of the next record
+
  private:
   struct Record {
     uint32_t sequence;
@@ -113,7 +116,6 @@ struct EventQueue : Object {
   std::deque<Record> records_;
   bool lost_ = false;  // a LOST_EVENTS header stands at the end
   uint32_t lost_sequence_ = 0;
-  uint32_t sequence_ = 0;
 };
 
 struct Fault : EventQueue {

@@ -84,6 +84,9 @@ std::vector<std::string> ListUnsupported() {
   list.emplace_back(
       "VFIO_DEVICE_ATTACH_IOMMUFD_PT with a PASID: no function has PASIDs; EINVAL also for an HWPT "
       "with PASID, which Linux would take and never use");
+  list.emplace_back(
+      "VFIO_DEVICE_FEATURE, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, VFIO_DEVICE_PCI_HOT_RESET, "
+      "VFIO_DEVICE_IOEVENTFD: ENOTTY");
   return list;
 }
 

@@ -50,7 +50,7 @@ int HwQueueAlloc(Ucmd& ucmd);
 
 // Runs an ioctl on a context: finds the op, loads the struct, executes.
 int ContextIoctl(Ucmd& ucmd);
-// The requests of Linux 7.3 that answer EOPNOTSUPP here, by name, with why.
+// What Linux 7.3 does and this does not: requests by name, with what they answer and why.
 std::vector<std::string> ListUnsupported();
 
 // hw_pagetable.c: a paging domain on `unit` for `ioas`; then puts all that `ioas` maps into it.

@@ -14,6 +14,7 @@ namespace {
 struct Queue : EventQueue {
   explicit Queue(size_t the_depth) : EventQueue(ObjectType::kVeventq) { depth = the_depth; }
   void Add(uint64_t value) { Report(&value, sizeof(value)); }
+  void ContinueFrom(uint32_t sequence) { sequence_ = sequence; }
 };
 
 uapi::IommufdVeventHeader HeaderAt(const std::vector<std::byte>& bytes, size_t at) {
@@ -58,6 +59,22 @@ TEST(EventQueue, ANormalEventRemovesTheLostHeader) {
   ASSERT_EQ(rc, 32);
   EXPECT_EQ(HeaderAt(rest, 16).flags, 0U);
   EXPECT_EQ(HeaderAt(rest, 16).sequence, 3U) << "the gap tells of the loss";
+}
+
+// eventq.c, iommufd_viommu_report_event(): a sequence number has 31 bits.
+TEST(EventQueue, SequenceNumbersBeginAnewBehindTheLargest) {
+  Queue queue(2);
+  queue.ContinueFrom(uapi::kVeventMaxSequence - 1);
+  for (int i = 0; i < 3; ++i) queue.Add(i);
+  int64_t rc = 0;
+  const auto all = queue.Read(100, 100, &rc);
+  ASSERT_EQ(rc, 2 * 16 + 8);
+  EXPECT_EQ(HeaderAt(all, 0).sequence, uapi::kVeventMaxSequence - 1);
+  EXPECT_EQ(HeaderAt(all, 16).sequence, uapi::kVeventMaxSequence);
+  EXPECT_EQ(HeaderAt(all, 32).flags, uapi::kVeventLostEvents);
+  EXPECT_EQ(HeaderAt(all, 32).sequence, 0U);
+  queue.Add(3);
+  EXPECT_EQ(HeaderAt(queue.Read(100, 100, &rc), 0).sequence, 1U);
 }
 
 class ContextTest : public ::testing::Test {
