@@ -4,17 +4,70 @@
 #include <linux/capability.h>
 
 #include <algorithm>
+#include <cstring>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
 #include "lib/emulator/emulator_client.h"
 #include "lib/emulator/server.h"
+#include "lib/iommufd/uapi/iommufd.h"
+#include "lib/iommufd/uapi/smmuv3.h"
 
 namespace berth::oracle {
+namespace {
+
+// IDR5.OAS (IHI 0070): bits of an output address.
+constexpr int kAddressBits[] = {32, 36, 40, 42, 44, 48, 52};
+
+// The first answer of GET_HW_INFO of `type` that has `least` bytes.
+template <typename Info>
+std::optional<Info> FindHwInfo(const Recording& recording, uint32_t type, size_t least) {
+  for (const Step& step : recording.steps) {
+    if (step.op != "GET_HW_INFO" || step.rc != 0) continue;
+    if (step.out.Unsigned("out_data_type") != type) continue;
+    const std::vector<std::byte> bytes = step.out.Bytes("data");
+    if (bytes.size() < least) continue;
+    Info info = {};
+    std::memcpy(&info, bytes.data(), std::min(sizeof(info), bytes.size()));
+    return info;
+  }
+  return std::nullopt;
+}
+
+emulator::UnitSpec UnitFor(const Recording& recording, const HostShape& shape) {
+  emulator::UnitSpec unit;
+  unit.log2_max_commands = 19;
+  unit.address_bits = 44;
+  unit.ats = false;
+  if (const auto smmu = FindHwInfo<uapi::IommuHwInfoArmSmmuv3>(
+          recording, uapi::kHwInfoArmSmmuv3, offsetof(uapi::IommuHwInfoArmSmmuv3, iidr))) {
+    const uint64_t oas = uapi::kIdr5Oas.Get(smmu->idr[5]);
+    unit.log2_max_commands = static_cast<int>(uapi::kIdr1Cmdqs.Get(smmu->idr[1]));
+    if (oas < std::size(kAddressBits)) unit.address_bits = kAddressBits[oas];
+    unit.ats = uapi::kIdr0Ats.Get(smmu->idr[0]) != 0;
+    unit.httu = uapi::kIdr0Httu.Get(smmu->idr[0]) == uapi::kIdr0HttuDirty;
+  }
+  int lvcmdqs = 2;
+  if (const auto cmdqv = FindHwInfo<uapi::IommuHwInfoTegra241Cmdqv>(
+          recording, uapi::kHwInfoTegra241Cmdqv, sizeof(uapi::IommuHwInfoTegra241Cmdqv))) {
+    // More than any hardware has is left to the emulator to refuse.
+    lvcmdqs = 1 << std::min<int>(cmdqv->log2vcmdqs, 16);
+    unit.sid_slots = 1 << std::min<int>(cmdqv->log2vsids, 16);
+    unit.version = cmdqv->version;
+  }
+  unit.vintfs = shape.vintfs;
+  unit.vcmdqs = shape.vintfs * shape.lvcmdqs.value_or(lvcmdqs);
+  unit.sid_slots = shape.sid_slots.value_or(unit.sid_slots);
+  return unit;
+}
+
+}  // namespace
 
 emulator::HostSpec HostFor(const Recording& recording, const HostShape& shape) {
   emulator::HostSpec host;
+  host.page_size = static_cast<uint32_t>(recording.page_size);
   if (recording.level == "A") {
     emulator::UnitSpec mock;
     mock.id = "mock";
@@ -25,16 +78,8 @@ emulator::HostSpec HostFor(const Recording& recording, const HostShape& shape) {
   int units = 1;
   for (const int unit : shape.device_units) units = std::max(units, unit + 1);
   for (int i = 0; i < units; ++i) {
-    // QEMU's SMMUv3 (virt machine): queues of up to 2^19 entries, 44 address bits, no ATS.
-    emulator::UnitSpec unit;
-    unit.id = absl::StrCat("smmu", i);
-    unit.vintfs = shape.vintfs;
-    unit.vcmdqs = shape.vintfs * shape.lvcmdqs;
-    unit.sid_slots = shape.sid_slots;
-    unit.log2_max_commands = 19;
-    unit.address_bits = 44;
-    unit.ats = false;
-    host.units.push_back(unit);
+    host.units.push_back(UnitFor(recording, shape));
+    host.units.back().id = absl::StrCat("smmu", i);
   }
   for (int i = 0; i < recording.devices; ++i) {
     const auto number = static_cast<size_t>(i);

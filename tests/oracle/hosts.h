@@ -2,7 +2,7 @@
 #ifndef BERTH_TESTS_ORACLE_HOSTS_H_
 #define BERTH_TESTS_ORACLE_HOSTS_H_
 
-#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,16 +13,19 @@
 
 namespace berth::oracle {
 
-// How the machine of a recording is to be emulated, where its header does not say.
+// How the machine of a recording is to be emulated, where the recording does not say.
 struct HostShape {
-  int vintfs = 4;   // of each unit, with the host's own
-  int lvcmdqs = 2;  // of each VINTF
-  int sid_slots = 16;
+  int vintfs = 4;  // of each unit, with the host's own
+  // Of each VINTF. Without a value: what GET_HW_INFO said, else 2 and 16.
+  std::optional<int> lvcmdqs = {};
+  std::optional<int> sid_slots = {};
   // Unit of each device by number; devices beyond the list are behind unit 0.
   std::vector<int> device_units = {};
 };
 
-// The host that a recording was made on.
+// The host that a recording was made on: its page size from the header; the limits of its SMMUs and
+// CMDQVs from the first answers of GET_HW_INFO that have them, else those of QEMU's SMMUv3 (virt
+// machine). All units are alike.
 emulator::HostSpec HostFor(const Recording& recording, const HostShape& shape);
 
 // Starts an emulator of that host on a socket in `folder`, plays the recording to it, and ends it.

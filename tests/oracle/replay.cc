@@ -14,18 +14,21 @@ namespace {
 constexpr size_t kMostOfLine = 600;
 
 constexpr char kUndefined[] = "answer depends on memory behind the caller's buffer";
-constexpr char kRawMmap[] = "mmap(2) with MAP_PRIVATE or PROT_EXEC: a context is a socket here";
+// What is given out for a region is a memfd, which anyone may map so; the kernel's
+// iommufd_fops_mmap() does not let anyone.
+constexpr char kPrivateMmap[] =
+    "not emulated: EINVAL of mmap(2) with MAP_PRIVATE on a context, which is a socket here";
+constexpr char kExecMmap[] =
+    "not emulated: EPERM of mmap(2) with PROT_EXEC on a context, which is a socket here";
 constexpr char kIdRegisters[] = "bytes of the SMMU's ID registers in GET_HW_INFO";
 
 // Why a step is not made at all on an emulator, or null. None of these changes anything in the
 // kernel.
 const char* Skipped(const Step& step) {
   constexpr uint64_t kExec = 4;
-  if (step.op == "MMAP" &&
-      (step.args.Unsigned("shared") == 0 || (step.args.Unsigned("prot") & kExec) != 0)) {
-    return kRawMmap;
-  }
-  return nullptr;
+  if (step.op != "MMAP") return nullptr;
+  if (step.args.Unsigned("shared") == 0) return kPrivateMmap;
+  return (step.args.Unsigned("prot") & kExec) != 0 ? kExecMmap : nullptr;
 }
 
 bool HasIdRegisters(const Step& step) {
@@ -54,9 +57,18 @@ void Report::Add(const Report& other) {
   steps += other.steps;
   compared += other.compared;
   agreeing += other.agreeing;
-  for (const auto& [name, count] : other.excluded) excluded[name] += count;
-  for (const auto& [name, count] : other.oddities) oddities[name] += count;
+  for (const auto& [name, count] : other.excluded) {
+    excluded[name].steps += count.steps;
+    excluded[name].alike += count.alike;
+  }
+  for (const auto& [name, count] : other.in_part) in_part[name] += count;
   differences.insert(differences.end(), other.differences.begin(), other.differences.end());
+}
+
+size_t Report::ExcludedSteps() const {
+  size_t sum = 0;
+  for (const auto& [name, count] : excluded) sum += count.steps;
+  return sum;
 }
 
 Report Replay(const Recording& recording, Player player, size_t most_differences) {
@@ -68,31 +80,35 @@ Report Replay(const Recording& recording, Player player, size_t most_differences
     report.differences.push_back(absl::StrCat(recording.path, " step ", step.number, " ", step.op,
                                               ":", what, "\n  ", step.line.substr(0, kMostOfLine)));
   };
+  // The machine that was recorded has the same driver.
+  const bool mock = recording.level == "A" && !recorded_machine;
   MockOddities oddities;
   for (const Step& step : recording.steps) {
     ++report.steps;
-    if (recording.level == "A") {
-      if (const char* what = oddities.Look(step)) ++report.oddities[what];
-    }
+    const char* oddity = mock ? oddities.Look(step) : nullptr;
     if (const char* why = recorded_machine ? nullptr : Skipped(step)) {
-      ++report.excluded[why];
+      ++report.excluded[why].steps;
       continue;
     }
     World::Answer answer;
     const bool known = world.Run(step, &answer);
     if (step.undefined) {
-      ++report.excluded[kUndefined];
+      ++report.excluded[kUndefined].steps;
+      continue;
+    }
+    const std::string differences =
+        known ? Compare(step, answer, recorded_machine) : " is no op of format 1";
+    const bool alike = differences.empty();
+    if (!alike) differ(step, differences);
+    if (oddity != nullptr) {
+      Report::Excluded& excluded = report.excluded[absl::StrCat("of the mock alone: ", oddity)];
+      ++excluded.steps;
+      excluded.alike += alike ? 1 : 0;
       continue;
     }
     ++report.compared;
-    if (!recorded_machine && HasIdRegisters(step)) ++report.excluded[kIdRegisters];
-    const std::string differences =
-        known ? Compare(step, answer, recorded_machine) : " is no op of format 1";
-    if (differences.empty()) {
-      ++report.agreeing;
-    } else {
-      differ(step, differences);
-    }
+    report.agreeing += alike ? 1 : 0;
+    if (!recorded_machine && HasIdRegisters(step)) ++report.in_part[kIdRegisters];
   }
   return report;
 }

@@ -12,18 +12,24 @@
 
 namespace berth::oracle {
 
+// Every step is either compared or excluded, under one name.
 struct Report {
-  size_t steps = 0;     // of the recording
-  size_t compared = 0;  // in every respect that is not named in `excluded`
+  struct Excluded {
+    size_t steps = 0;
+    size_t alike = 0;  // were made nevertheless, and answered as recorded
+  };
+
+  size_t steps = 0;  // of the recording
+  size_t compared = 0;
   size_t agreeing = 0;
-  // Steps that were not compared, or compared but for what the name says.
-  std::map<std::string, size_t> excluded;
-  // Steps that show an oddity which only the kernel's mock driver has; they are compared.
-  std::map<std::string, size_t> oddities;
+  std::map<std::string, Excluded> excluded;
+  // Of the compared steps: compared but for what the name says.
+  std::map<std::string, size_t> in_part;
   // In full, of the first steps that differ.
   std::vector<std::string> differences;
 
   void Add(const Report& other);
+  [[nodiscard]] size_t ExcludedSteps() const;
   [[nodiscard]] bool Agrees() const { return compared == agreeing; }
 };
 

@@ -35,7 +35,9 @@ uint64_t Get(const std::byte* from, const Field& field) {
 }  // namespace
 
 World::World(Player player, const Recording& recording)
-    : player_(std::move(player)), memfds_(std::move(player_.memfds)) {
+    : player_(std::move(player)),
+      page_size_(recording.page_size),
+      memfds_(std::move(player_.memfds)) {
   for (size_t i = memfds_.size(); i < recording.memfd_sizes.size(); ++i) {
     const unsigned huge = recording.memfd_huge[i] ? MFD_HUGETLB : 0;
     memfds_.emplace_back(::memfd_create("recording", MFD_CLOEXEC | huge));
@@ -162,8 +164,7 @@ int64_t World::Map(const Step& step) {
   const int protection = static_cast<int>(
       (wanted & 1 ? PROT_READ : 0) | (wanted & 2 ? PROT_WRITE : 0) | (wanted & 4 ? PROT_EXEC : 0));
   Mapped& map = maps_.at(step.args.Unsigned("map"));
-  const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  const uint64_t rounded = (length + page - 1) & ~(page - 1);
+  const uint64_t rounded = RoundUp(length);
   const auto remember = [&](void* data) -> int64_t {
     if (data == MAP_FAILED) return -errno;
     map = {static_cast<std::byte*>(data), rounded};
@@ -187,8 +188,8 @@ int64_t World::Map(const Step& step) {
 int64_t World::Unmap(const Step& step) {
   Mapped& map = maps_.at(step.args.Unsigned("map"));
   const size_t offset = step.args.Unsigned("offset");
-  const size_t length = step.args.Unsigned("length");
-  if (offset + length > map.size) return -EINVAL;
+  const size_t length = RoundUp(step.args.Unsigned("length"));
+  if (offset % page_size_ != 0 || offset + length > map.size) return -EINVAL;
   if (::munmap(map.data + offset, length) != 0) return -errno;
   if (offset == 0) map.data += length;
   map.size -= length;

@@ -66,7 +66,12 @@ class World {
   UniqueFd& Cdev(const Step& step) { return cdevs_.at(step.args.Unsigned("cdev")); }
   UniqueFd& Event(const Step& step) { return events_.at(step.args.Unsigned("ev")); }
 
+  [[nodiscard]] uint64_t RoundUp(uint64_t length) const {
+    return (length + page_size_ - 1) & ~(page_size_ - 1);
+  }
+
   Player player_;
+  const uint64_t page_size_;  // of the recorded machine
   UserMemory memory_;
   std::vector<UniqueFd> memfds_;
   UniqueFd pipe_;
