@@ -5,7 +5,8 @@
 #include <array>
 #include <cstdint>
 #include <cstdlib>
-#include <span>
+#include <utility>
+#include <vector>
 
 #include "lib/emulator/hardware/smmu/smmu.h"
 #include "lib/iommufd/uapi/smmuv3.h"
@@ -17,19 +18,30 @@ namespace berth::bench {
 // IOTLB holds translations of its VMID.
 class FilledCaches {
  public:
+  // Addresses of the pages that each device has read.
+  static constexpr uint64_t kFirst = 0x10000000;
+  static constexpr uint64_t kPages = 256;
+  static constexpr uint64_t kEnd = kFirst + kPages * 4096;
+
   explicit FilledCaches(int vmids) {
     for (int vmid = 1; vmid <= vmids; ++vmid) Fill(static_cast<uint16_t>(vmid));
   }
 
   [[nodiscard]] emulator::Smmu* smmu() { return &smmu_; }
 
- private:
-  static constexpr int kPages = 256;
-  static constexpr uint64_t kFirst = 0x10000000;
+  // Translations of `vmid` that are still remembered: pages that its device reads although the
+  // guest's tables do not have them any more. To be asked once, at the end.
+  uint64_t CountCached(uint16_t vmid) {
+    uint64_t cached = 0;
+    for (uint64_t i = 0; i < kPages; ++i) tables_.at(vmid - 1).Unmap(kFirst + i * 4096);
+    for (uint64_t i = 0; i < kPages; ++i) cached += CanRead(vmid, kFirst + i * 4096) ? 1 : 0;
+    return cached;
+  }
 
+ private:
   void Fill(uint16_t vmid) {
     using emulator::testing::Context;
-    emulator::testing::Tables tables(&memory_);
+    emulator::testing::Tables& tables = tables_.emplace_back(&memory_);
     const uint64_t page = memory_.AllocatePage(vmid);
     const uint64_t cd = memory_.Allocate();
     WriteContext(&memory_, cd, Context{.asid = 9, .low = &tables});
@@ -43,13 +55,17 @@ class FilledCaches {
     for (uint64_t i = 0; i < kPages; ++i) {
       const uint64_t address = kFirst + i * 4096;
       tables.Map(address, page);
-      std::array<std::byte, 8> bytes;
-      const auto result = smmu_.Read(vmid, address, bytes, emulator::Translating::kBySmmu);
-      if (result.status != emulator::DmaResult::Status::kOk) std::abort();
+      if (!CanRead(vmid, address)) std::abort();
     }
+  }
+  bool CanRead(uint32_t sid, uint64_t address) {
+    std::array<std::byte, 8> bytes;
+    const auto result = smmu_.Read(sid, address, bytes, emulator::Translating::kBySmmu);
+    return result.status == emulator::DmaResult::Status::kOk;
   }
 
   emulator::testing::GuestMemory memory_{64 << 20};
+  std::vector<emulator::testing::Tables> tables_;  // by VMID, from 1
   emulator::Smmu smmu_{48};
 };
 

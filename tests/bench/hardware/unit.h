@@ -10,6 +10,7 @@
 
 #include "lib/emulator/hardware/poller.h"
 #include "lib/emulator/kernel/tegra241_cmdqv.h"
+#include "tests/bench/hardware/filled_caches.h"
 #include "tests/emulator/hardware/guest.h"
 
 namespace berth::bench {
@@ -56,11 +57,12 @@ class Unit {
   std::vector<emulator::testing::GuestQueue> queues_;
 };
 
-// Fills a ring with `tlbis` TLBIs for one CMD_SYNC, over and over.
+// Fills a ring with `tlbis` TLBIs for one CMD_SYNC, over and over: of pages beside those that
+// FilledCaches has cached. Each is looked for among them, and they all stay.
 inline void FillRing(const emulator::testing::Ring& ring, uint32_t tlbis) {
   // TLBI_NH_VA of one 4 KiB page as Linux writes it, other pages each time.
   for (uint32_t i = 0; i < ring.size(); ++i) {
-    const uint64_t page = 0x10000000 + (uint64_t{i} % 4096) * 4096;
+    const uint64_t page = FilledCaches::kEnd + (uint64_t{i} % 4096) * 4096;
     ring.Write(i, i % (tlbis + 1) == tlbis
                       ? emulator::testing::kSync
                       : emulator::RawCommand{0x0009000000000012, page | 0x701});
