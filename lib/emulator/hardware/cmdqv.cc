@@ -25,8 +25,8 @@ namespace berth::emulator {
 namespace {
 
 // Shared registers outside page0 are looked at in one of so many looks while there is work, and in
-// each when there is none.
-constexpr uint32_t kLooksPerConfig = 16;
+// each when there is none: in some tenths of a millisecond.
+constexpr uint32_t kLooksPerConfig = 64;
 
 bool IsPowerOfTwoUpTo(int value, int limit) {
   return value > 0 && value <= limit && std::has_single_bit(static_cast<unsigned>(value));

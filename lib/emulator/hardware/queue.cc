@@ -8,9 +8,10 @@
 namespace berth::emulator {
 namespace {
 
-// Commands of one look: some tens of microseconds, so that neither other queues nor whoever waits
-// for the VINTF wait long.
-constexpr uint32_t kLookBudget = 1024;
+// Commands of one look: a few microseconds, so that neither other queues nor whoever waits for the
+// VINTF wait long. A CMD_SYNC of a queue waits for a look at each queue that floods; with more a
+// single flood would make it wait for many times what it takes without.
+constexpr uint32_t kLookBudget = 128;
 constexpr size_t kChunk = 64;
 
 bool IsCmdSync(const RawCommand& raw) {

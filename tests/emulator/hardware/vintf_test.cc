@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <vector>
 
 #include "tests/emulator/hardware/unit_fixture.h"
 
@@ -17,7 +18,27 @@ namespace berth::emulator::testing {
 namespace {
 
 using Page0Test = UnitTest;
+using TurnsTest = UnitTest;
 using PolledPage0Test = PolledUnitTest;
+
+// A CMD_SYNC without a flood takes as long as some tens of commands; with one, no more than ten
+// times that.
+TEST_F(TurnsTest, AFloodHoldsUpNobodyForLong) {
+  ASSERT_EQ(cmdqv_->AllocVintf(1, 0), 1);
+  ASSERT_EQ(cmdqv_->AllocVintf(2, 0), 2);
+  const Mapping flooding_page0 = MapPage0(*cmdqv_, 1);
+  const Mapping page0 = MapPage0(*cmdqv_, 2);
+  GuestQueue flooding = MapQueue(1, 0, flooding_page0, 12);
+  GuestQueue guest = MapQueue(2, 0, page0);
+  ASSERT_TRUE(flooding.Enable());
+  ASSERT_TRUE(guest.Enable());
+  flooding.Submit(std::vector<RawCommand>(1 << 12, kTlbiVa));
+  guest.Submit({kSync});
+  ASSERT_TRUE(guest.AwaitIdle());
+  EXPECT_GT(flooding.cons(), 0u);
+  EXPECT_LE(flooding.cons(), 256u);
+  ASSERT_TRUE(flooding.AwaitIdle());
+}
 
 TEST_F(Page0Test, HasAFixedSizeAndStartsAtZero) {
   const int fd = cmdqv_->Page0Fd(cmdqv_->AllocVintf(1, 0));
