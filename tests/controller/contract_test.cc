@@ -117,8 +117,6 @@ TEST_F(ContractTest, WhatThisVersionDoesNotDoItRefusesByName) {
               FailsWith(Reason::kUnsupported));
   EXPECT_THAT(unsupported("AssignmentService/RenewAssignment", v1::RenewAssignmentRequest()),
               FailsWith(Reason::kUnsupported));
-  EXPECT_THAT(unsupported("QuotaService/GetQuota", v1::GetQuotaRequest()),
-              FailsWith(Reason::kUnsupported));
   const auto refused = [&](const std::function<void(v1::AssignmentSpec*)>& edit) {
     auto request = CreateOf("vm");
     edit(request.mutable_assignment()->mutable_spec());

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <utility>
+
 #include "berth/v1/quota_service.grpc.pb.h"
 #include "ctl/controller/api/services.h"
 #include "ctl/controller/api/unary.h"
@@ -8,45 +10,55 @@ namespace {
 
 using grpc::CallbackServerContext;
 using grpc::ServerUnaryReactor;
+using v1::Quota;
 
-// A service without methods would answer without an ErrorInfo.
 class QuotaService : public v1::QuotaService::CallbackService {
  public:
-  explicit QuotaService(const Authoriser* authoriser) : authoriser_(*authoriser) {}
+  QuotaService(const Authoriser* authoriser, QuotaBook* book)
+      : authoriser_(*authoriser), book_(book) {}
 
-  ServerUnaryReactor* GetQuota(CallbackServerContext* context, const v1::GetQuotaRequest*,
-                               v1::Quota* response) override {
-    return Refuse(context, "GetQuota", response);
+  ServerUnaryReactor* GetQuota(CallbackServerContext* context, const v1::GetQuotaRequest* request,
+                               Quota* response) override {
+    return RunUnaryNow<Quota>(context, authoriser_, Method("GetQuota"), response,
+                              [&] { return book_->Get(*request); });
   }
-  ServerUnaryReactor* ListQuotas(CallbackServerContext* context, const v1::ListQuotasRequest*,
+
+  ServerUnaryReactor* ListQuotas(CallbackServerContext* context,
+                                 const v1::ListQuotasRequest* request,
                                  v1::ListQuotasResponse* response) override {
-    return Refuse(context, "ListQuotas", response);
+    return RunUnaryNow<v1::ListQuotasResponse>(context, authoriser_, Method("ListQuotas"), response,
+                                               [&] { return book_->List(*request); });
   }
-  ServerUnaryReactor* UpdateQuota(CallbackServerContext* context, const v1::UpdateQuotaRequest*,
-                                  v1::Quota* response) override {
-    return Refuse(context, "UpdateQuota", response);
+
+  ServerUnaryReactor* UpdateQuota(CallbackServerContext* context,
+                                  const v1::UpdateQuotaRequest* request, Quota* response) override {
+    return RunMutationCall<Quota>(context, authoriser_, Method("UpdateQuota"), *request, response,
+                                  [&](const std::string& caller, QuotaBook::Answer answer) {
+                                    book_->Update(*request, caller, std::move(answer));
+                                  });
   }
-  ServerUnaryReactor* DeleteQuota(CallbackServerContext* context, const v1::DeleteQuotaRequest*,
-                                  v1::Quota* response) override {
-    return Refuse(context, "DeleteQuota", response);
+
+  ServerUnaryReactor* DeleteQuota(CallbackServerContext* context,
+                                  const v1::DeleteQuotaRequest* request, Quota* response) override {
+    return RunMutationCall<Quota>(context, authoriser_, Method("DeleteQuota"), *request, response,
+                                  [&](const std::string& caller, QuotaBook::Answer answer) {
+                                    book_->Delete(*request, caller, std::move(answer));
+                                  });
   }
 
  private:
-  template <typename Response>
-  ServerUnaryReactor* Refuse(CallbackServerContext* context, const char* name, Response* response) {
-    return RunUnaryNow<Response>(
-        context, authoriser_, std::string("/berth.v1.QuotaService/") + name, response, [] {
-          return Error(Reason::kUnsupported, "this version has no quotas: owners are unlimited");
-        });
+  static std::string Method(const char* name) {
+    return std::string("/berth.v1.QuotaService/") + name;
   }
 
   const Authoriser& authoriser_;
+  QuotaBook* const book_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeQuotaService(const Authoriser* authoriser) {
-  return std::make_unique<QuotaService>(authoriser);
+std::unique_ptr<grpc::Service> MakeQuotaService(const Authoriser* authoriser, QuotaBook* book) {
+  return std::make_unique<QuotaService>(authoriser, book);
 }
 
 }  // namespace berth

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "ctl/controller/book/assignment_book.h"
+#include "ctl/controller/book/quota_book.h"
 #include "ctl/controller/hosts/host_registry.h"
 #include "ctl/controller/watch/watcher.h"
 #include "lib/rpc/authorise.h"
@@ -21,8 +22,7 @@ std::unique_ptr<grpc::Service> MakeAssignmentService(const Authoriser* authorise
 std::unique_ptr<grpc::Service> MakeHostService(const Authoriser* authoriser, HostRegistry* registry,
                                                WatchSource* watches);
 std::unique_ptr<grpc::Service> MakeCapacityService(const Authoriser* authoriser, Fleet* fleet);
-// Answers UNSUPPORTED: this version has no quotas.
-std::unique_ptr<grpc::Service> MakeQuotaService(const Authoriser* authoriser);
+std::unique_ptr<grpc::Service> MakeQuotaService(const Authoriser* authoriser, QuotaBook* book);
 
 }  // namespace berth
 

@@ -19,24 +19,17 @@ namespace {
 using internal::v1::AssignmentRecord;
 using v1::Assignment;
 
-bool Fits(const absl::Status& status) {
-  return ReasonOf(status) != Reason::kNoCapacity && ReasonOf(status) != Reason::kUnsatisfiable;
+// Whether it could be placed at another time.
+bool MayWait(const absl::Status& status) {
+  const Reason reason = ReasonOf(status);
+  return reason == Reason::kNoCapacity || reason == Reason::kUnsatisfiable ||
+         reason == Reason::kQuotaExceeded;
 }
 
 Observed ObservedOf(const AssignmentEntry& entry) {
   const Assignment& assignment = entry.committed->assignment();
   if (entry.report.generation() != assignment.generation()) return Observed::kNone;
   return static_cast<Observed>(entry.report.observed());
-}
-
-v1::Failure ToFailure(const absl::Status& status, absl::Time now) {
-  v1::Failure failure;
-  const absl::string_view message = status.message();
-  failure.set_reason(std::string(ReasonName(ReasonOf(status))));
-  failure.set_message(std::string(message));
-  for (const auto& [key, value] : MetadataOf(status)) (*failure.mutable_metadata())[key] = value;
-  *failure.mutable_time() = ToTimestamp(now);
-  return failure;
 }
 
 }  // namespace
@@ -75,8 +68,6 @@ absl::StatusOr<AssignmentBook::Draft> AssignmentBook::MakeDraft(
     const v1::CreateAssignmentRequest& request, const std::string& owner) {
   BERTH_RETURN_IF_ERROR(ValidateAssignment(request.assignment()));
   BERTH_ASSIGN_OR_RETURN(std::string id, NewId(request));
-  BERTH_ASSIGN_OR_RETURN(const placement::Request wanted,
-                         ToPlacementRequest(request.assignment().spec(), kSeed));
   auto record = std::make_shared<AssignmentRecord>();
   Assignment* assignment = record->mutable_assignment();
   assignment->set_name(AssignmentName(id));
@@ -89,22 +80,38 @@ absl::StatusOr<AssignmentBook::Draft> AssignmentBook::MakeDraft(
   assignment->set_token_version(1);
   *assignment->mutable_create_time() = ToTimestamp(fleet_->clock().Now());
   *assignment->mutable_update_time() = assignment->create_time();
-
-  absl::StatusOr<placement::Placement> placement = fleet_->engine.Place(wanted);
-  if (placement.ok()) {
-    BERTH_RETURN_IF_ERROR(fleet_->engine.Reserve(AssignmentUid(assignment->uid()), *placement));
-    const HostEntry& host = fleet_->hosts.at(placement->host.str());
-    assignment->set_intent(Assignment::PLACED);
-    assignment->set_generation(1);
-    *assignment->mutable_placement() = ToProto(*placement, host.committed->inventory());
-  } else if (!Fits(placement.status()) &&
-             assignment->spec().when_unavailable() == v1::AssignmentSpec::QUEUE) {
-    assignment->set_intent(Assignment::PENDING);
-    *assignment->mutable_failure() = ToFailure(placement.status(), fleet_->clock().Now());
-  } else {
-    return placement.status();
-  }
   return Draft{.id = std::move(id), .record = std::move(record)};
+}
+
+absl::Status AssignmentBook::Charge(const placement::Placement& placement, const Draft& draft,
+                                    QuotaUse* use) {
+  Assignment* assignment = draft.record->mutable_assignment();
+  const HostEntry& host = fleet_->hosts.at(placement.host.str());
+  *assignment->mutable_placement() = ToProto(placement, host.committed->inventory());
+  *use += UseOf(*assignment);
+  absl::Status status = fleet_->quotas.Check(assignment->owner(), *use);
+  if (status.ok()) status = fleet_->engine.Reserve(AssignmentUid(assignment->uid()), placement);
+  if (!status.ok()) {
+    assignment->clear_placement();
+    return status;
+  }
+  assignment->set_intent(Assignment::PLACED);
+  assignment->set_generation(1);
+  return absl::OkStatus();
+}
+
+absl::Status AssignmentBook::PlaceOrQueue(const Draft& draft) {
+  Assignment* assignment = draft.record->mutable_assignment();
+  BERTH_ASSIGN_OR_RETURN(const placement::Request wanted,
+                         ToPlacementRequest(assignment->spec(), kSeed));
+  const absl::StatusOr<placement::Placement> placement = fleet_->engine.Place(wanted);
+  QuotaUse use;
+  absl::Status status = placement.ok() ? Charge(*placement, draft, &use) : placement.status();
+  const bool waits = assignment->spec().when_unavailable() == v1::AssignmentSpec::QUEUE;
+  if (status.ok() || !waits || !MayWait(status)) return status;
+  assignment->set_intent(Assignment::PENDING);
+  *assignment->mutable_failure() = ToFailure(status, fleet_->clock().Now());
+  return absl::OkStatus();
 }
 
 void AssignmentBook::Release(const std::vector<Draft>& drafts) {
@@ -117,7 +124,8 @@ void AssignmentBook::Release(const std::vector<Draft>& drafts) {
 
 absl::StatusOr<AssignmentBook::AssignmentChange> AssignmentBook::DecideCreate(
     const v1::CreateAssignmentRequest& request, const std::string& owner) {
-  BERTH_ASSIGN_OR_RETURN(Draft draft, MakeDraft(request, owner));
+  BERTH_ASSIGN_OR_RETURN(const Draft draft, MakeDraft(request, owner));
+  BERTH_RETURN_IF_ERROR(PlaceOrQueue(draft));
   AssignmentChange change;
   change.response = draft.record->assignment();
   if (request.validate_only()) {
@@ -146,105 +154,6 @@ void AssignmentBook::Create(const v1::CreateAssignmentRequest& request, const st
              AddToken(assignment);
            },
        .answer = std::move(answer)});
-}
-
-absl::StatusOr<Decision<v1::BatchCreateAssignmentsResponse>> AssignmentBook::DecideBatch(
-    const v1::BatchCreateAssignmentsRequest& request, const std::string& owner) {
-  std::vector<Draft> drafts;
-  for (int i = 0; i < request.requests_size(); ++i) {
-    const v1::CreateAssignmentRequest& create = request.requests(i);
-    absl::StatusOr<Draft> draft = MakeDraft(create, owner);
-    const auto same = std::find_if(drafts.begin(), drafts.end(),
-                                   [&](const Draft& d) { return draft.ok() && d.id == draft->id; });
-    if (draft.ok() && same != drafts.end()) {
-      Release({*draft});
-      draft = Error(Reason::kInvalidField,
-                    absl::StrCat("assignment_id \"", draft->id, "\" is there twice"));
-    }
-    if (!draft.ok()) {
-      Release(drafts);
-      return Annotate(draft.status(), absl::StrCat("requests[", i, "]").c_str());
-    }
-    drafts.push_back(*std::move(draft));
-  }
-  Decision<v1::BatchCreateAssignmentsResponse> change;
-  for (const Draft& draft : drafts) {
-    *change.response.add_results()->mutable_assignment() = draft.record->assignment();
-    change.changes.assignments.emplace_back(draft.id, draft.record);
-  }
-  change.then = [this, drafts] {
-    for (const Draft& draft : drafts) tracker_->Tell(draft.record);
-  };
-  change.undo = [this, drafts]() ABSL_NO_THREAD_SAFETY_ANALYSIS { Release(drafts); };
-  return change;
-}
-
-void AssignmentBook::BatchCreate(const v1::BatchCreateAssignmentsRequest& request,
-                                 const std::string& owner, BatchAnswer answer) {
-  using Request = v1::BatchCreateAssignmentsRequest;
-  if (!Request::Mode_IsValid(request.mode())) {
-    return answer(Error(Reason::kInvalidField,
-                        "mode: is unknown to this version; use ATOMIC or INDEPENDENT",
-                        {{"field", "mode"}}));
-  }
-  const bool independent = request.mode() == Request::INDEPENDENT;
-  const int limit = independent ? kMaxBatch : kMaxAtomicBatch;
-  if (request.requests_size() == 0 || request.requests_size() > limit) {
-    return answer(
-        Error(Reason::kInvalidField,
-              absl::StrCat("requests: has ", request.requests_size(), " entries, not 1 to ", limit),
-              {{"field", "requests"}}));
-  }
-  if (independent) return IndependentBatch(request, owner, std::move(answer));
-  RunMutation<v1::BatchCreateAssignmentsResponse>(
-      *fleet_,
-      {.method = "BatchCreateAssignments",
-       .owner = &owner,
-       .request = &request,
-       .request_id = request.request_id(),
-       .decide = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return DecideBatch(request, owner); },
-       .finish =
-           [this](v1::BatchCreateAssignmentsResponse* response, Revision revision) {
-             for (v1::BatchCreateResult& result : *response->mutable_results()) {
-               FinishEtag(result.mutable_assignment(), revision);
-               AddToken(result.mutable_assignment());
-             }
-           },
-       .answer = std::move(answer)});
-}
-
-void AssignmentBook::IndependentBatch(const v1::BatchCreateAssignmentsRequest& request,
-                                      const std::string& owner, BatchAnswer answer) {
-  // The answers come on several threads, in any order; the last one sends the response.
-  struct Gather {
-    absl::Mutex mu;
-    v1::BatchCreateAssignmentsResponse response ABSL_GUARDED_BY(mu);
-    int missing ABSL_GUARDED_BY(mu) = 0;
-    BatchAnswer answer;
-    Clock* clock = nullptr;
-  };
-  const int size = request.requests_size();
-  auto gather = std::make_shared<Gather>();
-  gather->answer = std::move(answer);
-  gather->clock = &fleet_->clock();
-  {
-    absl::MutexLock lock(&gather->mu);
-    gather->missing = size;
-    for (int i = 0; i < size; ++i) gather->response.add_results();
-  }
-  // `request` lives until the last answer, which may come before this loop has seen its end.
-  for (int i = 0; i < size; ++i) {
-    Create(request.requests(i), owner, [gather, i](absl::StatusOr<Assignment> created) {
-      absl::MutexLock lock(&gather->mu);
-      v1::BatchCreateResult* result = gather->response.mutable_results(i);
-      if (created.ok()) {
-        *result->mutable_assignment() = *std::move(created);
-      } else {
-        *result->mutable_failure() = ToFailure(created.status(), gather->clock->Now());
-      }
-      if (--gather->missing == 0) gather->answer(std::move(gather->response));
-    });
-  }
 }
 
 absl::StatusOr<AssignmentEntry*> AssignmentBook::FindForChange(const std::string& id,

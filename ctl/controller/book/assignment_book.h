@@ -51,18 +51,30 @@ class AssignmentBook {
  private:
   using AssignmentChange = Decision<v1::Assignment>;
 
-  // A record that is placed, or waits; what it is placed on is reserved.
+  // A record that is on its way into the book.
   struct Draft {
     std::string id;
-    AssignmentRecordPtr record;
+    std::shared_ptr<internal::v1::AssignmentRecord> record;
   };
+  // A valid one that is not placed yet.
   absl::StatusOr<Draft> MakeDraft(const v1::CreateAssignmentRequest& request,
                                   const std::string& owner)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  // Reserves the placement and notes it in the record. `use` is what else the owner is about to
+  // hold; grows by it. QUOTA_EXCEEDED, with nothing reserved.
+  absl::Status Charge(const placement::Placement& placement, const Draft& draft, QuotaUse* use)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  // Makes it PLACED, or PENDING when nothing fits and its spec says so.
+  absl::Status PlaceOrQueue(const Draft& draft) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   void Release(const std::vector<Draft>& drafts) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   absl::StatusOr<std::string> NewId(const v1::CreateAssignmentRequest& request) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   absl::StatusOr<AssignmentChange> DecideCreate(const v1::CreateAssignmentRequest& request,
+                                                const std::string& owner)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  static absl::StatusOr<placement::GangRequest> ToGang(
+      const v1::BatchCreateAssignmentsRequest& request);
+  absl::StatusOr<std::vector<Draft>> MakeDrafts(const v1::BatchCreateAssignmentsRequest& request,
                                                 const std::string& owner)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   absl::StatusOr<Decision<v1::BatchCreateAssignmentsResponse>> DecideBatch(

@@ -87,6 +87,7 @@ absl::StatusOr<v1::ExplainPlacementResponse> AssignmentBook::Explain(
         placement::ObstacleLack(explanation.nearest_lacks, explanation.device_class));
   }
   response.set_unsatisfiable(explanation.unsatisfiable);
+  response.set_incomplete(!explanation.complete);
   return response;
 }
 

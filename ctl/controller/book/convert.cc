@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "lib/base/absl_view.h"
 #include "lib/base/status.h"
+#include "lib/config/timestamp.h"
 
 namespace berth {
 namespace {
@@ -291,10 +292,57 @@ absl::StatusOr<placement::Request> ToPlacementRequest(const v1::AssignmentSpec& 
     request.huge_pages.push_back(
         {.page_size = spec.huge_pages().page_size_bytes(), .count = spec.huge_pages().count()});
   }
+  for (const v1::AntiAffinity& term : spec.anti_affinity()) {
+    request.anti_affinity.push_back({.group = term.group(), .label = term.label()});
+  }
   request.policy = spec.policy() == v1::AssignmentSpec::SPREAD ? placement::Policy::kSpread
                                                                : placement::Policy::kPack;
   BERTH_RETURN_IF_ERROR(InSpec(placement::ValidateRequest(request)));
   return request;
+}
+
+v1::Failure ToFailure(const absl::Status& status, absl::Time now) {
+  v1::Failure failure;
+  const absl::string_view message = status.message();
+  failure.set_reason(std::string(ReasonName(ReasonOf(status))));
+  failure.set_message(std::string(message));
+  for (const auto& [key, value] : MetadataOf(status)) (*failure.mutable_metadata())[key] = value;
+  *failure.mutable_time() = ToTimestamp(now);
+  return failure;
+}
+
+absl::StatusOr<std::vector<placement::GangConstraint>> ToGangConstraints(
+    const v1::BatchCreateAssignmentsRequest& request) {
+  using Kind = placement::GangConstraint::Kind;
+  const auto invalid = [](int index, std::string_view what) {
+    const std::string field = absl::StrCat("constraints[", index, "]");
+    return Error(Reason::kInvalidField, absl::StrCat(field, ": ", std::string(what)),
+                 {{"field", field}});
+  };
+  std::vector<placement::GangConstraint> constraints;
+  for (int i = 0; i < request.constraints_size(); ++i) {
+    const v1::GangConstraint& from = request.constraints(i);
+    placement::GangConstraint& to = constraints.emplace_back();
+    for (const int32_t member : from.members()) {
+      if (member < 0) return invalid(i, "members begin at 0");
+      to.members.push_back(static_cast<size_t>(member));
+    }
+    switch (from.kind_case()) {
+      case v1::GangConstraint::kSameHost:
+        to.kind = Kind::kSameHost;
+        break;
+      case v1::GangConstraint::kDistinctHosts:
+        to.kind = Kind::kDistinctHosts;
+        break;
+      case v1::GangConstraint::kSameLabel:
+        to.kind = Kind::kSameLabel;
+        to.label = from.same_label().key();
+        break;
+      case v1::GangConstraint::KIND_NOT_SET:
+        return invalid(i, "has no kind; use same_host, distinct_hosts or same_label");
+    }
+  }
+  return constraints;
 }
 
 std::map<std::string, std::string> EffectiveLabels(const internal::v1::HostRecord& record) {
@@ -341,7 +389,9 @@ v1::Placement ToProto(const placement::Placement& placement,
       const auto known =
           std::find_if(inventory.devices().begin(), inventory.devices().end(),
                        [&](const v1::Device& d) { return d.id() == device.device.str(); });
-      if (known != inventory.devices().end()) device_to->set_address(known->address());
+      if (known == inventory.devices().end()) continue;
+      device_to->set_address(known->address());
+      device_to->set_class_(known->class_());
     }
   }
   return to;
@@ -359,6 +409,9 @@ placement::Placement FromProto(const v1::Placement& placement, const v1::Assignm
                             .unit = UnitId(unit.unit()),
                             .request = device.request()});
     }
+  }
+  for (const v1::AntiAffinity& term : spec.anti_affinity()) {
+    to.anti_affinity.push_back({.group = term.group(), .label = term.label()});
   }
   if (spec.has_huge_pages() && spec.huge_pages().count() > 0) {
     to.huge_pages.push_back(

@@ -4,12 +4,17 @@
 #ifndef BERTH_CTL_CONTROLLER_BOOK_CONVERT_H_
 #define BERTH_CTL_CONTROLLER_BOOK_CONVERT_H_
 
+#include <map>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "berth/agent/v1/inventory.pb.h"
 #include "berth/internal/v1/records.pb.h"
 #include "berth/v1/assignment.pb.h"
+#include "berth/v1/assignment_service.pb.h"
+#include "lib/placement/gang.h"
 #include "lib/placement/model.h"
 #include "lib/placement/request.h"
 
@@ -26,6 +31,12 @@ absl::StatusOr<placement::Request> ToPlacementRequest(const v1::AssignmentSpec& 
 // The host's inventory with what operators set on it. Does not validate (ValidateSnapshot()).
 placement::HostSnapshot ToSnapshot(const std::string& host_id,
                                    const internal::v1::HostRecord& record);
+
+// The gang's constraints; its members are those of the request. INVALID_FIELD.
+absl::StatusOr<std::vector<placement::GangConstraint>> ToGangConstraints(
+    const v1::BatchCreateAssignmentsRequest& request);
+
+v1::Failure ToFailure(const absl::Status& status, absl::Time now);
 
 // Labels of the inventory, and over them those that were set by UpdateHost.
 std::map<std::string, std::string> EffectiveLabels(const internal::v1::HostRecord& record);

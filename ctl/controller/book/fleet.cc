@@ -14,6 +14,7 @@ namespace {
 
 using internal::v1::AssignmentRecord;
 using internal::v1::HostRecord;
+using internal::v1::QuotaRecord;
 using internal::v1::RequestRecord;
 
 placement::Schedulability SchedulabilityOf(const HostEntry& entry) {
@@ -116,12 +117,27 @@ absl::Status Fleet::LoadAssignment(const Record& record) {
   entry.committed = entry.latest = parsed;
   entry.revision = record.revision;
   CountPlaced(record.key.id, parsed, 1);
+  quotas.Add(assignment.owner(), UseOf(assignment));
   if (IntentOf(parsed) == Intent::kPending) pending.insert(record.key.id);
+  return absl::OkStatus();
+}
+
+absl::Status Fleet::LoadQuota(const Record& record) {
+  auto parsed = std::make_shared<QuotaRecord>();
+  if (!parsed->ParseFromString(record.payload)) return Unreadable();
+  const std::string& name = parsed->quota().name();
+  if (OwnerElement(name.substr(name.find('/') + 1)) != record.key.id) {
+    return Contradiction(absl::StrCat("it is the record of \"", name, "\""));
+  }
+  QuotaTable::Entry& entry = quotas.entries[record.key.id];
+  entry.committed = entry.latest = parsed;
+  entry.revision = record.revision;
   return absl::OkStatus();
 }
 
 absl::Status Fleet::LoadRecord(const Record& record) {
   if (record.key.kind == kAssignmentKind) return LoadAssignment(record);
+  if (record.key.kind == kQuotaKind) return LoadQuota(record);
   if (record.key.kind == kHostKind) {
     auto parsed = std::make_shared<HostRecord>();
     if (!parsed->ParseFromString(record.payload)) return Unreadable();
@@ -153,6 +169,7 @@ Transaction Fleet::MakeTransaction(const ChangeSet& changes, int64_t term) {
   };
   for (const auto& [id, record] : changes.assignments) add(kAssignmentKind, id, record);
   for (const auto& [id, record] : changes.hosts) add(kHostKind, id, record);
+  for (const auto& [id, record] : changes.quotas) add(kQuotaKind, id, record);
   transaction.puts.insert(transaction.puts.end(), changes.request_puts.begin(),
                           changes.request_puts.end());
   transaction.deletes.insert(transaction.deletes.end(), changes.request_deletes.begin(),
@@ -219,11 +236,17 @@ absl::Status Fleet::Submit(ChangeSet changes, std::function<void(Revision)> done
   BERTH_RETURN_IF_ERROR(options_.store->Commit(
       MakeTransaction(*shared, options_.store->epoch().term), std::move(committed)));
   for (const auto& [id, record] : shared->assignments) {
-    assignments[id].latest = record;
+    const AssignmentRecordPtr before = std::exchange(assignments[id].latest, record);
+    if (record != nullptr) {
+      if (before != nullptr)
+        quotas.Remove(before->assignment().owner(), UseOf(before->assignment()));
+      quotas.Add(record->assignment().owner(), UseOf(record->assignment()));
+    }
     if (record != nullptr) ids_by_uid_[record->assignment().uid()] = id;
     CountPlaced(id, record, 1);
   }
   for (const auto& [id, record] : shared->hosts) hosts[id].latest = record;
+  for (const auto& [id, record] : shared->quotas) quotas.entries[id].latest = record;
   return absl::OkStatus();
 }
 
@@ -247,12 +270,20 @@ void Fleet::PublishAssignment(const std::string& id, const AssignmentRecordPtr& 
   if (before != nullptr) {
     gone->set_uid(before->assignment().uid());
     ids_by_uid_.erase(before->assignment().uid());
+    quotas.Remove(before->assignment().owner(), UseOf(before->assignment()));
     // Charged until its end is durable, and free when anybody can know. NOT_FOUND: it was not.
     (void)engine.Release(AssignmentUid(before->assignment().uid()));
   }
   batch->changes.push_back(
       {.kind = WatchKind::kAssignments, .name = gone->name(), .deleted = true, .resource = gone});
   if (entry.latest == nullptr) assignments.erase(id);
+}
+
+void Fleet::PublishQuota(const std::string& id, const QuotaRecordPtr& record, Revision revision) {
+  QuotaTable::Entry& entry = quotas.entries[id];
+  entry.committed = record;
+  entry.revision = revision;
+  if (record == nullptr && entry.latest == nullptr) quotas.entries.erase(id);
 }
 
 void Fleet::PublishHost(const std::string& id, const HostRecordPtr& record, Revision revision,
@@ -293,6 +324,7 @@ void Fleet::Publish(const ChangeSet& changes, Revision revision) {
     PublishAssignment(id, record, revision, batch.get());
   }
   for (const auto& [id, record] : changes.hosts) PublishHost(id, record, revision, batch.get());
+  for (const auto& [id, record] : changes.quotas) PublishQuota(id, record, revision);
   if (!batch->changes.empty()) PublishBatch(std::move(batch));
 }
 

@@ -26,6 +26,7 @@
 #include "berth/internal/v1/records.pb.h"
 #include "berth/v1/assignment.pb.h"
 #include "berth/v1/host.pb.h"
+#include "ctl/controller/book/quota_table.h"
 #include "ctl/controller/book/request_table.h"
 #include "ctl/controller/watch/watch_hub.h"
 #include "lib/base/clock.h"
@@ -38,6 +39,7 @@ namespace berth {
 inline constexpr char kAssignmentKind[] = "assignment";
 inline constexpr char kHostKind[] = "host";
 inline constexpr char kRequestKind[] = "request";
+inline constexpr char kQuotaKind[] = "quota";
 
 using AssignmentRecordPtr = std::shared_ptr<const internal::v1::AssignmentRecord>;
 using HostRecordPtr = std::shared_ptr<const internal::v1::HostRecord>;
@@ -83,6 +85,7 @@ struct HostEntry {
 struct ChangeSet {
   std::vector<std::pair<std::string, AssignmentRecordPtr>> assignments;
   std::vector<std::pair<std::string, HostRecordPtr>> hosts;
+  std::vector<std::pair<std::string, QuotaRecordPtr>> quotas;
   std::vector<Put> request_puts;
   std::vector<RecordKey> request_deletes;
 };
@@ -160,15 +163,20 @@ class Fleet {
   std::set<std::string> pending ABSL_GUARDED_BY(mu);
   placement::Engine engine ABSL_GUARDED_BY(mu);
   RequestTable requests ABSL_GUARDED_BY(mu);
+  // What is used is counted from when a placement is handed to the store until its end is durable.
+  QuotaTable quotas ABSL_GUARDED_BY(mu);
 
  private:
   // STORE_CORRUPT for a record that is left out.
   absl::Status LoadRecord(const Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   absl::Status LoadAssignment(const Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  absl::Status LoadQuota(const Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   absl::Status CheckEdges(const ChangeSet& changes) const ABSL_SHARED_LOCKS_REQUIRED(mu);
   void Publish(const ChangeSet& changes, Revision revision) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void PublishAssignment(const std::string& id, const AssignmentRecordPtr& record,
                          Revision revision, WatchBatch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void PublishQuota(const std::string& id, const QuotaRecordPtr& record, Revision revision)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void PublishHost(const std::string& id, const HostRecordPtr& record, Revision revision,
                    WatchBatch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // Adds or removes `record` to what placed_ counts.

@@ -188,13 +188,14 @@ void GrantTracker::PlaceAnew(AssignmentEntry* entry) {
 
   placement::ExcludedHosts excluded;
   for (const std::string& host : record->failed_hosts()) excluded.insert(HostId(HostIdOf(host)));
-  const bool may_try = record->failures_size() < kMaxAttempts;
+  // Elsewhere a member of a gang would not be where the others need it.
+  const bool may_try = record->failures_size() < kMaxAttempts && !record->gang_bound();
   const auto place_again =
       [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS -> absl::StatusOr<placement::Placement> {
     BERTH_ASSIGN_OR_RETURN(const placement::Request wanted,
                            ToPlacementRequest(assignment->spec(), kSeed));
     BERTH_ASSIGN_OR_RETURN(placement::Placement placed, fleet_->engine.Place(wanted, excluded));
-    BERTH_RETURN_IF_ERROR(fleet_->engine.Reserve(uid, placed));
+    BERTH_RETURN_IF_ERROR(Charge(placed, UseOf(*assignment), assignment));
     return placed;
   };
   absl::StatusOr<placement::Placement> placement = Error(Reason::kNoCapacity, "not tried again");
@@ -207,8 +208,6 @@ void GrantTracker::PlaceAnew(AssignmentEntry* entry) {
   *failure->mutable_time() = ToTimestamp(now);
   *assignment->mutable_update_time() = ToTimestamp(now);
   if (placement.ok()) {
-    const HostEntry& host = fleet_->hosts.at(placement->host.str());
-    *assignment->mutable_placement() = ToProto(*placement, host.committed->inventory());
     assignment->set_generation(assignment->generation() + 1);
   } else if (may_try && assignment->spec().when_unavailable() == v1::AssignmentSpec::QUEUE) {
     assignment->set_intent(Assignment::PENDING);
@@ -218,6 +217,20 @@ void GrantTracker::PlaceAnew(AssignmentEntry* entry) {
     assignment->clear_placement();
   }
   SubmitRecord(*entry, std::move(record));
+}
+
+absl::Status GrantTracker::Charge(const placement::Placement& placement, const QuotaUse& held,
+                                  Assignment* assignment) {
+  Assignment next;
+  next.mutable_spec()->CopyFrom(assignment->spec());
+  const HostEntry& host = fleet_->hosts.at(placement.host.str());
+  *next.mutable_placement() = ToProto(placement, host.committed->inventory());
+  QuotaUse more = UseOf(next);
+  more -= held;
+  BERTH_RETURN_IF_ERROR(fleet_->quotas.Check(assignment->owner(), more));
+  BERTH_RETURN_IF_ERROR(fleet_->engine.Reserve(AssignmentUid(assignment->uid()), placement));
+  assignment->mutable_placement()->Swap(next.mutable_placement());
+  return absl::OkStatus();
 }
 
 void GrantTracker::SubmitRecord(const AssignmentEntry& before, const AssignmentRecordPtr& record) {
@@ -274,19 +287,18 @@ void GrantTracker::PlacePending() {
       excluded.insert(HostId(HostIdOf(host)));
     }
     if (!wanted.ok()) continue;
-    absl::StatusOr<placement::Placement> placement = fleet_->engine.Place(*wanted, excluded);
-    if (!placement.ok() ||
-        !fleet_->engine.Reserve(AssignmentUid(now_waiting.uid()), *placement).ok()) {
+    const absl::StatusOr<placement::Placement> placement = fleet_->engine.Place(*wanted, excluded);
+    if (!placement.ok()) {
       hopeless.insert(std::move(asked));
       continue;
     }
     auto record = std::make_shared<AssignmentRecord>(*entry->committed);
     Assignment* assignment = record->mutable_assignment();
+    // An owner's quota says nothing about others who ask for the same.
+    if (!Charge(*placement, QuotaUse(), assignment).ok()) continue;
     assignment->set_intent(Assignment::PLACED);
     assignment->set_generation(assignment->generation() + 1);
     assignment->clear_failure();
-    const HostEntry& host = fleet_->hosts.at(placement->host.str());
-    *assignment->mutable_placement() = ToProto(*placement, host.committed->inventory());
     *assignment->mutable_update_time() = ToTimestamp(fleet_->clock().Now());
     SubmitRecord(*entry, std::move(record));
   }

@@ -58,6 +58,9 @@ class GrantTracker {
   void EndRelease(AssignmentEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   void PlaceAnew(AssignmentEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   void PlacePending() ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  // Reserves the placement and notes it in `assignment`, which held `held` before. QUOTA_EXCEEDED.
+  absl::Status Charge(const placement::Placement& placement, const QuotaUse& held,
+                      v1::Assignment* assignment) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   void SubmitRecord(const AssignmentEntry& before, const AssignmentRecordPtr& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   std::shared_ptr<HostSession> SessionOf(const std::string& host_id)

@@ -30,8 +30,10 @@ std::string Deterministic(const google::protobuf::Message& message) {
   return bytes;
 }
 
-// An owner is whatever its certificate says; in a record id it must be one short path element, and
-// never that of another owner.
+std::string OwnerOf(const std::string& id) { return id.substr(0, id.find('/')); }
+
+}  // namespace
+
 std::string OwnerElement(std::string_view owner) {
   constexpr size_t kMaxPlain = 64;
   const bool plain =
@@ -41,10 +43,6 @@ std::string OwnerElement(std::string_view owner) {
   if (plain) return std::string(owner);
   return absl::StrCat("~", absl::BytesToHexString(Sha256(owner)));
 }
-
-std::string OwnerOf(const std::string& id) { return id.substr(0, id.find('/')); }
-
-}  // namespace
 
 RequestTable::Key RequestTable::MakeKey(std::string_view owner, std::string_view method,
                                         std::string_view request_id,

@@ -23,6 +23,10 @@ namespace berth {
 inline constexpr absl::Duration kRequestRetention = absl::Hours(24);
 inline constexpr size_t kMaxRequestsPerOwner = 100'000;
 
+// An owner is whatever its certificate says; in a record id it must be one short path element, and
+// never that of another owner.
+std::string OwnerElement(std::string_view owner);
+
 // Which request has been answered with what. Makes mutations idempotent: the first call with an id
 // does the work, those that come meanwhile wait for its answer, later ones get it from here.
 // Failures are not remembered. Not thread-safe.

@@ -99,6 +99,7 @@ class Leader::Impl {
     book_ = std::make_unique<AssignmentBook>(
         fleet_.get(), tracker_.get(), &*tokens_,
         AssignmentBook::Options{.max_assignments = config_.limits().assignments()});
+    quotas_ = std::make_unique<QuotaBook>(fleet_.get(), tracker_.get());
     watch_executor_ = std::make_unique<SerialExecutor>(&watch_pool_, kWaitingWatches);
     watches_ = std::make_unique<WatchSource>(fleet_.get(), [this](std::function<void()> task) {
       return watch_executor_->TryAdd(std::move(task));
@@ -114,7 +115,7 @@ class Leader::Impl {
     services_.push_back(MakeAssignmentService(&api_authoriser_, book_.get(), watches_.get()));
     services_.push_back(MakeHostService(&api_authoriser_, registry_.get(), watches_.get()));
     services_.push_back(MakeCapacityService(&api_authoriser_, fleet_.get()));
-    services_.push_back(MakeQuotaService(&api_authoriser_));
+    services_.push_back(MakeQuotaService(&api_authoriser_, quotas_.get()));
   }
 
   // What happens by time alone.
@@ -171,6 +172,7 @@ class Leader::Impl {
   std::unique_ptr<GrantTracker> tracker_;
   std::unique_ptr<HostRegistry> registry_;
   std::unique_ptr<AssignmentBook> book_;
+  std::unique_ptr<QuotaBook> quotas_;
   std::unique_ptr<SerialExecutor> watch_executor_;
   std::unique_ptr<WatchSource> watches_;
   std::unique_ptr<AgentLinkService> link_;
