@@ -207,6 +207,8 @@ absl::Status Client::Stream(const char* name, std::unique_ptr<Stub> Endpoint::*s
   }
 
 BERTH_CLI_CALL(AssignmentService, assignments, CreateAssignment, Assignment)
+BERTH_CLI_CALL(AssignmentService, assignments, BatchCreateAssignments,
+               BatchCreateAssignmentsResponse)
 BERTH_CLI_CALL(AssignmentService, assignments, GetAssignment, Assignment)
 BERTH_CLI_CALL(AssignmentService, assignments, ListAssignments, ListAssignmentsResponse)
 BERTH_CLI_CALL(AssignmentService, assignments, DeleteAssignment, Assignment)

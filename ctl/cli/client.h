@@ -50,6 +50,8 @@ class Client {
   ~Client();
 
   absl::StatusOr<v1::Assignment> CreateAssignment(const v1::CreateAssignmentRequest& request);
+  absl::StatusOr<v1::BatchCreateAssignmentsResponse> BatchCreateAssignments(
+      const v1::BatchCreateAssignmentsRequest& request);
   absl::StatusOr<v1::Assignment> GetAssignment(const v1::GetAssignmentRequest& request);
   absl::StatusOr<v1::ListAssignmentsResponse> ListAssignments(
       const v1::ListAssignmentsRequest& request);

@@ -66,6 +66,50 @@ TEST_F(CreateTest, ErrorsInFilesSayWhere) {
   EXPECT_TRUE(Creates().empty());
 }
 
+constexpr char kGang[] =
+    "requests:\n"
+    "- assignment_id: a\n"
+    "  assignment: {spec: {device_requests: [{name: gpu, class: gpu}]}}\n"
+    "- assignment: {name: b, spec: {device_requests: [{name: gpu, class: gpu}]}}\n"
+    "constraints:\n"
+    "- {members: [0, 1], distinct_hosts: {}}\n";
+
+TEST_F(CreateTest, AGangIsOneCall) {
+  const CliResult result = Run({"create", "--gang", "-f", "-", "--request-id", "once"}, kGang);
+  EXPECT_EQ(result.exit_code, kExitOk) << result.err;
+  EXPECT_EQ(result.out, "assignment/a created\nassignment/b created\n");
+  EXPECT_TRUE(Creates().empty());
+  const auto gangs = server_.Received<v1::BatchCreateAssignmentsRequest>();
+  ASSERT_EQ(gangs.size(), 1U);
+  EXPECT_EQ(gangs[0].mode(), v1::BatchCreateAssignmentsRequest::ATOMIC);
+  EXPECT_EQ(gangs[0].request_id(), "once");
+  EXPECT_EQ(gangs[0].requests(1).assignment_id(), "b");
+  EXPECT_TRUE(gangs[0].constraints(0).has_distinct_hosts());
+  EXPECT_THAT(
+      Run({"create", "--gang", "-f", "-", "-o", "json"}, kGang).out,
+      AllOf(HasSubstr("assignments/a"), HasSubstr("assignments/b"), Not(HasSubstr("s3cret"))));
+  EXPECT_EQ(
+      Run({"create", "--gang", "-f", "-", "--dry-run", "client", "-o", "name"}, kGang).exit_code,
+      kExitOk);
+  EXPECT_EQ(server_.Received<v1::BatchCreateAssignmentsRequest>().size(), 2U);
+}
+
+TEST_F(CreateTest, AGangThatDoesNotFitIsAnError) {
+  server_.FailNext("BatchCreateAssignments", Error(Reason::kNoCapacity, "requests[1]: full"));
+  const CliResult result = Run({"create", "--gang", "-f", "-"}, kGang);
+  EXPECT_EQ(result.exit_code, kExitExhausted);
+  EXPECT_THAT(result.err, HasSubstr("requests[1]: full"));
+}
+
+TEST_F(CreateTest, AGangIsOneDocumentOfOneFile) {
+  EXPECT_EQ(Run({"create", "--gang", "-f", "-", "-f", "-"}, kGang).exit_code, kExitUsage);
+  EXPECT_EQ(Run({"create", "--gang", "-f", "-"}, std::string(kGang) + "---\n" + kGang).exit_code,
+            kExitUsage);
+  EXPECT_EQ(Run({"create", "--gang", "-f", "-"}, kWeb).exit_code, kExitUsage);
+  EXPECT_EQ(Run({"create", "--gang", "-f", "-", "--name", "x"}, kGang).exit_code, kExitUsage);
+  EXPECT_TRUE(server_.Received<v1::BatchCreateAssignmentsRequest>().empty());
+}
+
 TEST_F(CreateTest, AMissingFileIsNoMissingAssignment) {
   const CliResult result = Run({"create", "-f", Path("nowhere.yaml")});
   EXPECT_EQ(result.exit_code, kExitUsage);

@@ -122,6 +122,16 @@ class FakeServer::Assignments : public v1::AssignmentService::CallbackService {
     stored.clear_attach_token();
     return absl::OkStatus();
   })
+  BERTH_FAKE(BatchCreateAssignments, BatchCreateAssignmentsResponse, {
+    for (const v1::CreateAssignmentRequest& create : request->requests()) {
+      v1::Assignment* assignment = response->add_results()->mutable_assignment();
+      *assignment = create.assignment();
+      assignment->set_name("assignments/" + create.assignment_id());
+      assignment->set_attach_token("s3cret");
+      fake_->assignments_[assignment->name()] = *assignment;
+    }
+    return absl::OkStatus();
+  })
   BERTH_FAKE(GetAssignment, Assignment,
              { return Find(fake_->assignments_, request->name(), response); })
   BERTH_FAKE(ListAssignments, ListAssignmentsResponse, {

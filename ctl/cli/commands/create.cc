@@ -16,6 +16,7 @@ enum class DryRun { kNone, kClient, kServer };
 
 struct Options {
   std::vector<std::string> files;
+  bool gang = false;
   std::string name;
   std::string request_id;
   DryRun dry_run = DryRun::kNone;
@@ -30,6 +31,7 @@ class Creator {
   Creator(const Options& options, Session& session) : options_(options), session_(session) {}
 
   absl::Status Run() {
+    if (options_.gang) return RunGang();
     BERTH_ASSIGN_OR_RETURN(std::vector<v1::Assignment> documents,
                            ReadAssignments(options_.files, session_));
     BERTH_RETURN_IF_ERROR(Prepare(&documents));
@@ -42,6 +44,45 @@ class Creator {
   }
 
  private:
+  // All members by one call: all are created, or none.
+  absl::Status RunGang() {
+    if (!options_.name.empty() || !options_.token.file.empty() ||
+        options_.dry_run == DryRun::kServer) {
+      return UsageError("--name, --token-file and --dry-run=server are not for a gang");
+    }
+    BERTH_ASSIGN_OR_RETURN(v1::BatchCreateAssignmentsRequest gang,
+                           ReadGang(options_.files, session_));
+    std::vector<v1::Assignment> none;
+    BERTH_RETURN_IF_ERROR(Prepare(&none));
+    if (options_.dry_run == DryRun::kClient) {
+      for (v1::CreateAssignmentRequest& member : *gang.mutable_requests()) {
+        BERTH_RETURN_IF_ERROR(Print(std::move(*member.mutable_assignment()), "(client dry run)"));
+      }
+      return WriteData();
+    }
+    gang.set_mode(v1::BatchCreateAssignmentsRequest::ATOMIC);
+    gang.set_request_id(RequestIdOr(options_.request_id));
+    BERTH_ASSIGN_OR_RETURN(v1::BatchCreateAssignmentsResponse created,
+                           client_->BatchCreateAssignments(gang));
+    for (const v1::BatchCreateResult& result : created.results()) {
+      BERTH_RETURN_IF_ERROR(Print(result.assignment(), ""));
+    }
+    for (int i = 0; goal_.has_value() && i < created.results_size(); ++i) {
+      const v1::Assignment& member = created.results(i).assignment();
+      session_.Report(Wait(member.name(), member.attach_token(), static_cast<size_t>(i)));
+    }
+    return WriteData();
+  }
+
+  absl::Status WriteData() {
+    if (IsData(options_.format) && !created_.empty()) {
+      session_.out() << (created_.size() == 1 && !options_.gang
+                             ? WriteMessage(*created_[0], options_.format)
+                             : WriteMessages(created_, options_.format));
+    }
+    return absl::OkStatus();
+  }
+
   // Everything that can be refused before anything is created.
   absl::Status Prepare(std::vector<v1::Assignment>* documents) {
     const bool for_one =
@@ -87,7 +128,7 @@ class Creator {
     if (token_file_.has_value()) saved = token_file_->Commit(token + "\n");
     BERTH_RETURN_IF_ERROR(Print(*std::move(created), ""));
     BERTH_RETURN_IF_ERROR(saved);
-    return goal_.has_value() ? Wait(name, token) : absl::OkStatus();
+    return goal_.has_value() ? Wait(name, token, created_.size() - 1) : absl::OkStatus();
   }
 
   absl::Status Print(v1::Assignment assignment, std::string_view remark) {
@@ -104,7 +145,8 @@ class Creator {
     return absl::OkStatus();
   }
 
-  absl::Status Wait(const std::string& name, const std::string& token) {
+  // `place`: of what Print() has kept of it.
+  absl::Status Wait(const std::string& name, const std::string& token, size_t place) {
     const Target target = {.type = &AssignmentType(), .name = name};
     BERTH_RETURN_IF_ERROR(WaitFor(*client_, target, *goal_, session_.err()));
     if (options_.format == Format::kTable) {
@@ -116,7 +158,7 @@ class Creator {
     request.set_name(name);
     BERTH_ASSIGN_OR_RETURN(v1::Assignment now, client_->GetAssignment(request));
     if (options_.token.show) now.set_attach_token(token);
-    created_.back() = std::make_shared<v1::Assignment>(std::move(now));
+    created_[place] = std::make_shared<v1::Assignment>(std::move(now));
     return absl::OkStatus();
   }
 
@@ -137,6 +179,8 @@ absl::Status RunCreate(const Options& options, Session& session) {
 void AddCreate(CLI::App& app, Run* run) {
   auto [command, options] = AddCommand(app, "create", "Create assignments", run, &RunCreate);
   AddFiles(command, &options->files);
+  command->add_flag("--gang", options->gang,
+                    "The file has `requests`, which are created all or none, and `constraints`");
   command->add_option("--name", options->name, "Name it so, whatever the file says")
       ->type_name("NAME");
   AddRequestId(command, &options->request_id);

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "berth/v1/assignment.pb.h"
+#include "berth/v1/assignment_service.pb.h"
 #include "ctl/cli/session.h"
 
 namespace berth::cli {
@@ -17,6 +18,11 @@ namespace berth::cli {
 // files that cannot be read, wrong names.
 absl::StatusOr<std::vector<v1::Assignment>> ReadAssignments(absl::Span<const std::string> files,
                                                             Session& session);
+
+// The one document of the one file that describes a gang: a BatchCreateAssignmentsRequest, in which
+// an assignment's name does for its assignment_id. Errors as above.
+absl::StatusOr<v1::BatchCreateAssignmentsRequest> ReadGang(absl::Span<const std::string> files,
+                                                           Session& session);
 
 }  // namespace berth::cli
 
