@@ -45,7 +45,7 @@ struct UnitSpec {
   int log2_max_commands = 17;  // IDR1.CMDQS
   int address_bits = 48;       // IDR5.OAS
   bool ats = true;
-  bool httu = false;  // IDR0.HTTU: hardware updates the dirty state
+  bool httu = false;  // IDR0.HTTU: hardware updates access flag and dirty state
   // What is not known of the hardware: see CmdqvConfig.
   Refusal forbidden_opcode = Refusal::kIllegal;
   Refusal unmatched_vsid = Refusal::kIllegal;

@@ -274,5 +274,29 @@ TEST_F(DmaDirty, MappingsComeAndGo) {
   EXPECT_EQ(bitmap, 0U) << "read-only ones never are";
 }
 
+// Stage 1 is the guest's: the SMMU keeps access flag and dirty state in the guest's own tables.
+TEST_F(DmaDirty, GuestsHaveItInTheirOwnTables) {
+  using testing::kPteAf;
+  using testing::kPteReadOnly;
+  constexpr uint64_t kClean = (testing::kPteNormal & ~kPteAf) | kPteReadOnly | testing::kPteDbm;
+  DmaVm vm = MakeVm("vfio0");
+  vm.tables = std::make_unique<testing::Tables>(vm.memory.get());
+  Nest(&vm, DmaVm::kVsid,
+       {.asid = DmaVm::kAsid, .low = vm.tables.get(), .set = testing::kCdHa | testing::kCdHd});
+  constexpr uint64_t kFrom = kVa;
+  constexpr uint64_t kTo = kVa + kPage;
+  for (const uint64_t va : {kFrom, kTo}) {
+    vm.tables->Map(va, vm.memory->AllocatePage(va), 3, kClean);
+  }
+  const auto bits = [&](uint64_t va) {
+    return vm.memory->Load(vm.tables->Descriptor(va, 3)) & (kPteAf | kPteReadOnly);
+  };
+  ASSERT_EQ(vm.dma->Copy(kFrom, kTo, 8), DmaStatus::kOk);
+  EXPECT_EQ(bits(kFrom), kPteAf | kPteReadOnly) << "read";
+  EXPECT_EQ(bits(kTo), kPteAf) << "written";
+  ASSERT_EQ(vm.dma->Copy(kTo, kFrom, 8, kDmaControlAts), DmaStatus::kOk);
+  EXPECT_EQ(bits(kFrom), kPteAf);
+}
+
 }  // namespace
 }  // namespace berth::emulator

@@ -79,7 +79,8 @@ Machine::Machine(const HostSpec& host)
   for (const UnitSpec& spec : host.units) {
     units.push_back(std::make_unique<Unit>());
     units.back()->spec = spec;
-    units.back()->smmu = std::make_unique<Smmu>(spec.address_bits);
+    units.back()->smmu = std::make_unique<Smmu>(
+        spec.address_bits, spec.httu ? TableUpdates::kAccessAndDirty : TableUpdates::kNone);
     by_id[spec.id] = units.back().get();
   }
   for (const DeviceSpec& spec : host.devices) {

@@ -49,19 +49,22 @@ uint8_t GranuleLog2(int regime, uint64_t tg) {
 }  // namespace
 
 std::optional<ContextDescriptor> DecodeContextDescriptor(const std::array<uint64_t, 8>& cd,
-                                                         int address_bits) {
+                                                         int address_bits, TableUpdates updates) {
   const uint64_t word = cd[0];
   if (kValid.Get(word) == 0 || kAa64.Get(word) == 0) return std::nullopt;
   // IDR0.TERM_MODEL is 1 and STALL_MODEL 1: faults abort, nothing else.
   if (kAbort.Get(word) == 0 || kStall.Get(word) != 0) return std::nullopt;
-  // No guest is offered an update of its own tables (IDR0.HTTU); TTENDIAN is 2.
-  if ((kHa.Get(word) | kHd.Get(word) | kEndi.Get(word)) != 0) return std::nullopt;
+  // Without IDR0.HTTU nobody updates tables; TTENDIAN is 2.
+  const bool updates_any = (kHa.Get(word) | kHd.Get(word)) != 0;
+  if ((updates_any && updates == TableUpdates::kNone) || kEndi.Get(word) != 0) return std::nullopt;
 
   ContextDescriptor out;
   out.asid = static_cast<uint16_t>(kAsid.Get(word));
   out.output_bits = static_cast<uint8_t>(std::min(OutputBits(kIps.Get(word)), address_bits));
   out.records_faults = kRecord.Get(word) != 0;
   out.access_flag_faults = kAffd.Get(word) == 0;
+  out.sets_access_flag = kHa.Get(word) != 0;
+  out.sets_dirty_state = out.sets_access_flag && kHd.Get(word) != 0;
   for (int i = 0; i < 2; ++i) {
     TranslationRegime& regime = out.regimes[i];
     const uint64_t fields = word >> (16 * i);

@@ -6,7 +6,7 @@
 namespace berth::emulator {
 namespace {
 
-// F_PERMISSION of a table fetch: the fetch was a read (Linux arm-smmu-v3.h, EVTQ_1_TT_READ).
+// F_PERMISSION of a table: it was read, not updated (Linux arm-smmu-v3.h, EVTQ_1_TT_READ).
 constexpr uapi::BitField kEvt1TtRnw = {44, 44};
 constexpr uapi::BitField kEvt3Ipa = {12, 51};
 
@@ -22,7 +22,7 @@ SmmuEvent TranslationEvent(const FaultRecord& fault) {
                  uapi::kEvt1Class.Put(static_cast<uint64_t>(fault.fault_class));
   if (fault.id == uapi::kEvtFPermission && fault.stage2 &&
       fault.fault_class == FaultClass::kTable) {
-    event.evt[1] |= kEvt1TtRnw.Put(1);
+    event.evt[1] |= kEvt1TtRnw.Put(fault.updates ? 0 : 1);
   }
   event.evt[2] = fault.address;
   if (fault.stage2) event.evt[3] = fault.ipa & kEvt3Ipa.mask();

@@ -15,7 +15,7 @@ using SmmuEvent = uapi::IommuVeventArmSmmuv3;
 // CLASS: what the SMMU was doing for the transaction.
 enum class FaultClass : uint8_t {
   kCd = 0,     // fetching the context descriptor
-  kTable = 1,  // fetching a descriptor of a stage 1 table
+  kTable = 1,  // fetching or updating a descriptor of a stage 1 table
   kInput = 2,  // translating the address itself
 };
 
@@ -27,6 +27,7 @@ struct FaultRecord {
   bool write = false;  // the transaction
   bool stage2 = false;
   FaultClass fault_class = FaultClass::kInput;
+  bool updates = false;  // kTable: the descriptor was to be written
   uint64_t address = 0;  // of the transaction
   uint64_t ipa = 0;      // with stage2
 };

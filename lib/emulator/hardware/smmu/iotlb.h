@@ -24,6 +24,7 @@ struct CachedLeaf {
   uint64_t ipa = 0;     // of the entry's first byte
   Rights stage1;
   Rights stage2;
+  bool clean = false;  // a write is to change the descriptor first (Leaf::clean)
 };
 
 // The translations that an SMMU remembers, and the tables on the way to them. Bounded. Thread-safe.

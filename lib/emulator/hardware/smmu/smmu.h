@@ -67,8 +67,9 @@ enum class Translating : uint8_t { kBySmmu, kByAts };
 // themselves. None of these may be called by someone whom a DMA waits for.
 class Smmu : public InvalidationSink {
  public:
-  // Output addresses have `address_bits` bits (IDR5.OAS).
-  explicit Smmu(int address_bits) : address_bits_(address_bits) {}
+  // Output addresses have `address_bits` bits (IDR5.OAS); `updates` are what IDR0.HTTU offers.
+  explicit Smmu(int address_bits, TableUpdates updates = TableUpdates::kNone)
+      : address_bits_(address_bits), updates_(updates) {}
 
   // Puts a stream table entry in place of the one there is, as CFGI_STE and an ATC_INV of
   // everything do. A stream that was never set aborts.
@@ -121,6 +122,7 @@ class Smmu : public InvalidationSink {
     DmaResult::Status status = DmaResult::Status::kOk;
     std::optional<SmmuEvent> event;
     Translation translation;  // with kOk
+    bool overtaken = false;   // walk again: someone changed the descriptor that was to be updated
   };
   using Transfer = std::function<bool(const Memory& memory, uint64_t offset, size_t at, size_t n)>;
 
@@ -138,8 +140,11 @@ class Smmu : public InvalidationSink {
   Outcome TranslateNested(Stream& stream, const Request& request);
   Outcome WalkBothStages(const StreamEntry& entry, const ContextDescriptor& cd,
                          const TranslationRegime& regime, const Request& request);
-  Outcome FinishWalk(const StreamEntry& entry, const ContextDescriptor& cd, const Leaf& leaf,
+  Outcome FinishWalk(const StreamEntry& entry, const ContextDescriptor& cd, const WalkResult& walk,
                      const TlbTag& tag, Iotlb::Epoch epoch, const Request& request);
+  // What became of a walk that came to no leaf, or to one that could not be updated.
+  static Outcome WalkFailed(const ContextDescriptor& cd, const WalkResult& walk,
+                            const Request& request);
   // A translation that was found, if it allows the request.
   static Outcome UseLeaf(const ContextDescriptor& cd, const Iotlb::LeafHit& hit,
                          const Request& request);
@@ -148,6 +153,7 @@ class Smmu : public InvalidationSink {
                                                Outcome* failed) const;
 
   const int address_bits_;
+  const TableUpdates updates_;
   Iotlb iotlb_;
   InFlight in_flight_;
   absl::Mutex mu_;

@@ -34,6 +34,18 @@ WalkStatus ReadDescriptor(const Stage2& stage2, uint64_t ipa, uint64_t* descript
   return status;
 }
 
+// The update of a descriptor that was read as `value`, which is a write of the SMMU's own through
+// stage 2. *overtaken: it has another value by now.
+WalkStatus UpdateDescriptor(const Stage2& stage2, uint64_t ipa, uint64_t value, uint64_t updated,
+                            bool* overtaken) {
+  const auto target = stage2.Find(ipa);
+  if (!target || target->last - ipa < sizeof(value) - 1) return WalkStatus::kStage2;
+  if (!target->access.write) return WalkStatus::kStage2Permission;
+  const auto exchange = target->memory->CompareExchange(target->offset, value, updated);
+  *overtaken = exchange == Memory::Exchange::kLost;
+  return exchange == Memory::Exchange::kAbort ? WalkStatus::kAbort : WalkStatus::kOk;
+}
+
 // The address as the caches know it: a tag in the top byte is none of it.
 uint64_t WithoutTag(const TranslationRegime& regime, uint64_t address) {
   if (!regime.ignore_top_byte) return address;
@@ -154,7 +166,7 @@ std::optional<ContextDescriptor> Smmu::LoadContext(Stream& stream, const Request
                                       .ipa = address});
     return std::nullopt;
   }
-  auto cd = DecodeContextDescriptor(dwords, address_bits_);
+  auto cd = DecodeContextDescriptor(dwords, address_bits_, updates_);
   if (!cd) {
     failed->event = ConfigurationEvent(uapi::kEvtCBadCd, request.sid);
     return std::nullopt;
@@ -180,8 +192,12 @@ Smmu::Outcome Smmu::TranslateNested(Stream& stream, const Request& request) {
   }
   const uint64_t address = WithoutTag(*regime, request.address);
   const auto hit = iotlb_.FindLeaf(stream.entry.vmid, cd->asid, address);
-  if (!hit) return WalkBothStages(stream.entry, *cd, *regime, request);
-  return UseLeaf(*cd, *hit, request);
+  if (hit && !(hit->leaf.clean && request.write)) return UseLeaf(*cd, *hit, request);
+  Outcome outcome;
+  do {
+    outcome = WalkBothStages(stream.entry, *cd, *regime, request);
+  } while (outcome.overtaken);
+  return outcome;
 }
 
 Smmu::Outcome Smmu::UseLeaf(const ContextDescriptor& cd, const Iotlb::LeafHit& hit,
@@ -230,43 +246,53 @@ Smmu::Outcome Smmu::WalkBothStages(const StreamEntry& entry, const ContextDescri
         tag.size_log2 = span_log2;
         iotlb_.InsertTable(epoch, tag, table);
       });
-  if (walk.status != WalkStatus::kOk) {
-    Outcome outcome;
-    outcome.status = Status::kAborted;
-    const bool stage2 = walk.status == WalkStatus::kStage2 ||
-                        walk.status == WalkStatus::kStage2Permission ||
-                        walk.status == WalkStatus::kAbort;
-    if (!stage2 && !cd.records_faults) return outcome;
-    outcome.event =
-        TranslationEvent({.id = EventOf(walk.status),
-                          .sid = request.sid,
-                          .write = request.write,
-                          .stage2 = stage2 && walk.status != WalkStatus::kAbort,
-                          .fault_class = stage2 ? FaultClass::kTable : FaultClass::kInput,
-                          .address = request.address,
-                          .ipa = walk.descriptor});
-    return outcome;
-  }
+  if (walk.status != WalkStatus::kOk) return WalkFailed(cd, walk, request);
   const uint64_t block = ~uint64_t{0} << walk.leaf.size_log2;
   tag.address = address & block;
   tag.size_log2 = walk.leaf.size_log2;
   tag.level = walk.leaf.level;
   tag.global = walk.leaf.global;
-  return FinishWalk(entry, cd, walk.leaf, tag, epoch, request);
+  return FinishWalk(entry, cd, walk, tag, epoch, request);
+}
+
+Smmu::Outcome Smmu::WalkFailed(const ContextDescriptor& cd, const WalkResult& walk,
+                               const Request& request) {
+  Outcome outcome;
+  outcome.status = Status::kAborted;
+  const bool stage2 = walk.status == WalkStatus::kStage2 ||
+                      walk.status == WalkStatus::kStage2Permission ||
+                      walk.status == WalkStatus::kAbort;
+  if (!stage2 && !cd.records_faults) return outcome;
+  outcome.event = TranslationEvent({.id = EventOf(walk.status),
+                                    .sid = request.sid,
+                                    .write = request.write,
+                                    .stage2 = stage2 && walk.status != WalkStatus::kAbort,
+                                    .fault_class = stage2 ? FaultClass::kTable : FaultClass::kInput,
+                                    .updates = walk.updates,
+                                    .address = request.address,
+                                    .ipa = walk.descriptor});
+  return outcome;
 }
 
 Smmu::Outcome Smmu::FinishWalk(const StreamEntry& entry, const ContextDescriptor& cd,
-                               const Leaf& leaf, const TlbTag& tag, Iotlb::Epoch epoch,
+                               const WalkResult& walk, const TlbTag& tag, Iotlb::Epoch epoch,
                                const Request& request) {
+  const Leaf& leaf = walk.leaf;
   const uint64_t size = uint64_t{1} << leaf.size_log2;
   const uint64_t within =
       WithoutTag(cd.regimes[request.address >> 55 & 1], request.address) - tag.address;
   const uint64_t ipa = leaf.address + within;
   // Stage 1 comes first: what it forbids never gets to stage 2.
-  Iotlb::LeafHit hit = {{{}, 0, leaf.address, leaf.access, {true, true}}, within, size};
+  Iotlb::LeafHit hit = {{{}, 0, leaf.address, leaf.access, {true, true}, leaf.clean}, within, size};
+  const bool dirties = leaf.clean && request.write;
+  if (dirties) {
+    hit.leaf.stage1.write = true;
+    hit.leaf.clean = false;
+  }
+  const bool allowed = hit.leaf.stage1.allows(request.access());
   const auto target = entry.stage2->Find(ipa);
   if (!target) {
-    if (!leaf.access.allows(request.access())) return UseLeaf(cd, hit, request);
+    if (!allowed) return UseLeaf(cd, hit, request);
     return {Status::kAborted,
             TranslationEvent({.id = uapi::kEvtFTranslation,
                               .sid = request.sid,
@@ -279,6 +305,17 @@ Smmu::Outcome Smmu::FinishWalk(const StreamEntry& entry, const ContextDescriptor
   hit.leaf.memory = target->memory;
   hit.leaf.stage2 = target->access;
   hit.leaf.offset = target->offset - within;
+  if (dirties || leaf.old) {
+    // An access that is refused changes nothing, and is not remembered.
+    if (!allowed || !target->access.allows(request.access())) return UseLeaf(cd, hit, request);
+    WalkResult update = walk;
+    update.updates = true;
+    Outcome outcome;
+    update.status = UpdateDescriptor(*entry.stage2, walk.descriptor, walk.value,
+                                     Touched(leaf, walk.value, request.write), &outcome.overtaken);
+    if (outcome.overtaken) return outcome;
+    if (update.status != WalkStatus::kOk) return WalkFailed(cd, update, request);
+  }
   if (target->first <= leaf.address && leaf.address + (size - 1) <= target->last) {
     iotlb_.InsertLeaf(epoch, tag, hit.leaf);
     return UseLeaf(cd, hit, request);

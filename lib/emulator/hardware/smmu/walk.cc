@@ -16,6 +16,7 @@ constexpr BitField kApUser = {6, 6};
 constexpr BitField kApReadOnly = {7, 7};
 constexpr BitField kAf = {10, 10};
 constexpr BitField kNotGlobal = {11, 11};
+constexpr BitField kDbm = {51, 51};
 constexpr BitField kApTableNoUser = {61, 61};
 constexpr BitField kApTableReadOnly = {62, 62};
 
@@ -46,11 +47,15 @@ WalkResult LeafOf(const ContextDescriptor& cd, const TranslationRegime& regime, 
   leaf.size_log2 = static_cast<uint8_t>(shift);
   // A device's transactions are unprivileged, and execute nothing.
   leaf.access.read = kApUser.Get(descriptor) != 0 && table.user;
-  leaf.access.write = leaf.access.read && kApReadOnly.Get(descriptor) == 0 && table.write;
+  const bool may_write = leaf.access.read && table.write;
+  const bool read_only = kApReadOnly.Get(descriptor) != 0;
+  leaf.access.write = may_write && !read_only;
+  leaf.clean = may_write && read_only && cd.sets_dirty_state && kDbm.Get(descriptor) != 0;
+  leaf.old = kAf.Get(descriptor) == 0 && cd.sets_access_flag;
   leaf.global = kNotGlobal.Get(descriptor) == 0;
   if (leaf.address >> cd.output_bits != 0) {
     result.status = WalkStatus::kAddressSize;
-  } else if (kAf.Get(descriptor) == 0 && cd.access_flag_faults) {
+  } else if (kAf.Get(descriptor) == 0 && !leaf.old && cd.access_flag_faults) {
     result.status = WalkStatus::kAccessFlag;
   }
   return result;
@@ -95,6 +100,7 @@ WalkResult Walk(const ContextDescriptor& cd, const TranslationRegime& regime, Ta
     uint64_t descriptor = 0;
     result.status = fetch(result.descriptor, &descriptor);
     if (result.status != WalkStatus::kOk) return result;
+    result.value = descriptor;
     if (kValid.Get(descriptor) == 0) {
       result.status = WalkStatus::kTranslation;
       return result;
@@ -122,6 +128,12 @@ WalkResult Walk(const ContextDescriptor& cd, const TranslationRegime& regime, Ta
     on_table(next, static_cast<uint8_t>(shift));
     table = next;
   }
+}
+
+uint64_t Touched(const Leaf& leaf, uint64_t descriptor, bool write) {
+  if (leaf.old) descriptor |= kAf.mask();
+  if (leaf.clean && write) descriptor &= ~kApReadOnly.mask();
+  return descriptor;
 }
 
 }  // namespace berth::emulator

@@ -28,6 +28,9 @@ struct Leaf {
   uint8_t size_log2 = 0;  // bytes of the block
   Rights access;          // of an unprivileged transaction
   bool global = false;    // nG is 0
+  // What the SMMU may change in the descriptor for an access (Arm DDI 0487, D8.5.1, D8.5.2):
+  bool old = false;    // AF is 0, an access sets it
+  bool clean = false;  // DBM: only AP[2] forbids a write, which clears it
 };
 
 enum class WalkStatus : uint8_t {
@@ -44,6 +47,8 @@ struct WalkResult {
   WalkStatus status = WalkStatus::kOk;
   Leaf leaf;
   uint64_t descriptor = 0;  // IPA of the last descriptor fetched
+  uint64_t value = 0;       // the descriptor
+  bool updates = false;     // what failed is its update
 };
 
 // Reads the dword at an IPA: kOk, kStage2, kStage2Permission or kAbort.
@@ -59,6 +64,9 @@ Table FirstTable(const TranslationRegime& regime);
 // Walks from `from`, which covers `address`, down to a leaf.
 WalkResult Walk(const ContextDescriptor& cd, const TranslationRegime& regime, Table from,
                 uint64_t address, const FetchDescriptor& fetch, const OnTable& on_table);
+
+// The descriptor of a leaf after an access that the leaf allows.
+uint64_t Touched(const Leaf& leaf, uint64_t descriptor, bool write);
 
 }  // namespace berth::emulator
 

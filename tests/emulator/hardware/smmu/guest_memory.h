@@ -25,7 +25,7 @@ class GuestMemory {
   static constexpr uint64_t kBase = 0x40000000;
 
   explicit GuestMemory(uint64_t size = 16 << 20, uint64_t base = kBase) : base_(base) {
-    memory_->file.Reset(::memfd_create("guest", MFD_CLOEXEC));
+    memory_->file.Reset(::memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (::ftruncate(memory_->file.get(), static_cast<off_t>(size)) != 0) std::abort();
     mapping_ = *Mapping::Map(memory_->file.get(), 0, size, Mapping::Access::kReadWrite);
     stage2_->Map(base, base + size - 1, memory_, 0, {true, true});
@@ -35,6 +35,11 @@ class GuestMemory {
   [[nodiscard]] const std::shared_ptr<FileMemory>& memory() const { return memory_; }
   [[nodiscard]] uint64_t base() const { return base_; }
   [[nodiscard]] uint64_t size() const { return mapping_.size(); }
+
+  // From here on the SMMU changes descriptors as one access.
+  void Seal() {
+    if (::fcntl(memory_->file.get(), F_ADD_SEALS, F_SEAL_SHRINK) != 0) std::abort();
+  }
 
   // Zeroed, aligned to its size: guest-physical.
   uint64_t Allocate(uint64_t size = 4096) {
@@ -77,6 +82,8 @@ constexpr uint64_t kPteUser = 1 << 6;
 constexpr uint64_t kPteReadOnly = 1 << 7;
 constexpr uint64_t kPteAf = 1 << 10;
 constexpr uint64_t kPteNotGlobal = 1 << 11;
+constexpr uint64_t kPteDbm = uint64_t{1} << 51;
+constexpr uint64_t kPteSoftware = uint64_t{1} << 55;  // the SMMU ignores it
 constexpr uint64_t kPteApTableNoUser = uint64_t{1} << 61;
 constexpr uint64_t kPteApTableReadOnly = uint64_t{1} << 62;
 // What an ordinary mapping has.

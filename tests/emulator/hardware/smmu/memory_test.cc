@@ -68,6 +68,38 @@ TEST(FileMemory, ReadsAndWritesAProcess) {
   EXPECT_FALSE(memory.Read(16, read)) << "nothing there";
 }
 
+void CheckExchanges(const FileMemory& memory, uint64_t at) {
+  using Exchange = Memory::Exchange;
+  const auto value = [&] {
+    uint64_t dword = 0;
+    EXPECT_TRUE(memory.Read(at, std::as_writable_bytes(std::span<uint64_t, 1>(&dword, 1))));
+    return dword;
+  };
+  EXPECT_EQ(memory.CompareExchange(at, 0, 7), Exchange::kDone);
+  EXPECT_EQ(value(), 7U);
+  EXPECT_EQ(memory.CompareExchange(at, 0, 8), Exchange::kLost);
+  EXPECT_EQ(value(), 7U);
+  EXPECT_EQ(memory.CompareExchange(at, 7, 9), Exchange::kDone);
+  EXPECT_EQ(value(), 9U);
+}
+
+TEST(FileMemory, ExchangesWhatIsAsExpected) {
+  for (const int seals : {0, F_SEAL_SHRINK}) {
+    FileMemory memory;
+    memory.file.Reset(::memfd_create("memory", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    ASSERT_EQ(::ftruncate(memory.file.get(), 10000), 0);
+    ASSERT_EQ(::fcntl(memory.file.get(), F_ADD_SEALS, seals), 0);
+    for (const uint64_t at : {0, 4096, 9992}) CheckExchanges(memory, at);
+    EXPECT_EQ(memory.CompareExchange(9996, 0, 1), Memory::Exchange::kAbort) << "ends behind it";
+    EXPECT_EQ(memory.CompareExchange(1 << 20, 0, 1), Memory::Exchange::kAbort);
+  }
+  uint64_t here = 0;
+  FileMemory process;
+  process.file.Reset(::open("/proc/self/mem", O_RDWR | O_CLOEXEC));
+  CheckExchanges(process, reinterpret_cast<uint64_t>(&here));
+  EXPECT_EQ(process.CompareExchange(16, 0, 1), Memory::Exchange::kAbort) << "nothing there";
+}
+
 TEST(FileMemory, AFileOpenForReadingIsNotWritten) {
   const UniqueFd writable(::memfd_create("memory", MFD_CLOEXEC));
   ASSERT_EQ(::ftruncate(writable.get(), 4096), 0);
@@ -77,6 +109,7 @@ TEST(FileMemory, AFileOpenForReadingIsNotWritten) {
   std::array<std::byte, 4> read;
   EXPECT_TRUE(memory.Read(0, read));
   EXPECT_FALSE(memory.Write(0, kBytes));
+  EXPECT_EQ(memory.CompareExchange(0, 0, 1), Memory::Exchange::kAbort);
 }
 
 }  // namespace

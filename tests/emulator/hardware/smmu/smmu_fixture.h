@@ -17,6 +17,8 @@ namespace berth::emulator::testing {
 // An SMMU with one guest and one device in front of it.
 class SmmuTest : public ::testing::Test {
  protected:
+  explicit SmmuTest(TableUpdates updates = TableUpdates::kNone) : smmu_(48, updates) {}
+
   static constexpr uint32_t kSid = 0x100;
   static constexpr uint16_t kVmid = 7;
   static constexpr uint16_t kAsid = 5;
@@ -61,7 +63,7 @@ class SmmuTest : public ::testing::Test {
     return smmu_.Write(sid, address, std::as_bytes(std::span<uint64_t, 1>(&value, 1)), translating);
   }
 
-  Smmu smmu_{48};
+  Smmu smmu_;
   GuestMemory memory_;
   uint64_t cd_ = memory_.Allocate();
 };
