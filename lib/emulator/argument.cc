@@ -148,12 +148,6 @@ void Argument::LoadInnerFd(unsigned long request) {  // NOLINT(google-runtime-in
   int fd = -1;
   if (request == uapi::kVfioDeviceBindIommufd) {
     fd = Field<int32_t>(offsetof(uapi::VfioDeviceBindIommufd, iommufd));
-  } else if (request == uapi::kVfioDeviceSetIrqs) {
-    // No index of the emulator's devices has more than one interrupt.
-    const auto flags_field = Field<uint32_t>(offsetof(uapi::VfioIrqSet, flags));
-    if ((flags_field & uapi::kVfioIrqSetDataEventfd) == 0) return;
-    fd = Field<int32_t>(sizeof(uapi::VfioIrqSet));
-    if (struct_bytes.size() < sizeof(uapi::VfioIrqSet) + sizeof(fd)) return;
   } else if (request == uapi::kIommuIoasMapFile) {
     fd = Field<int32_t>(offsetof(uapi::IommuIoasMapFile, fd));
   } else {
@@ -163,6 +157,27 @@ void Argument::LoadInnerFd(unsigned long request) {  // NOLINT(google-runtime-in
   if (fd < 0 || ::fcntl(fd, F_GETFD) < 0) return;
   flags |= kInnerFd;
   inner_fd = fd;
+}
+
+void Argument::LoadEventfds() {
+  constexpr size_t kHead = sizeof(uapi::VfioIrqSet);
+  constexpr int32_t kNotOpen = INT32_MAX;
+  if ((Field<uint32_t>(offsetof(uapi::VfioIrqSet, flags)) & uapi::kVfioIrqSetDataEventfd) == 0) {
+    return;
+  }
+  // Where there are more, the kernel refuses their number before it looks at any.
+  const size_t count =
+      std::min<size_t>(Field<uint32_t>(offsetof(uapi::VfioIrqSet, count)), kMaxEventfds);
+  for (size_t at = kHead; at < kHead + count * sizeof(int32_t); at += sizeof(int32_t)) {
+    if (struct_bytes.size() < at + sizeof(int32_t)) break;
+    auto fd = Field<int32_t>(at);
+    if (fd < 0) continue;
+    const bool open = ::fcntl(fd, F_GETFD) >= 0;
+    const int32_t number = open ? static_cast<int32_t>(eventfds.size()) : kNotOpen;
+    if (open) eventfds.push_back(fd);
+    std::memcpy(&struct_bytes[at], &number, sizeof(number));
+  }
+  if (!eventfds.empty()) flags |= kEventfds;
 }
 
 void Argument::LoadUserPages() {
@@ -229,6 +244,7 @@ void Argument::Load(unsigned long request, uint64_t arg, const Capable& capable)
     memlock_limit = limit.rlim_cur;
   }
   LoadInnerFd(request);
+  if (request == uapi::kVfioDeviceSetIrqs) LoadEventfds();
   if (request == uapi::kIommuIoasMap) LoadUserPages();
   if (request == uapi::kIommuHwptGetDirtyBitmap) LoadDirtyBitmap();
   LoadBuffer(request);

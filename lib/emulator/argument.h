@@ -35,6 +35,7 @@ struct Argument {
   UniqueFd memory;  // valid: the buffer has more than kMaxIn and is to be read here, at its address
   uint64_t out_size = 0;
   int inner_fd = -1;
+  std::vector<int> eventfds;   // of SET_IRQS: kEventfds
   uint64_t memlock_limit = 0;  // of calls that map memory, bytes
   UserPages user_pages;        // of IOAS_MAP; `inner_fd` is its file
   UniqueFd bits;               // of HWPT_GET_DIRTY_BITMAP: a memfd as long as the bitmap
@@ -48,6 +49,7 @@ struct Argument {
   void LoadStruct(size_t least);
   void LoadBuffer(unsigned long request);   // NOLINT(google-runtime-int)
   void LoadInnerFd(unsigned long request);  // NOLINT(google-runtime-int)
+  void LoadEventfds();
   void LoadUserPages();
   void LoadDirtyBitmap();
   template <typename T>

@@ -52,6 +52,7 @@ struct EmulatorClient::Call {
   CallHeader header = {};
   int target = -1;
   int inner_fd = -1;
+  std::span<const int> eventfds;
   std::span<const std::byte> struct_part;
   std::span<const std::byte> in;
   int memory = -1;  // where the in part is instead, at header.offset
@@ -134,6 +135,7 @@ int EmulatorClient::TransactOn(int channel, const Call& call, Answer* answer) {
     fds.push_back(call.memory);
   }
   if (call.inner_fd >= 0) fds.push_back(call.inner_fd);
+  fds.insert(fds.end(), call.eventfds.begin(), call.eventfds.end());
   const auto part = [](std::span<const std::byte> bytes) {
     return iovec{const_cast<std::byte*>(bytes.data()), bytes.size()};
   };
@@ -223,6 +225,7 @@ int EmulatorClient::Ioctl(int fd, unsigned long request, void* arg) {  // NOLINT
   call.struct_part = argument.struct_bytes;
   call.in = argument.in;
   call.inner_fd = argument.inner_fd;
+  call.eventfds = argument.eventfds;
   call.memory = argument.memory.get();
   call.header.offset = call.memory >= 0 ? argument.buffer_address : argument.user_pages.offset;
   call.header.length = argument.memlock_limit;

@@ -32,9 +32,10 @@ absl::StatusOr<uint64_t> ParseHex(const std::string& text, const std::string& fi
   return Bad(field, absl::StrCat("\"", text, "\" is not ", least, " to ", most, " hex digits"));
 }
 
-int OrDefault(uint32_t value, int otherwise) {
-  return value != 0 ? static_cast<int>(std::min<uint32_t>(value, 1U << 30)) : otherwise;
-}
+// No valid value is that large.
+int ClampToInt(uint32_t value) { return static_cast<int>(std::min<uint32_t>(value, 1U << 30)); }
+
+int OrDefault(uint32_t value, int otherwise) { return value != 0 ? ClampToInt(value) : otherwise; }
 
 Refusal RefusalOf(pb::EmulatedUnit::Refusal refusal) {
   return refusal == pb::EmulatedUnit::ILLEGAL_ACCESS ? Refusal::kIllegalAccess : Refusal::kIllegal;
@@ -122,6 +123,9 @@ absl::StatusOr<DeviceSpec> FirstDevice(const pb::EmulatedDevices& proto, const s
   }
   device.unit = proto.unit();
   if (proto.model() == pb::EmulatedDevices::DMA_TEST) device.model = DeviceModel::kDmaTest;
+  if (proto.has_msi_vectors()) device.msi_vectors = ClampToInt(proto.msi_vectors());
+  device.msix_vectors = ClampToInt(proto.msix_vectors());
+  device.intx = proto.intx();
   device.numa_node = proto.has_numa_node() ? proto.numa_node() : -1;
   device.reset_method = proto.has_reset_method() ? proto.reset_method() : "flr bus";
   return device;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "lib/base/status.h"
+#include "lib/emulator/protocol.h"
 
 namespace berth::emulator {
 namespace {
@@ -58,6 +59,17 @@ std::optional<uint32_t> Hex(std::string_view text) {
   return value;
 }
 
+absl::Status CheckInterrupts(const DeviceSpec& device, const std::string& field) {
+  constexpr int kMost = kMaxEventfds;
+  if (device.msi_vectors != 0) {
+    BERTH_RETURN_IF_ERROR(CheckPowerOfTwo(field + ".msi_vectors", device.msi_vectors, 1, kMost));
+  }
+  BERTH_RETURN_IF_ERROR(CheckRange(field + ".msix_vectors", device.msix_vectors, 0, kMost));
+  if (device.model == DeviceModel::kDmaTest) return absl::OkStatus();
+  if (device.msix_vectors == 0 && !device.intx) return absl::OkStatus();
+  return Bad(Reason::kInvalidField, field, "only a DMA_TEST has MSI-X and INTx");
+}
+
 absl::Status CheckDevices(const HostSpec& host, const std::set<std::string>& units) {
   std::set<PciAddress> addresses;
   std::set<std::string> names;
@@ -84,6 +96,7 @@ absl::Status CheckDevices(const HostSpec& host, const std::set<std::string>& uni
       return Bad(Reason::kInvalidField, field, "the class has more than 24 bits");
     }
     BERTH_RETURN_IF_ERROR(CheckRange(field + ".numa_node", device.numa_node, -1, 1023));
+    BERTH_RETURN_IF_ERROR(CheckInterrupts(device, field));
   }
   return absl::OkStatus();
 }

@@ -55,7 +55,7 @@ struct UnitSpec {
 
 enum class DeviceModel : uint8_t {
   kPlain,    // config space and reset
-  kDmaTest,  // and BAR 0 of a DmaDevice
+  kDmaTest,  // and BAR 0 of a DmaDevice, and interrupts
 };
 
 struct DeviceSpec {
@@ -70,6 +70,9 @@ struct DeviceSpec {
   std::string reset_method;  // empty: cannot be reset
   std::string vfio_name;     // of its cdev: "vfio3"
   DeviceModel model = DeviceModel::kPlain;
+  int msi_vectors = 1;
+  int msix_vectors = 0;  // kDmaTest
+  bool intx = false;     // kDmaTest
 };
 
 struct HostSpec {

@@ -46,6 +46,8 @@ enum CallFlags : uint32_t {
   kMaySetRlimitMode = 128,  // the caller has CAP_SYS_RESOURCE
   kMayLockMemory = 512,     // the caller has CAP_IPC_LOCK (of calls that map memory)
   kUserFault = 256,         // of IOAS_MAP: a page of the range cannot be had
+  kEventfds = 2048,  // VFIO_DEVICE_SET_IRQS: fds come last, and each number that is not negative in
+                     // the struct says which of them is meant; too large a one, that it is not open
 };
 
 struct CallHeader {
@@ -94,8 +96,10 @@ inline constexpr size_t kMaxIn = 8 * 1024 * 1024;
 // The largest out part: IOVA ranges, event records, region data.
 inline constexpr size_t kMaxOut = kMaxInline;
 inline constexpr size_t kMaxPacket = sizeof(CallHeader) + kMaxStruct + kMaxInline;
-// Target, memfd or memory, fd inside the struct.
-inline constexpr size_t kMaxFds = 3;
+// As many as an index of an emulated device has interrupts.
+inline constexpr size_t kMaxEventfds = 8;
+// Target, memfd or memory, fds inside the struct.
+inline constexpr size_t kMaxFds = 2 + kMaxEventfds;
 
 }  // namespace berth::emulator
 

@@ -315,8 +315,13 @@ bool Server::SortFds(const CallHeader& header, std::vector<UniqueFd> received, C
   if (!opens) wanted.push_back(&fds->target);
   if (has_memory) wanted.push_back(&fds->memory);
   if (has_inner) wanted.push_back(&fds->inner);
-  if (received.size() != wanted.size() || (has_memory && header.in_size != 0)) return false;
+  const bool has_eventfds = is_ioctl && (header.flags & kEventfds) != 0;
+  const size_t most = wanted.size() + (has_eventfds ? kMaxEventfds : 0);
+  if (received.size() < wanted.size() || received.size() > most) return false;
+  if (has_memory && header.in_size != 0) return false;
   for (size_t i = 0; i < wanted.size(); ++i) *wanted[i] = std::move(received[i]);
+  const auto rest = received.begin() + static_cast<ptrdiff_t>(wanted.size());
+  fds->eventfds.assign(std::make_move_iterator(rest), std::make_move_iterator(received.end()));
   return true;
 }
 
@@ -442,6 +447,7 @@ bool Server::ExecuteIoctl(Channel channel, const CallHeader& header,
                  .buffer_address = header.offset,
                  .out_size = header.out_size,
                  .inner_fd = std::move(fds.inner),
+                 .eventfds = std::move(fds.eventfds),
                  .payer = PayerOf(channel.fd, header),
                  .user_offset = header.offset});
   const int64_t result = kernel_->Ioctl(fds.target.get(), user);

@@ -61,8 +61,9 @@ class Server {
   // What came with a call.
   struct CallFds {
     UniqueFd target;
-    UniqueFd inner;   // named in the struct
-    UniqueFd memory;  // of the caller, with kInInMemory
+    UniqueFd inner;                  // named in the struct
+    std::vector<UniqueFd> eventfds;  // named in the struct, with kEventfds
+    UniqueFd memory;                 // of the caller, with kInInMemory
   };
   // An ioctl that takes its time, by a fault: it is executed, or answered, only then.
   struct DelayedIoctl {

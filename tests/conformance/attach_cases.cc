@@ -88,6 +88,15 @@ TEST_P(KernelApiSuite, PasidsChecksInOrder) {
        {"beyond any PASID", [](AttachArg& a) { a.pasid = uint32_t{1} << 31; }, ENOSPC},
        {"no such page table", [](AttachArg& a) { a.pt_id = kStaleId; }, ENOENT},
        {"a page table without PASIDs", [](AttachArg&) {}, EINVAL}});
+  for (const uint32_t target : {vm.ioas, vm.device.id, NewHwpt(vm, 0)}) {
+    auto arg = PasidArg(target, 5);
+    EXPECT_EQ(Call(vm.device.cdev, uapi::kVfioDeviceAttachIommufdPt, arg), -EINVAL) << target;
+  }
+  auto detach = Sized<uapi::VfioDeviceDetachIommufdPt>();
+  detach.flags = uapi::kVfioAttachFlagPasid;
+  detach.pasid = 5;
+  EXPECT_EQ(Call(vm.device.cdev, uapi::kVfioDeviceDetachIommufdPt, detach), 0) << "of nothing";
+  EXPECT_EQ(Destroy(vm.context, vm.parent), 0) << "no attempt has left anything";
 }
 
 // device_cdev.c, vfio_df_ioctl_attach_pt(), vfio_df_ioctl_detach_pt(): VFIO reads what it knows,

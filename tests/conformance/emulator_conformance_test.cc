@@ -74,7 +74,11 @@ emulator::HostSpec Host(emulator::UnitProfile profile, uint32_t page_size) {
   for (int i = 0; i < kDevices; ++i) {
     host.devices.push_back(Device(Name(i), "smmu3.0", static_cast<uint16_t>(0x100 + i)));
   }
-  host.devices[kWithBar].model = emulator::DeviceModel::kDmaTest;
+  emulator::DeviceSpec& with_bar = host.devices[kWithBar];
+  with_bar.model = emulator::DeviceModel::kDmaTest;
+  with_bar.msi_vectors = 4;
+  with_bar.msix_vectors = 3;
+  with_bar.intx = true;
   host.devices.push_back(Device(kOther, "smmu3.1", 0x200));
   for (size_t i = 0; i < std::size(kGroup); ++i) {
     const auto number = static_cast<uint16_t>(kGroupNumber + i);

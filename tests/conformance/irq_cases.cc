@@ -2,65 +2,11 @@
 //
 // Interrupts of devices. Linux drivers/vfio/vfio_main.c, drivers/vfio/pci/vfio_pci_core.c and
 // vfio_pci_intrs.c.
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <cerrno>
 
-#include "tests/conformance/kernel_api_suite.h"
+#include "tests/conformance/irq_index.h"
 
 namespace berth::conformance {
-namespace {
-
-struct SetIrqs {
-  uapi::VfioIrqSet set;
-  int32_t value;
-};
-
-constexpr uint32_t kTrigger = uapi::kVfioIrqSetActionTrigger;
-constexpr uint32_t kNone = uapi::kVfioIrqSetDataNone | kTrigger;
-constexpr uint32_t kBool = uapi::kVfioIrqSetDataBool | kTrigger;
-constexpr uint32_t kEventfd = uapi::kVfioIrqSetDataEventfd | kTrigger;
-constexpr int32_t kNotOpen = 1 << 20;
-
-UniqueFd NewEventfd() { return UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
-
-// How often it was signalled since the last look.
-uint64_t Signals(const UniqueFd& eventfd) {
-  uint64_t count = 0;
-  return ::read(eventfd.get(), &count, sizeof(count)) == sizeof(count) ? count : 0;
-}
-
-SetIrqs SetArg(uint32_t index, uint32_t flags, uint32_t count, int32_t value = 0) {
-  return {{sizeof(SetIrqs), flags, index, 0, count}, value};
-}
-
-// One index of a bound device.
-class Index {
- public:
-  Index(KernelApi* kernel, const UniqueFd* cdev, uint32_t index)
-      : kernel_(kernel), cdev_(cdev), index_(index) {}
-
-  int Set(uint32_t flags, uint32_t count, int32_t value = 0) {
-    SetIrqs arg = SetArg(index_, flags, count, value);
-    return kernel_->Ioctl(cdev_->get(), uapi::kVfioDeviceSetIrqs, &arg);
-  }
-  int Connect(int32_t fd) { return Set(kEventfd, 1, fd); }
-  // 0 also where the device has no such index.
-  uint32_t Vectors() {
-    auto arg = Sized<uapi::VfioIrqInfo>();
-    arg.index = index_;
-    const int result = kernel_->Ioctl(cdev_->get(), uapi::kVfioDeviceGetIrqInfo, &arg);
-    return result == 0 ? arg.count : 0;
-  }
-
- private:
-  KernelApi* kernel_;
-  const UniqueFd* cdev_;
-  const uint32_t index_;
-};
-
-}  // namespace
 
 // vfio_pci_core.c, vfio_pci_ioctl_get_irq_info().
 TEST_P(KernelApiSuite, IrqInfoChecksInOrder) {
@@ -99,11 +45,11 @@ TEST_P(KernelApiSuite, IrqInfoTellsOfEachIndex) {
   EXPECT_EQ(flags(uapi::kVfioPciMsixIrq) & ~uapi::kVfioIrqInfoNoresize, uapi::kVfioIrqInfoEventfd);
   for (const uint32_t index : {uapi::kVfioPciErrIrq, uapi::kVfioPciReqIrq}) {
     EXPECT_EQ(flags(index), uapi::kVfioIrqInfoEventfd | uapi::kVfioIrqInfoNoresize) << index;
-    EXPECT_EQ(Index(&kernel(), &device.cdev, index).Vectors(), 1U) << index;
+    EXPECT_EQ(IrqIndex(&kernel(), &device.cdev, index).Vectors(), 1U) << index;
   }
-  EXPECT_LE(Index(&kernel(), &device.cdev, uapi::kVfioPciIntxIrq).Vectors(), 1U);
-  EXPECT_LE(Index(&kernel(), &device.cdev, uapi::kVfioPciMsiIrq).Vectors(), 32U);
-  EXPECT_LE(Index(&kernel(), &device.cdev, uapi::kVfioPciMsixIrq).Vectors(), 2048U);
+  EXPECT_LE(IrqIndex(&kernel(), &device.cdev, uapi::kVfioPciIntxIrq).Vectors(), 1U);
+  EXPECT_LE(IrqIndex(&kernel(), &device.cdev, uapi::kVfioPciMsiIrq).Vectors(), 32U);
+  EXPECT_LE(IrqIndex(&kernel(), &device.cdev, uapi::kVfioPciMsixIrq).Vectors(), 2048U);
 }
 
 // vfio_main.c, vfio_set_irqs_validate_and_prepare(); vfio_pci_intrs.c, vfio_pci_set_irqs_ioctl(),
@@ -171,11 +117,9 @@ TEST_P(KernelApiSuite, OnlyTriggersAreSet) {
   BERTH_NEEDS(Need::kCdevs);
   const UniqueFd context = NewContext();
   const Device device = AddDevice(context, 0);
-  constexpr uint32_t kMask = uapi::kVfioIrqSetActionMask;
-  constexpr uint32_t kUnmask = uapi::kVfioIrqSetActionUnmask;
   for (const uint32_t number :
        {uapi::kVfioPciMsiIrq, uapi::kVfioPciMsixIrq, uapi::kVfioPciErrIrq, uapi::kVfioPciReqIrq}) {
-    Index index(&kernel(), &device.cdev, number);
+    IrqIndex index(&kernel(), &device.cdev, number);
     if (index.Vectors() == 0) continue;
     for (const uint32_t action :
          {0U, kMask, kUnmask, kMask | kUnmask, kMask | kTrigger, kUnmask | kTrigger}) {
@@ -195,7 +139,7 @@ TEST_P(KernelApiSuite, AnIndexWithoutInterruptsTakesNothing) {
   const UniqueFd eventfd = NewEventfd();
   int empty = 0;
   for (uint32_t number = 0; number < uapi::kVfioPciNumIrqs; ++number) {
-    Index index(&kernel(), &device.cdev, number);
+    IrqIndex index(&kernel(), &device.cdev, number);
     if (index.Vectors() != 0) continue;
     ++empty;
     EXPECT_EQ(index.Connect(eventfd.get()), -EINVAL) << number;
@@ -213,7 +157,7 @@ TEST_P(KernelApiSuite, ErrorAndRequestHaveOneEventfdEach) {
   const UniqueFd context = NewContext();
   const Device device = AddDevice(context, 0);
   for (const uint32_t number : {uapi::kVfioPciErrIrq, uapi::kVfioPciReqIrq}) {
-    Index index(&kernel(), &device.cdev, number);
+    IrqIndex index(&kernel(), &device.cdev, number);
     const UniqueFd eventfd = NewEventfd();
     EXPECT_EQ(index.Set(kNone, 1), -EINVAL) << "nobody to signal";
     EXPECT_EQ(index.Set(kNone, 0), -EINVAL) << "nothing to switch off";
@@ -241,77 +185,23 @@ TEST_P(KernelApiSuite, ErrorAndRequestHaveOneEventfdEach) {
   }
 }
 
-// vfio_pci_intrs.c, vfio_pci_set_msi_trigger(), vfio_msi_enable(); drivers/pci/msi/msi.c,
-// __pci_enable_msi_range().
-TEST_P(KernelApiSuite, MsiIsOnFromItsFirstEventfds) {
-  BERTH_NEEDS(Need::kCdevs);
-  const UniqueFd context = NewContext();
-  const Device device = AddDevice(context, 0);
-  Index msi(&kernel(), &device.cdev, uapi::kVfioPciMsiIrq);
-  if (msi.Vectors() == 0) GTEST_SKIP() << "needs a device with MSI";
-  const UniqueFd eventfd = NewEventfd();
-  for (const uint32_t count : {0U, 1U}) {
-    EXPECT_EQ(msi.Set(kNone, count), -EINVAL) << "off";
-    EXPECT_EQ(msi.Set(kBool, count, 1), -EINVAL) << "off";
-  }
-  EXPECT_EQ(msi.Set(kEventfd, 0), -ERANGE) << "with no vector";
-  EXPECT_EQ(msi.Connect(kNotOpen), -EBADF);
-  EXPECT_EQ(msi.Connect(context.get()), -EINVAL);
-  EXPECT_EQ(msi.Set(kNone, 1), -EINVAL) << "still off";
-  EXPECT_EQ(msi.Connect(-1), 0) << "on, and nobody is told";
-  EXPECT_EQ(msi.Set(kNone, 1), 0);
-  EXPECT_EQ(msi.Set(kBool, 0), 0);
-  EXPECT_EQ(msi.Set(kEventfd, 0), 0);
-  ASSERT_EQ(msi.Connect(eventfd.get()), 0);
-  EXPECT_EQ(msi.Set(kNone, 1), 0);
-  EXPECT_EQ(Signals(eventfd), 1U);
-  EXPECT_EQ(msi.Set(kBool, 1, 0), 0);
-  EXPECT_EQ(Signals(eventfd), 0U);
-  EXPECT_EQ(msi.Set(kBool, 1, 1), 0);
-  EXPECT_EQ(Signals(eventfd), 1U);
-  EXPECT_EQ(msi.Set(kNone, 0), 0) << "off";
-  EXPECT_EQ(msi.Set(kNone, 1), -EINVAL);
-  EXPECT_EQ(msi.Set(kNone, 0), -EINVAL);
-}
-
-// vfio_pci_intrs.c, vfio_msi_set_block(), vfio_msi_set_vector_signal(): the old eventfd goes first.
-TEST_P(KernelApiSuite, MsiVectorLosesItsEventfdBeforeItTakesAnother) {
-  BERTH_NEEDS(Need::kCdevs);
-  const UniqueFd context = NewContext();
-  const Device device = AddDevice(context, 0);
-  Index msi(&kernel(), &device.cdev, uapi::kVfioPciMsiIrq);
-  if (msi.Vectors() == 0) GTEST_SKIP() << "needs a device with MSI";
-  const UniqueFd first = NewEventfd();
-  const UniqueFd second = NewEventfd();
-  ASSERT_EQ(msi.Connect(first.get()), 0);
-  ASSERT_EQ(msi.Connect(second.get()), 0);
-  EXPECT_EQ(msi.Set(kNone, 1), 0);
-  EXPECT_EQ(Signals(first), 0U);
-  EXPECT_EQ(Signals(second), 1U);
-  EXPECT_EQ(msi.Connect(kNotOpen), -EBADF);
-  EXPECT_EQ(msi.Set(kNone, 1), 0) << "still on";
-  EXPECT_EQ(Signals(second), 0U);
-  ASSERT_EQ(msi.Connect(second.get()), 0);
-  EXPECT_EQ(msi.Connect(-2), 0);
-  EXPECT_EQ(msi.Set(kNone, 1), 0);
-  EXPECT_EQ(Signals(second), 0U) << "any negative number is none";
-}
-
 // vfio_pci_core.c, vfio_pci_core_close_device(), vfio_pci_core_disable().
 TEST_P(KernelApiSuite, ClosedCdevForgetsItsEventfds) {
   BERTH_NEEDS(Need::kCdevs);
-  const UniqueFd context = NewContext();
+  Vm vm = NewVm();
+  Device& device = vm.device;
+  ASSERT_EQ(Attach(vm, vm.parent), 0);
   const UniqueFd eventfd = NewEventfd();
-  Device device = AddDevice(context, 0);
-  ASSERT_EQ(Index(&kernel(), &device.cdev, uapi::kVfioPciReqIrq).Connect(eventfd.get()), 0);
-  Index msi(&kernel(), &device.cdev, uapi::kVfioPciMsiIrq);
+  ASSERT_EQ(IrqIndex(&kernel(), &device.cdev, uapi::kVfioPciReqIrq).Connect(eventfd.get()), 0);
+  IrqIndex msi(&kernel(), &device.cdev, uapi::kVfioPciMsiIrq);
   const bool has_msi = msi.Vectors() != 0;
   if (has_msi) {
     ASSERT_EQ(msi.Connect(eventfd.get()), 0);
   }
-  device.cdev.Reset();
-  device = AddDevice(context, 0);
-  EXPECT_EQ(Index(&kernel(), &device.cdev, uapi::kVfioPciReqIrq).Set(kNone, 1), -EINVAL);
+  ASSERT_EQ(Close(vm), 0);
+  device = AddDevice(vm.context, 0);
+  ASSERT_EQ(Attach(vm, vm.parent), 0);
+  EXPECT_EQ(IrqIndex(&kernel(), &device.cdev, uapi::kVfioPciReqIrq).Set(kNone, 1), -EINVAL);
   if (has_msi) {
     EXPECT_EQ(msi.Set(kNone, 1), -EINVAL);
   }

@@ -98,13 +98,19 @@ TEST(HostFile, FunctionsCopyMemoryWhereAskedFor) {
   const auto host = Parse(std::string(kUnit) + R"(
 devices:
 - {first_address: "0000:01:00.0", vendor: "10de", device: "2342", class_code: "030200",
-   unit: smmu3.0, model: DMA_TEST}
+   unit: smmu3.0, model: DMA_TEST, msi_vectors: 0, msix_vectors: 5, intx: true}
 - {first_address: "0000:02:00.0", vendor: "15b3", device: "1021", class_code: "020000",
    unit: smmu3.0}
 )");
   ASSERT_TRUE(host.ok()) << host.status();
   EXPECT_EQ(host->devices[0].model, DeviceModel::kDmaTest);
   EXPECT_EQ(host->devices[1].model, DeviceModel::kPlain);
+  EXPECT_EQ(host->devices[0].msi_vectors, 0);
+  EXPECT_EQ(host->devices[0].msix_vectors, 5);
+  EXPECT_TRUE(host->devices[0].intx);
+  EXPECT_EQ(host->devices[1].msi_vectors, 1);
+  EXPECT_EQ(host->devices[1].msix_vectors, 0);
+  EXPECT_FALSE(host->devices[1].intx);
 }
 
 std::string Device(const std::string& changed) {

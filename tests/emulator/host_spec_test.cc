@@ -58,6 +58,16 @@ const Case kCases[] = {
     {"WideClass", [](HostSpec& h) { h.devices[0].class_code = 1U << 24; }, Reason::kInvalidField},
     {"NumaNode", [](HostSpec& h) { h.devices[0].numa_node = -2; }, Reason::kInvalidField},
     {"ManyDevices", [](HostSpec& h) { h.devices.resize(kMaxDevices + 1); }, Reason::kTooLarge},
+    {"ThreeMsis", [](HostSpec& h) { h.devices[0].msi_vectors = 3; }, Reason::kInvalidField},
+    {"ManyMsis", [](HostSpec& h) { h.devices[0].msi_vectors = 16; }, Reason::kInvalidField},
+    {"ManyMsixVectors",
+     [](HostSpec& h) {
+       h.devices[0].model = DeviceModel::kDmaTest;
+       h.devices[0].msix_vectors = 9;
+     },
+     Reason::kInvalidField},
+    {"MsixWithoutABar", [](HostSpec& h) { h.devices[0].msix_vectors = 1; }, Reason::kInvalidField},
+    {"IntxOfNothing", [](HostSpec& h) { h.devices[0].intx = true; }, Reason::kInvalidField},
     {"NoHardware", [](HostSpec& h) { h.hardware_threads = 0; }, Reason::kInvalidField},
     {"MuchHardware", [](HostSpec& h) { h.hardware_threads = 65; }, Reason::kInvalidField},
     {"HugePages", [](HostSpec& h) { h.huge_pages_free = 1; }, Reason::kInvalidField},

@@ -4,6 +4,7 @@
 // neither crash it nor leave anything behind when all its fds are closed.
 #include <fcntl.h>
 #include <fuzzer/FuzzedDataProvider.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,7 +31,8 @@ constexpr size_t kMaxBuffer = 4096;
 constexpr int kDevices = 4;
 
 // An SMMUv3 with four devices, of which two are alone in their IOMMU groups and two share one and
-// have a BAR; and the kernel's mock driver, whose devices are made by IOMMU_TEST_CMD.
+// have BARs and every kind of interrupt; and the kernel's mock driver, whose devices are made by
+// IOMMU_TEST_CMD.
 HostSpec FuzzHost() {
   HostSpec host;
   UnitSpec unit;
@@ -49,7 +51,12 @@ HostSpec FuzzHost() {
     device.class_code = 0x030200;
     device.unit = "smmu3.0";
     device.iommu_group = std::min<uint16_t>(i, 2);
-    if (i >= 2) device.model = DeviceModel::kDmaTest;
+    if (i >= 2) {
+      device.model = DeviceModel::kDmaTest;
+      device.msi_vectors = 4;
+      device.msix_vectors = 3;
+      device.intx = true;
+    }
     device.reset_method = "flr";
     device.vfio_name = "vfio" + std::to_string(i);
     host.devices.push_back(device);
@@ -203,6 +210,11 @@ class Client {
     const int inner_of = input_.ConsumeIntegralInRange(0, 2);
     if (inner_of > 0)
       inner.Reset(::fcntl(inner_of == 1 ? memory_.get() : Fd(), F_DUPFD_CLOEXEC, 0));
+    std::vector<UniqueFd> eventfds(input_.ConsumeIntegralInRange<size_t>(0, 3));
+    for (UniqueFd& eventfd : eventfds) {
+      eventfd.Reset(input_.ConsumeBool() ? ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+                                         : ::fcntl(memory_.get(), F_DUPFD_CLOEXEC, 0));
+    }
     UserCall call(
         {.request = input_.ConsumeBool() ? op.request : input_.ConsumeIntegral<uint16_t>(),
          .flags = input_.ConsumeIntegral<uint32_t>(),
@@ -210,7 +222,8 @@ class Client {
          .arg = argument,
          .buffer = buffer,
          .out_size = input_.ConsumeIntegralInRange<size_t>(0, kMaxBuffer),
-         .inner_fd = std::move(inner)});
+         .inner_fd = std::move(inner),
+         .eventfds = std::move(eventfds)});
     kernel_.Ioctl(Fd(), call);
     // An event queue's fd goes to the caller.
     if (!call.new_fd().valid()) return;

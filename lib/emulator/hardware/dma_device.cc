@@ -95,10 +95,9 @@ void DmaDevice::Publish() {
 
 void DmaDevice::Reset() {
   status_ = DmaStatus::kIdle;
-  started_ = done_ = control_ = 0;
+  started_ = done_ = control_ = vector_ = raised_ = 0;
   source_ = destination_ = length_ = copied_ = fault_ = 0;
-  Store(kDmaStart, 0, 4);
-  Store(kDmaControl, 0, 4);
+  for (const size_t at : {kDmaStart, kDmaControl, kDmaVector, kDmaAcknowledge}) Store(at, 0, 4);
   for (const size_t at : {kDmaSource, kDmaDestination, kDmaLength}) Store(at, 0, 8);
   Publish();
 }
@@ -106,6 +105,7 @@ void DmaDevice::Reset() {
 void DmaDevice::Start(uint32_t number) {
   started_ = number;
   control_ = static_cast<uint32_t>(Load(kDmaControl, 4));
+  vector_ = static_cast<uint32_t>(Load(kDmaVector, 4));
   source_ = Load(kDmaSource, 8);
   destination_ = Load(kDmaDestination, 8);
   length_ = Load(kDmaLength, 8);
@@ -131,10 +131,17 @@ DmaDevice::Sighting DmaDevice::Look(Smmu* smmu) {
   }
   if (status_ != DmaStatus::kBusy) {
     done_ = started_;
-    sighting.interrupt = (control_ & kDmaControlInterrupt) != 0;
+    if ((control_ & kDmaControlInterrupt) != 0) {
+      sighting.interrupt = vector_;
+      raised_ = started_;
+    }
   }
   Publish();
   return sighting;
+}
+
+bool DmaDevice::asserts_interrupt() const {
+  return registers_.data() != nullptr && Load(kDmaAcknowledge, 4) != raised_;
 }
 
 DmaStatus DmaDevice::CopyPiece(Smmu* smmu, std::optional<SmmuEvent>* event) {

@@ -30,11 +30,15 @@ inline constexpr size_t kDmaDone = 0x24;         // 32 bits, read-only: START of
 inline constexpr size_t kDmaStatus = 0x28;       // 32 bits, read-only: DmaStatus
 inline constexpr size_t kDmaCopied = 0x30;       // 64 bits, read-only: bytes written
 inline constexpr size_t kDmaFault = 0x38;        // 64 bits, read-only: address that failed
+inline constexpr size_t kDmaVector = 0x40;       // 32 bits: of MSI or MSI-X, read at START
+// 32 bits. INTx is asserted from the end of a copy with kDmaControlInterrupt until the driver
+// writes this copy's number here.
+inline constexpr size_t kDmaAcknowledge = 0x44;
 
 inline constexpr uint32_t kDmaIdValue = 0x414d4442;  // "BDMA"
 inline constexpr uint64_t kDmaMaxLength = uint64_t{1} << 30;
 inline constexpr uint32_t kDmaControlAts = 1;        // translate by ATS, and remember
-inline constexpr uint32_t kDmaControlInterrupt = 2;  // MSI 0 when the copy is over
+inline constexpr uint32_t kDmaControlInterrupt = 2;  // an interrupt when the copy is over
 
 enum class DmaStatus : uint32_t {
   kIdle = 0,
@@ -70,12 +74,14 @@ class DmaDevice {
 
   // What one look at the registers came to.
   struct Sighting {
-    bool worked = false;     // look again soon
-    bool interrupt = false;  // to be raised
+    bool worked = false;                // look again soon
+    std::optional<uint32_t> interrupt;  // the vector, where one is to be raised
     std::optional<SmmuEvent> event;
   };
   // Copies some pages at most.
   Sighting Look(Smmu* smmu);
+  // INTx.
+  [[nodiscard]] bool asserts_interrupt() const;
 
  private:
   explicit DmaDevice(uint32_t sid) : sid_(sid) {}
@@ -99,6 +105,8 @@ class DmaDevice {
   uint32_t started_ = 0;
   uint32_t done_ = 0;
   uint32_t control_ = 0;
+  uint32_t vector_ = 0;
+  uint32_t raised_ = 0;  // the last copy that ended with an interrupt
   uint64_t source_ = 0;
   uint64_t destination_ = 0;
   uint64_t length_ = 0;

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -48,6 +49,7 @@ void DmaEngine::Close(uint32_t sid) {
   if (found != devices_.end()) {
     gone = std::move(found->second);
     devices_.erase(found);
+    watched_.erase(sid);
     config_.smmu->ClearAtc(sid);
   }
   mu_.Unlock();
@@ -92,6 +94,30 @@ int DmaEngine::RetireBar(uint32_t sid) {
   return -error;
 }
 
+bool DmaEngine::AssertsInterrupt(uint32_t sid) {
+  mu_.Lock();
+  const DmaDevice* device = Find(sid);
+  const bool asserts = device != nullptr && device->asserts_interrupt();
+  mu_.Unlock();
+  return asserts;
+}
+
+void DmaEngine::Watch(uint32_t sid, UniqueFd eventfd) {
+  mu_.Lock();
+  watched_.erase(sid);
+  if (eventfd.valid() && Find(sid) != nullptr) watched_[sid] = std::move(eventfd);
+  mu_.Unlock();
+}
+
+// Never waits, though others read the eventfd and it may be a blocking one.
+bool DmaEngine::TakeSignal(uint32_t sid) {
+  const auto found = watched_.find(sid);
+  if (found == watched_.end()) return false;
+  uint64_t count = 0;
+  iovec part = {&count, sizeof(count)};
+  return ::preadv2(found->second.get(), &part, 1, -1, RWF_NOWAIT) == sizeof(count);
+}
+
 int DmaEngine::RegistersFd(uint32_t sid) {
   mu_.Lock();
   const DmaDevice* device = Find(sid);
@@ -126,10 +152,11 @@ PolledUnit::Found DmaEngine::LookAtAll(std::vector<DmaNotice>* notices) {
     }
     const uint32_t sid = device->first;
     const DmaDevice::Sighting sighting = device->second->Look(config_.smmu);
+    const bool watched = TakeSignal(sid);
     mu_.Unlock();
-    found = std::max(found, sighting.worked ? Found::kWork : Found::kNothing);
-    if (sighting.interrupt || sighting.event) {
-      notices->push_back({sid, sighting.interrupt, sighting.event});
+    found = std::max(found, sighting.worked || watched ? Found::kWork : Found::kNothing);
+    if (sighting.interrupt || sighting.event || watched) {
+      notices->push_back({sid, sighting.interrupt, sighting.event, watched});
     }
     next = uint64_t{sid} + 1;  // a StreamID has 20 bits
   }

@@ -21,8 +21,9 @@ namespace berth::emulator {
 // What a DMA device wants told.
 struct DmaNotice {
   uint32_t sid = 0;
-  bool interrupt = false;          // MSI 0
-  std::optional<SmmuEvent> event;  // recorded by the SMMU for this device
+  std::optional<uint32_t> interrupt;  // the vector that it raises; or INTx
+  std::optional<SmmuEvent> event;     // recorded by the SMMU for this device
+  bool watched = false;               // Watch()'s eventfd was signalled
 };
 
 // Runs the DMA test devices behind one SMMU, on one thread. Thread-safe.
@@ -59,6 +60,10 @@ class DmaEngine : private PolledUnit {
   // some process maps it. Then the device goes on as before; nothing but this and Close() may be
   // called.
   int RetireBar(uint32_t sid);
+  // Whether it asserts INTx.
+  bool AssertsInterrupt(uint32_t sid);
+  // Reads `eventfd` from now on, and tells of each signal; an invalid one: none.
+  void Watch(uint32_t sid, UniqueFd eventfd);
 
   // The memfd of its BAR 0, owned by the engine until Close(): -ENOENT.
   int RegistersFd(uint32_t sid);
@@ -70,10 +75,12 @@ class DmaEngine : private PolledUnit {
   Found LookAround(int worker) override;
   Found LookAtAll(std::vector<DmaNotice>* notices) ABSL_LOCKS_EXCLUDED(mu_);
   DmaDevice* Find(uint32_t sid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool TakeSignal(uint32_t sid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Config config_;
   TurnLock mu_;
   std::map<uint32_t, std::unique_ptr<DmaDevice>> devices_ ABSL_GUARDED_BY(mu_);
+  std::map<uint32_t, UniqueFd> watched_ ABSL_GUARDED_BY(mu_);  // of devices_ only
   std::optional<Poller> poller_;
 };
 

@@ -20,6 +20,10 @@ constexpr uint64_t kConfigOffset = uint64_t{uapi::kVfioPciConfigRegion} << kRegi
 // The registers that a driver writes and this model stores: COMMAND. All others are read-only.
 constexpr uint64_t kCommand = 4;
 constexpr std::byte kCommandMemory{2};
+constexpr std::byte kCommandIntxDisable{4};  // of the second byte
+constexpr uint64_t kOffsetMask = (uint64_t{1} << kRegionShift) - 1;
+constexpr uint64_t kMsixRegion = uapi::kVfioPciBar0Region + 2;
+constexpr size_t kMsixEntrySize = 16;
 constexpr size_t kTokenSize = 16;
 
 }  // namespace
@@ -159,12 +163,13 @@ int Cdev::GetRegionInfo(UserCall& user) const {
   if (cmd.argsz < sizeof(cmd) || cmd.index >= uapi::kVfioPciNumRegions) return -EINVAL;
   // vfio-pci knows no VGA region on a device that is none.
   if (cmd.index == uapi::kVfioPciVgaRegion) return -EINVAL;
-  const bool config = cmd.index == uapi::kVfioPciConfigRegion;
   const bool bar = cmd.index == uapi::kVfioPciBar0Region && has_bar();
-  cmd.flags = config || bar ? uapi::kVfioRegionFlagRead | uapi::kVfioRegionFlagWrite : 0;
-  if (bar) cmd.flags |= uapi::kVfioRegionFlagMmap;
-  cmd.size = config ? function->config.size() : 0;
+  cmd.size = 0;
+  if (cmd.index == uapi::kVfioPciConfigRegion) cmd.size = function->config.size();
   if (bar) cmd.size = kDmaBarSize;
+  if (cmd.index == kMsixRegion && has_msix_bar()) cmd.size = kMsixBarSize;
+  cmd.flags = cmd.size > 0 ? uapi::kVfioRegionFlagRead | uapi::kVfioRegionFlagWrite : 0;
+  if (bar) cmd.flags |= uapi::kVfioRegionFlagMmap;
   cmd.offset = uint64_t{cmd.index} << kRegionShift;
   return user.Respond();
 }
@@ -219,11 +224,11 @@ int Cdev::Ioctl(UserCall& user, const ContextOf& context_of) {
     case uapi::kVfioDeviceGetRegionInfo:
       return GetRegionInfo(user);
     case uapi::kVfioDeviceGetIrqInfo:
-      return Irqs::GetInfo(user);
+      return Irqs::GetInfo(user, *this);
     case uapi::kVfioDeviceReset:
       return Reset();
     case uapi::kVfioDeviceSetIrqs:
-      return function->irqs.Set(user);
+      return function->irqs.Set(user, *this);
     default:
       return -ENOTTY;
   }
@@ -240,6 +245,15 @@ int Cdev::BarRange(uint64_t offset, size_t* size) const {
   return bar;
 }
 
+// vfio_pci_core_do_io_rw(): the table of MSI-X is the kernel's own, and nothing is read of it or
+// written there; a driver's pending bits follow, all zero as no vector is ever masked.
+int Cdev::MsixBarRange(uint64_t offset, size_t* size) const {
+  if (!has_msix_bar() || offset >= kMsixBarSize) return -EINVAL;
+  *size = std::min<size_t>(*size, kMsixBarSize - offset);
+  const size_t table = kMsixEntrySize * static_cast<size_t>(function->spec.msix_vectors);
+  return offset + *size <= table || decodes_memory() ? 0 : -EIO;
+}
+
 // vfio_config_do_rw(): all or nothing.
 bool Cdev::IsInConfig(uint64_t at, size_t size) const {
   return at < function->config.size() && size <= function->config.size() - at;
@@ -254,6 +268,12 @@ int64_t Cdev::Read(uint64_t offset, size_t size, std::vector<std::byte>* out) {
     if (!IsInConfig(at, size)) return -EFAULT;
     const auto begin = function->config.begin() + static_cast<ptrdiff_t>(at);
     out->assign(begin, begin + static_cast<ptrdiff_t>(size));
+  } else if (region == kMsixRegion) {
+    const uint64_t at = offset & kOffsetMask;
+    if (int rc = MsixBarRange(at, &size); rc != 0) return rc;
+    out->assign(size, std::byte{0});
+    const size_t table = kMsixEntrySize * static_cast<size_t>(function->spec.msix_vectors);
+    for (size_t i = 0; i < size && at + i < table; ++i) (*out)[i] = std::byte{0xff};
   } else {
     const int bar = region == uapi::kVfioPciBar0Region ? BarRange(offset, &size) : -EINVAL;
     if (bar < 0) return bar;
@@ -276,6 +296,10 @@ int64_t Cdev::Write(uint64_t offset, std::span<const std::byte> bytes) {
     if (!gone()) WriteConfig(at, bytes);
     return static_cast<int64_t>(size);
   }
+  if (region == kMsixRegion) {
+    const int rc = MsixBarRange(offset & kOffsetMask, &size);
+    return rc != 0 ? rc : static_cast<int64_t>(size);
+  }
   const int bar = region == uapi::kVfioPciBar0Region ? BarRange(offset, &size) : -EINVAL;
   if (bar < 0) return bar;
   if (!gone() && ::pwrite(bar, bytes.data(), size, static_cast<off_t>(offset)) < 0) return -errno;
@@ -286,9 +310,39 @@ void Cdev::WriteConfig(uint64_t at, std::span<const std::byte> bytes) {
   for (size_t i = 0; i < bytes.size(); ++i) {
     if (at + i == kCommand || at + i == kCommand + 1) function->config[at + i] = bytes[i];
   }
+  const std::byte disabled = function->config[kCommand + 1] & kCommandIntxDisable;
+  function->irqs.DisableIntx(disabled != std::byte{0}, *this);
   if (!has_bar()) return;
   function->unit->dma->SetBusMaster(function->sid(), function->bus_master());
   function->unit->dma->SetMemory(function->sid(), decodes_memory());
+}
+
+uint32_t Cdev::IrqCount(uint32_t index) const {
+  switch (index) {
+    case uapi::kVfioPciIntxIrq:
+      return function->spec.intx ? 1 : 0;
+    case uapi::kVfioPciMsiIrq:
+      return static_cast<uint32_t>(function->spec.msi_vectors);
+    case uapi::kVfioPciMsixIrq:
+      return static_cast<uint32_t>(function->spec.msix_vectors);
+    case uapi::kVfioPciErrIrq:
+    case uapi::kVfioPciReqIrq:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+bool Cdev::TranslatesMsis() const { return IsAttached(device); }
+
+bool Cdev::AssertsIntx() const {
+  return has_bar() && function->unit->dma->AssertsInterrupt(function->sid());
+}
+
+void Cdev::WatchUnmask(int eventfd) {
+  if (Bar() < 0) return;  // powered up
+  UniqueFd copy(eventfd >= 0 ? ::fcntl(eventfd, F_DUPFD_CLOEXEC, 0) : -1);
+  function->unit->dma->Watch(function->sid(), std::move(copy));
 }
 
 }  // namespace berth::emulator

@@ -10,12 +10,13 @@
 #include <vector>
 
 #include "lib/emulator/kernel/context.h"
+#include "lib/emulator/kernel/irqs.h"
 #include "lib/emulator/kernel/user_call.h"
 
 namespace berth::emulator {
 
 // One open of a cdev. Not thread-safe: the kernel's lock covers it.
-struct Cdev {
+struct Cdev : IrqSource {
   // Finds the context behind an fd: 0 or -EBADFD.
   using ContextOf = std::function<int(int fd, Context** context)>;
 
@@ -33,6 +34,12 @@ struct Cdev {
   // pins it then.
   void Unbind();
 
+  // While bound.
+  [[nodiscard]] uint32_t IrqCount(uint32_t index) const override;
+  [[nodiscard]] bool TranslatesMsis() const override;
+  [[nodiscard]] bool AssertsIntx() const override;
+  void WatchUnmask(int eventfd) override;
+
   Function* function;
   Context* context = nullptr;  // bound to; pinned
   DeviceObject* device = nullptr;
@@ -49,10 +56,14 @@ struct Cdev {
   // The memfd of BAR 0, with a device behind it from now on; a negative errno. -EINVAL: no BAR.
   [[nodiscard]] int Bar() const;
   [[nodiscard]] bool has_bar() const { return function->spec.model == DeviceModel::kDmaTest; }
+  // BAR 2, with the table of MSI-X.
+  [[nodiscard]] bool has_msix_bar() const { return function->spec.msix_vectors > 0; }
   // COMMAND.Memory Space Enable.
   [[nodiscard]] bool decodes_memory() const;
   // BAR 0, for *size bytes at `offset`, cut to what there is; or a negative errno.
   [[nodiscard]] int BarRange(uint64_t offset, size_t* size) const;
+  // The same of BAR 2, which keeps nothing: 0, or a negative errno.
+  [[nodiscard]] int MsixBarRange(uint64_t offset, size_t* size) const;
   [[nodiscard]] bool IsInConfig(uint64_t at, size_t size) const;
   void WriteConfig(uint64_t at, std::span<const std::byte> bytes);
 

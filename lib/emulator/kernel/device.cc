@@ -265,6 +265,8 @@ void ReattachAfterReset(DeviceObject* device) {
   if (DriverAttach(hwpt, function) != 0) Block(function);
 }
 
+bool IsAttached(DeviceObject* device) { return GroupOf(device).hwpt != nullptr; }
+
 void DetachDevice(DeviceObject* device) {
   PutHwpt(device->context, LeaveGroup(device));
   --device->users;

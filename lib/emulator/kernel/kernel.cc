@@ -360,9 +360,10 @@ void Kernel::OnVintfError(const VintfError& error) {
 
 void Kernel::OnDmaNotice(const Unit* unit, const DmaNotice& notice) {
   absl::MutexLock lock(&mu_);
-  const Function* function = machine_.FindBySid(unit, notice.sid);
+  Function* function = machine_.FindBySid(unit, notice.sid);
   if (function == nullptr || function->bound == nullptr) return;
-  if (notice.interrupt) function->irqs.RaiseMsi();
+  if (notice.interrupt) function->irqs.Raise(*notice.interrupt, *function->bound);
+  if (notice.watched) function->irqs.Unmask(*function->bound);
   if (notice.event) Report(*function, *notice.event);
 }
 

@@ -113,20 +113,34 @@ Function* Machine::FindBySid(const Unit* unit, uint32_t sid) {
 }
 
 std::vector<std::byte> ConfigSpace(const DeviceSpec& device) {
-  // PCI Express Base Specification, 7.5, 7.7.1 and 7.9.3: header type 0, two capabilities (PCI
-  // Express, id 0x10, at 0x40; MSI with one vector, id 5, at 0x80) and one extended capability
-  // (Device Serial Number, id 3, at 0x100).
+  // PCI Express Base Specification, 7.5, 7.7.1, 7.7.2 and 7.9.3: header type 0, up to three
+  // capabilities (PCI Express, id 0x10, at 0x40; MSI, id 5, at 0x80; MSI-X, id 0x11, at 0xa0) and
+  // one extended capability (Device Serial Number, id 3, at 0x100).
   std::vector<std::byte> config(kConfigSize);
   Put(&config, 0x00, device.vendor, 2);
   Put(&config, 0x02, device.device, 2);
   Put(&config, 0x06, 0x0010, 2);  // STATUS: there is a capability list
   Put(&config, 0x08, uint64_t{device.class_code} << 8, 4);
   Put(&config, 0x34, 0x40, 1);
+  Put(&config, 0x3d, device.intx ? 1 : 0, 1);  // Interrupt Pin: INTA
   Put(&config, 0x40, 0x10, 1);
-  Put(&config, 0x41, 0x80, 1);
-  Put(&config, 0x80, 0x05, 1);
-  Put(&config, 0x82, 1U << 7, 2);  // 64-bit address
-  Put(&config, 0x42, 0x0002, 2);   // version 2, endpoint
+  Put(&config, 0x42, 0x0002, 2);  // version 2, endpoint
+  size_t link = 0x41;
+  if (device.msi_vectors > 0) {
+    const auto log2 = std::countr_zero(static_cast<unsigned>(device.msi_vectors));
+    Put(&config, link, 0x80, 1);
+    Put(&config, 0x80, 0x05, 1);
+    Put(&config, 0x82, 1U << 7 | static_cast<unsigned>(log2) << 1, 2);  // 64-bit address
+    link = 0x81;
+  }
+  if (device.msix_vectors > 0) {
+    constexpr uint32_t kBir = 2;
+    Put(&config, link, 0xa0, 1);
+    Put(&config, 0xa0, 0x11, 1);
+    Put(&config, 0xa2, static_cast<uint64_t>(device.msix_vectors) - 1, 2);
+    Put(&config, 0xa4, kBir, 4);                     // the table
+    Put(&config, 0xa8, kBir | kMsixBarSize / 2, 4);  // the pending bits
+  }
   if (device.reset_method.find("flr") != std::string::npos) {
     Put(&config, 0x44, 1U << 28, 4);  // DEVCAP: function level reset
   }

@@ -116,7 +116,10 @@ struct Machine {
   FaultPlan faults;
 };
 
-// 4 KiB of config space: ids, class, a PCIe capability, the Device Serial Number.
+// BAR 2 of a function with MSI-X: the table, from 0 on.
+inline constexpr size_t kMsixBarSize = 4096;
+
+// 4 KiB of config space: ids, class, interrupts, a PCIe capability, the Device Serial Number.
 std::vector<std::byte> ConfigSpace(const DeviceSpec& device);
 
 }  // namespace berth::emulator

@@ -61,6 +61,8 @@ int AddToIoas(HwptPaging* hwpt);
 int AttachDevice(DeviceObject* device, uint32_t* pt_id);
 int ReplaceDevice(DeviceObject* device, uint32_t* pt_id);
 void DetachDevice(DeviceObject* device);
+// Whether its group is attached to anything, by whatever device of it.
+bool IsAttached(DeviceObject* device);
 // iommu.c, pci_dev_reset_iommu_prepare(), pci_dev_reset_iommu_done(): a function with ATS is
 // blocked while it is reset, and attached anew afterwards, which looks for its vDEVICE again. Where
 // there is none any more and its vSTE translates, it stays blocked.

@@ -15,6 +15,13 @@ namespace {
 // Bytes of the caller's memory that are read at once.
 constexpr size_t kWindow = 64 * 1024;
 
+// fget(), which does not take O_PATH fds.
+int Take(UniqueFd* from, UniqueFd* to) {
+  if (!from->valid() || (::fcntl(from->get(), F_GETFL) & O_PATH) != 0) return -EBADF;
+  *to = std::move(*from);
+  return 0;
+}
+
 }  // namespace
 
 int UserCall::LoadPrefix(size_t size) {
@@ -22,6 +29,12 @@ int UserCall::LoadPrefix(size_t size) {
   struct_.fill(std::byte{0});
   std::memcpy(struct_.data(), in_.arg.data(), size);
   loaded_ = size;
+  return 0;
+}
+
+int UserCall::CopyFromStruct(size_t offset, std::span<std::byte> to) const {
+  if (offset > in_.arg.size() || in_.arg.size() - offset < to.size()) return -EFAULT;
+  if (!to.empty()) std::memcpy(to.data(), in_.arg.data() + offset, to.size());
   return 0;
 }
 
@@ -142,12 +155,11 @@ int UserCall::PutBits(std::span<const std::byte> bits) {
   return 0;
 }
 
-int UserCall::TakeInnerFd(UniqueFd* fd) {
-  if (!in_.inner_fd.valid()) return -EBADF;
-  // fget() does not take O_PATH fds.
-  if ((::fcntl(in_.inner_fd.get(), F_GETFL) & O_PATH) != 0) return -EBADF;
-  *fd = std::move(in_.inner_fd);
-  return 0;
+int UserCall::TakeInnerFd(UniqueFd* fd) { return Take(&in_.inner_fd, fd); }
+
+int UserCall::TakeEventfd(int32_t number, UniqueFd* fd) {
+  if (number < 0 || static_cast<size_t>(number) >= in_.eventfds.size()) return -EBADF;
+  return Take(&in_.eventfds[static_cast<size_t>(number)], fd);
 }
 
 void UserCall::ReturnFd(UniqueFd fd, size_t offset) {

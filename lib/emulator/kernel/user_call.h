@@ -32,8 +32,9 @@ class UserCall {
     uint64_t buffer_address = 0;
     size_t out_size = 0;  // what fits there
     UniqueFd inner_fd;
-    Payer payer;               // of IOAS_MAP, IOAS_MAP_FILE, IOAS_CHANGE_PROCESS
-    uint64_t user_offset = 0;  // of IOAS_MAP: where its range begins in inner_fd
+    std::vector<UniqueFd> eventfds;  // of SET_IRQS, which its struct numbers from 0
+    Payer payer;                     // of IOAS_MAP, IOAS_MAP_FILE, IOAS_CHANGE_PROCESS
+    uint64_t user_offset = 0;        // of IOAS_MAP: where its range begins in inner_fd
   };
 
   explicit UserCall(In in) : in_(std::move(in)) {}
@@ -49,6 +50,8 @@ class UserCall {
   int LoadStruct(const uapi::Op& op);
   // copy_from_user() of the first `size` bytes, as VFIO does: -EFAULT.
   int LoadPrefix(size_t size);
+  // copy_from_user() of what is behind the struct, from its byte `offset` on: -EFAULT.
+  int CopyFromStruct(size_t offset, std::span<std::byte> to) const;
   // Whether the struct's bytes from `known` up to its own size are zero: 0, -E2BIG or -EFAULT.
   [[nodiscard]] int CheckTail(size_t known) const;
 
@@ -77,9 +80,12 @@ class UserCall {
 
   // fget() of the fd inside the struct: -EBADF. Once.
   int TakeInnerFd(UniqueFd* fd);
+  // The same of an eventfd, by its number in the struct. Each once.
+  int TakeEventfd(int32_t number, UniqueFd* fd);
   // The caller's memory is no longer there; closes the fd inside the struct if nobody took it.
   void DropInput() {
     in_.inner_fd.Reset();
+    in_.eventfds.clear();
     in_.memory.Reset();
     in_.arg = in_.buffer = {};
   }

@@ -22,6 +22,11 @@ class IrqsTest : public EmulatorTest {
     context_ = OpenContext();
     cdev_ = OpenDevice("vfio0");
     ASSERT_EQ(Bind(cdev_, context_.get()), 0);
+    uapi::IommuIoasAlloc ioas = {};
+    ASSERT_EQ(Call(context_, uapi::kIommuIoasAlloc, &ioas), 0);
+    uapi::VfioDeviceAttachIommufdPt attach = {};
+    attach.pt_id = ioas.out_ioas_id;
+    ASSERT_EQ(Call(cdev_, uapi::kVfioDeviceAttachIommufdPt, &attach), 0);
   }
 
   int Set(uint32_t index, uint32_t flags, uint32_t count, int32_t value) {
