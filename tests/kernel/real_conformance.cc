@@ -3,7 +3,8 @@
 // Holds the kernel of the machine it runs on to the suites of tests/conformance, as root and with
 // nobody else at its /dev/iommu: in a guest (README.md). From the environment, what the suites must
 // know: BERTH_DRIVER (selftest, arm-smmuv3, tegra241-cmdqv, intel-vtd), and unless it is selftest
-// BERTH_DEVICES (names of cdevs, with commas) and BERTH_VINTFS.
+// BERTH_DEVICES (names of cdevs, with commas), BERTH_GROUP (the same, of all devices of one IOMMU
+// group; may be missing) and BERTH_VINTFS.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -41,6 +42,7 @@ class RealUnderTest : public KernelUnderTest {
     auto made = std::make_unique<RealUnderTest>();
     made->machine_.driver = *driver;
     made->machine_.devices = absl::StrSplit(Variable("BERTH_DEVICES"), ',', absl::SkipEmpty());
+    made->machine_.group = absl::StrSplit(Variable("BERTH_GROUP"), ',', absl::SkipEmpty());
     if (!absl::SimpleAtoi(Variable("BERTH_VINTFS"), &made->machine_.vintfs)) {
       made->machine_.vintfs = 0;
     }
