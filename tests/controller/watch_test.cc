@@ -35,14 +35,16 @@ class WatchTest : public ControllerTest {
     }
     return text;
   }
+  // For a class that no host has.
   static v1::CreateAssignmentRequest Waiting(const std::string& id) {
-    auto request = CreateOf(id);
+    auto request = CreateOf(id, 1, "rarity");
     request.mutable_assignment()->mutable_spec()->set_when_unavailable(v1::AssignmentSpec::QUEUE);
     return request;
   }
 };
 
 TEST_F(WatchTest, BeginsWithWhatIsThereAndGoesOnWithWhatChanges) {
+  const auto agent = AddHost({.manner = FakeAgent::Manner::kSilent});
   ASSERT_THAT(client().Create(Waiting("a")), IsOk());
   ASSERT_THAT(client().Create(Waiting("b")), IsOk());
   const auto watch = WatchFrom("");
@@ -51,8 +53,8 @@ TEST_F(WatchTest, BeginsWithWhatIsThereAndGoesOnWithWhatChanges) {
   EXPECT_EQ(Text(*first), "+a +b ");
   ASSERT_THAT(client().Create(Waiting("c")), IsOk());
   v1::BatchCreateAssignmentsRequest batch;
-  *batch.add_requests() = Waiting("e");
-  *batch.add_requests() = Waiting("d");
+  *batch.add_requests() = CreateOf("e");
+  *batch.add_requests() = CreateOf("d");
   ASSERT_THAT(client().Call<v1::BatchCreateAssignmentsResponse>(
                   "AssignmentService/BatchCreateAssignments", batch),
               IsOk());
