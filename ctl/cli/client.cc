@@ -23,6 +23,10 @@ namespace berth::cli {
 namespace {
 
 constexpr int kMaxRounds = 3;
+// While controllers stand by and none leads yet: about ten seconds, more than a leader's place is
+// kept.
+constexpr int kMaxRoundsWithoutLeader = 12;
+constexpr absl::Duration kMaxBackoff = absl::Seconds(1);
 // Leaders that nobody has configured, and that are remembered.
 constexpr size_t kMaxLearned = 8;
 
@@ -133,8 +137,9 @@ template <typename Response, typename Stub, typename Method, typename Request>
 absl::StatusOr<Response> Client::Call(const char* name, std::unique_ptr<Stub> Endpoint::*stub,
                                       Method method, const Request& request) {
   absl::Duration backoff = options_.first_backoff;
-  for (int round = 1;; ++round, backoff *= 2) {
+  for (int round = 1;; ++round, backoff = std::min(2 * backoff, kMaxBackoff)) {
     absl::Status last;
+    absl::Status stands_by;
     for (size_t i = 0; i < endpoints_.size(); ++i) {
       const Endpoint& endpoint = *endpoints_[current_];
       grpc::ClientContext context;
@@ -151,9 +156,12 @@ absl::StatusOr<Response> Client::Call(const char* name, std::unique_ptr<Stub> En
       if (status.ok()) return response;
       last = endpoint.Failure(status, elapsed);
       if (!absl::IsUnavailable(last)) return last;
+      if (ReasonOf(last) == Reason::kNotLeader) stands_by = last;
       MoveOn(last);
     }
-    if (round == kMaxRounds || options_.clock->Now() + backoff >= options_.deadline) {
+    const int rounds = stands_by.ok() ? kMaxRounds : kMaxRoundsWithoutLeader;
+    if (round >= rounds || options_.clock->Now() + backoff >= options_.deadline) {
+      if (!stands_by.ok()) return stands_by;
       if (endpoints_.size() == 1) return last;
       return Annotate(last, absl::StrCat("none of ", absl::StrJoin(options_.addresses, ", "),
                                          " answers; the last"));

@@ -39,10 +39,10 @@ template <typename Response>
 using OnMessage = std::function<Next(const Response&)>;
 
 // Calls that fail with UNAVAILABLE are made again, at the next address, up to three rounds over all
-// addresses; at the leader's, when a controller that stands by names it (NOT_LEADER). So every
-// mutation must carry a request_id: then the repetition has no second effect.
-// Errors are those of the server (lib/rpc/error.h); kUnavailable and kDeadlineExceeded of gRPC's
-// own say which server did not answer. Not thread-safe.
+// addresses, or some more while none of them leads; at the leader's, when a controller that stands
+// by names it (NOT_LEADER). So every mutation must carry a request_id: then the repetition has no
+// second effect. Errors are those of the server (lib/rpc/error.h); kUnavailable and
+// kDeadlineExceeded of gRPC's own say which server did not answer. Not thread-safe.
 class Client {
  public:
   // Does not connect yet. Errors: those of MakeChannel().
