@@ -197,7 +197,7 @@ absl::Status Client::Stream(const char* name, std::unique_ptr<Stub> Endpoint::*s
                     << std::endl;
   }
   if (stopped || status.ok()) return absl::OkStatus();
-  const absl::Status failure = endpoint.Failure(status, options_.clock->Now() - start);
+  absl::Status failure = endpoint.Failure(status, options_.clock->Now() - start);
   if (absl::IsUnavailable(failure)) MoveOn(failure);
   return failure;
 }
