@@ -24,6 +24,9 @@ using agent::v1::DesiredGrant;
 using agent::v1::GrantStatus;
 
 constexpr int kSessionsPerChannel = 200;
+// More than this at the same moment the controller may send away, to come again (OVERLOADED): these
+// agents dial once.
+constexpr int kAtOnce = 1000;
 constexpr int kMaxReports = 1024;  // of one GrantReport
 
 void AddDevice(agent::v1::Inventory* inventory, const v1::Unit& unit) {
@@ -197,6 +200,11 @@ SyntheticFleet::SyntheticFleet(const std::string& agents_address, const FleetSha
           grpc::CreateCustomChannel(agents_address, grpc::InsecureChannelCredentials(), arguments);
     }
     agents_.push_back(std::make_unique<SyntheticAgent>(channel, i, shape, &on_grant_));
+    if (agents_.size() % kAtOnce == 0) {
+      for (size_t j = agents_.size() - kAtOnce; j < agents_.size(); ++j) {
+        agents_[j]->AwaitWelcome(absl::Seconds(60));
+      }
+    }
   }
   heartbeats_ = std::thread([this] { SendHeartbeats(); });
 }
