@@ -107,6 +107,26 @@ TEST_F(DaemonTest, AWrongCommandLineExitsWithTwo) {
   EXPECT_EQ(out_.str(), "");
 }
 
+TEST_F(DaemonTest, AMisspeltCommandIsNamedAndAMissingOneAskedFor) {
+  int checks = 0;
+  spec_.commands = {{.group = "store",
+                     .name = "check",
+                     .description = "look",
+                     .add_options = nullptr,
+                     .run = [&checks](std::ostream&) {
+                       ++checks;
+                       return absl::OkStatus();
+                     }}};
+  EXPECT_EQ(Run({"-c", path_.c_str(), "store", "chek"}), kExitUsage);
+  EXPECT_THAT(err_.str(), ::testing::HasSubstr("chek"));
+  err_.str("");
+  EXPECT_EQ(Run({"-c", path_.c_str(), "store"}), kExitUsage);
+  EXPECT_THAT(err_.str(), ::testing::HasSubstr("store: a command"));
+  EXPECT_EQ(runs_ + checks, 0);
+  EXPECT_EQ(Run({"store", "check", "-c", path_.c_str()}), kExitOk);
+  EXPECT_EQ(checks, 1);
+}
+
 TEST_F(DaemonTest, HelpAndVersionGoToStdout) {
   EXPECT_EQ(Run({"--version"}), kExitOk);
   EXPECT_EQ(out_.str(), "berth-test " + Version() + "\n");
