@@ -39,6 +39,10 @@ void AddCommands(const std::vector<DaemonCommand>& commands, CLI::App* app,
     if (group == nullptr) {
       group = app->add_subcommand(command.group, "Commands of an administrator");
       group->require_subcommand(0, 1)->fallthrough();
+      // Not left to require_subcommand(1), which does not name a word that is no command.
+      group->callback([chosen, name = command.group] {
+        if (*chosen == nullptr) throw CLI::RequiredError(name + ": a command");
+      });
     }
     CLI::App* parser = group->add_subcommand(command.name, command.description);
     // --config may stand after the command, too.
@@ -71,10 +75,6 @@ std::variant<CommandLine, int> ParseCommandLine(const DaemonSpec& spec, int argc
   AddCommands(spec.commands, &app, &line.command);
   try {
     app.parse(argc, argv);
-    // Not left to require_subcommand(), which does not name a word that is no command.
-    if (const auto groups = app.get_subcommands(); !groups.empty() && line.command == nullptr) {
-      throw CLI::RequiredError(groups.front()->get_name() + ": a command");
-    }
   } catch (const CLI::ParseError& e) {
     // Also thrown for --help and --version, with code 0.
     return app.exit(e, *environment.out, *environment.err) == 0 ? kExitOk : kExitUsage;
