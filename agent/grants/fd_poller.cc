@@ -68,11 +68,13 @@ void FdPoller::Run() {
     if (count < 0 && errno != EINTR) return;
     for (int i = 0; i < count; ++i) {
       const epoll_event& event = events[static_cast<size_t>(i)];
-      if (event.data.u64 == 0) return;
+      // A copy: the structure is packed, and its fields are no targets of references.
+      const uint64_t id = event.data.u64;
+      if (id == 0) return;
       std::shared_ptr<const Callback> callback;
       {
         absl::MutexLock lock(&mu_);
-        const auto it = watches_.find(event.data.u64);
+        const auto it = watches_.find(id);
         if (it == watches_.end()) continue;
         callback = it->second.callback;
       }
