@@ -21,6 +21,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "lib/base/executor.h"
 #include "lib/base/status.h"
 #include "lib/base/unique_fd.h"
 #include "lib/emulator/emulator_client.h"
@@ -32,6 +34,7 @@
 #include "lib/vmm/berth_vmm_wire.h"
 #include "lib/vmm/example/guest.h"
 #include "tests/bench/report.h"
+#include "tests/bench/vmm/cores.h"
 
 namespace berth::bench {
 namespace {
@@ -81,6 +84,7 @@ class PingPong {
   PingPong(const PingPong&) = delete;
   PingPong& operator=(const PingPong&) = delete;
 
+  [[nodiscard]] pid_t partner() const { return child_; }
   // Of a request with `commands`.
   absl::Status Turn(size_t commands) {
     packet_.resize(sizeof(struct ::berth_vmm_invalidate) + commands * sizeof(Command));
@@ -158,28 +162,76 @@ struct Paths {
   }
 };
 
+// Who takes part, and who runs where. To wake a thread of an idle core takes about ten times as
+// long as to go on with one of the same core. Left to itself the scheduler decides anew in each run
+// which of the three ways crosses cores, and a ratio of ways that wake differently says nothing of
+// them.
+struct Cast {
+  std::vector<int> cores;
+  pid_t agent = 0;
+  pid_t emulator = 0;
+  PingPong* ping_pong = nullptr;
+  // Does the bare HWPT_INVALIDATE where the agent does it: a thread that was woken for it.
+  ThreadPool caller{1};
+
+  absl::Status Call(const std::function<absl::Status()>& task) {
+    absl::Status status;
+    absl::Notification done;
+    caller.Add([&] {
+      status = task();
+      done.Notify();
+    });
+    done.WaitForNotification();
+    return status;
+  }
+  // The VMM and the emulator on some cores, the agent, who talks to both, on others.
+  absl::Status Place(const std::vector<int>& outer, const std::vector<int>& between) {
+    BERTH_RETURN_IF_ERROR(PinThread(0, outer));
+    BERTH_RETURN_IF_ERROR(PinProcess(emulator, outer));
+    BERTH_RETURN_IF_ERROR(PinProcess(agent, between));
+    BERTH_RETURN_IF_ERROR(PinProcess(ping_pong->partner(), between));
+    return Call([&] { return PinThread(0, between); });
+  }
+};
+
 // A trapped batch through the agent, against the two things that it cannot do without.
-absl::Status TrappedOverhead(const Paths& paths, PingPong& ping_pong, uint32_t commands) {
+absl::Status TrappedOverhead(const Paths& paths, Cast& cast, uint32_t commands,
+                             const std::string& placement) {
   const std::vector<Command> batch(commands, kTlbiAsid1);
   Contender trapped = {[&] { return paths.ByAgent(batch); }};
-  Contender socket = {[&] { return ping_pong.Turn(commands); }};
+  Contender socket = {[&] { return cast.ping_pong->Turn(commands); }};
   Contender bare = {[&] { return paths.Bare(batch); }};
   for (int i = 0; i < kSamples; ++i) {
-    for (Contender* contender : {&trapped, &socket, &bare}) {
-      BERTH_RETURN_IF_ERROR(contender->Sample());
-    }
+    BERTH_RETURN_IF_ERROR(trapped.Sample());
+    BERTH_RETURN_IF_ERROR(socket.Sample());
+    BERTH_RETURN_IF_ERROR(cast.Call([&] { return bare.Sample(); }));
   }
+  const double parts = socket.p50() + bare.p50();
   std::vector<double> ratios;
-  for (const double sample : trapped.samples_us) {
-    ratios.push_back(sample / (socket.p50() + bare.p50()));
-  }
-  PrintMeasure("trapped_overhead", "ratio", trapped.p50() / (socket.p50() + bare.p50()),
-               QuantilesOf(ratios),
+  for (const double sample : trapped.samples_us) ratios.push_back(sample / parts);
+  PrintMeasure("trapped_overhead", "ratio", trapped.p50() / parts, QuantilesOf(ratios),
                {{"commands", absl::StrCat(commands)},
+                {"placement", JsonText(placement)},
                 {"trapped_p50_us", JsonNumber(trapped.p50())},
                 {"socket_ping_pong_p50_us", JsonNumber(socket.p50())},
                 {"hwpt_invalidate_p50_us", JsonNumber(bare.p50())}});
   return absl::OkStatus();
+}
+
+// On one core all wake-ups are switches between threads; on two each is one of the other core, but
+// for those inside the agent.
+absl::Status TrappedOverheads(const Paths& paths, Cast& cast) {
+  const std::vector<int> first = {cast.cores.front()};
+  const std::vector<int> last = {cast.cores.back()};
+  for (const uint32_t commands : {1U, 16U, 64U}) {
+    BERTH_RETURN_IF_ERROR(cast.Place(first, first));
+    BERTH_RETURN_IF_ERROR(TrappedOverhead(paths, cast, commands, "one core"));
+    if (cast.cores.size() > 1) {
+      BERTH_RETURN_IF_ERROR(cast.Place(first, last));
+      BERTH_RETURN_IF_ERROR(TrappedOverhead(paths, cast, commands, "two cores"));
+    }
+  }
+  return cast.Place(cast.cores, cast.cores);
 }
 
 // What a guest's driver sends for the unmapping of `kib` without range invalidations: a TLBI for
@@ -263,9 +315,12 @@ absl::Status Bench(const Options& options) {
   {
     BERTH_ASSIGN_OR_RETURN(OwnViommu own, OwnViommu::Create(&kernel, options.device));
     const Paths paths = {&guest, &own};
-    for (const uint32_t commands : {1U, 16U, 64U}) {
-      BERTH_RETURN_IF_ERROR(TrappedOverhead(paths, ping_pong, commands));
-    }
+    Cast cast;
+    cast.ping_pong = &ping_pong;
+    BERTH_ASSIGN_OR_RETURN(cast.cores, OwnCores());
+    BERTH_ASSIGN_OR_RETURN(cast.agent, ListenerAt(options.socket));
+    BERTH_ASSIGN_OR_RETURN(cast.emulator, ListenerAt(options.emulator));
+    BERTH_RETURN_IF_ERROR(TrappedOverheads(paths, cast));
     for (const size_t threads : {size_t{1}, kMostThreads}) {
       for (const uint32_t kib : {4U, 16U, 64U, 128U, 256U}) {
         BERTH_RETURN_IF_ERROR(DirectOverTrapped(paths, threads, kib));
