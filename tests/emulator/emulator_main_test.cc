@@ -91,6 +91,7 @@ TEST_F(EmulatorMainTest, ListsWhatItDoesNotDo) {
   EXPECT_NE(output.out.find("IOAS_NOIOMMU_GET_PA: "), std::string::npos);
   EXPECT_NE(output.out.find("VFIO_DEVICE_FEATURE, "), std::string::npos);
   EXPECT_EQ(output.out.find("DIRTY_TRACKING"), std::string::npos);
+  EXPECT_EQ(output.out.find("C_BAD_CD"), std::string::npos) << "HA and HD are done with httu";
 }
 
 TEST_F(EmulatorMainTest, RefusesWrongUsageAndWrongHosts) {

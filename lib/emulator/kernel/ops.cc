@@ -79,7 +79,6 @@ std::vector<std::string> ListUnsupported() {
     list.push_back(
         absl::StrCat(std::string(uapi::RequestName(handler.request)), ": ", handler.why));
   }
-  list.emplace_back("HA and HD of a guest's context descriptor: C_BAD_CD, also with httu");
   list.emplace_back("FAULT_QUEUE records and responses: no device stalls or asks for pages");
   list.emplace_back(
       "VFIO_DEVICE_ATTACH_IOMMUFD_PT with a PASID: no function has PASIDs; EINVAL also for an HWPT "
