@@ -49,6 +49,17 @@ class DmaTest : public EmulatorTest {
     });
   }
 
+  FaultPlan& faults() { return server().kernel().faults(); }
+  // Returns the fault, whose end puts the device in again.
+  uint64_t PullOut(const DeviceSpec& device) {
+    const auto fault = faults().Add({.kind = FaultKind::kDeviceGone,
+                                     .delay = {},
+                                     .subject = device.address.ToString(),
+                                     .count = 0});
+    EXPECT_TRUE(fault.ok()) << fault.status();
+    return fault.ok() ? *fault : 0;
+  }
+
   int MapMemory(const DmaVm& vm) {
     uapi::IommuIoasMapFile cmd = {};
     cmd.flags = uapi::kIoasMapFixedIova | uapi::kIoasMapReadable | uapi::kIoasMapWriteable;

@@ -123,6 +123,22 @@ TEST_F(DmaTest, ABarThatIsNotDecodedTakesNoOrders) {
   EXPECT_EQ(vm.memory->Load(page + 24), 1U);
 }
 
+TEST_F(DmaTest, ADeviceThatIsPulledOutDoesNothing) {
+  DmaVm vm = MakeVm("vfio0");
+  ASSERT_EQ(Attach(vm, vm.guest.ioas), 0);
+  const uint64_t page = vm.memory->AllocatePage(1);
+  ASSERT_EQ(vm.dma->Copy(page, page + 8, 8), DmaStatus::kOk);
+  const uint64_t gone = PullOut(SmallHost().devices[0]);
+  berth::testing::PollUntil([&] { return vm.dma->id() == ~0U; });
+  vm.dma->Start(page, page + 16, 8);
+  ASSERT_TRUE(faults().Remove(gone).ok());
+  berth::testing::PollUntil([&] { return vm.dma->id() == kDmaIdValue; });
+  EXPECT_EQ(vm.dma->done(), 0U) << "as after a reset";
+  EXPECT_EQ(vm.memory->Load(page + 16), 0U);
+  vm.dma->ForgetNumber();
+  EXPECT_EQ(vm.dma->Copy(page, page + 16, 8), DmaStatus::kOk);
+}
+
 // A VMA has the cdev's file open: vfio_device_fops_release() comes with its last.
 TEST_F(DmaTest, AMappedBarKeepsItsDevice) {
   DmaVm vm = MakeVm("vfio0");
@@ -267,6 +283,44 @@ TEST_F(DmaTest, AGuestInvalidatesItsOwnTranslationsOnly) {
   EXPECT_EQ(DeviceReads(one, kVa, kDmaControlAts), 1U);
   EXPECT_EQ(DeviceReads(other, kVa), 2U);
   EXPECT_EQ(DeviceReads(other, kVa, kDmaControlAts), 2U);
+}
+
+// Linux arm-smmu-v3.c, arm_smmu_cmdq_skip_err(): the driver goes on, and the device has what it
+// had.
+TEST_F(DmaTest, ADeviceThatDoesNotAnswerAnAtcInvForgetsNothing) {
+  DmaVm vm = MakeNestedVm("vfio0");
+  const RawCommand invalidate = AtcInv(DmaVm::kVsid, 52);
+  const auto change_to = [&](uint64_t value) {
+    vm.tables->Map(kVa, vm.memory->AllocatePage(value));
+    Execute(vm, {TlbiAsid(DmaVm::kAsid)});
+  };
+  change_to(1);
+  ASSERT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 1U);
+  change_to(2);
+  const FaultSpec unanswered = {.kind = FaultKind::kAtcTimeout, .delay = {}, .subject = ""};
+  ASSERT_TRUE(faults().Add(unanswered).ok());
+  vm.queue->Submit({invalidate, testing::kSync});
+  ASSERT_TRUE(vm.queue->AwaitError());
+  EXPECT_EQ(vm.queue->cons_error(), 3U);
+  EXPECT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 1U);
+  vm.queue->Acknowledge();
+  Execute(vm, {invalidate});
+  EXPECT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 2U);
+
+  change_to(3);
+  ASSERT_TRUE(faults().Add(unanswered).ok());
+  EXPECT_EQ(ExecuteTrapped(vm, invalidate), 0) << "Linux logs it";
+  EXPECT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 2U);
+  EXPECT_EQ(ExecuteTrapped(vm, invalidate), 0);
+  EXPECT_EQ(DeviceReads(vm, kVa, kDmaControlAts), 3U);
+
+  const uint64_t gone = PullOut(SmallHost().devices[0]);
+  vm.queue->Submit({invalidate, testing::kSync});
+  ASSERT_TRUE(vm.queue->AwaitError()) << "nobody is there to answer";
+  EXPECT_EQ(vm.queue->cons_error(), 3U);
+  ASSERT_TRUE(faults().Remove(gone).ok());
+  vm.queue->Acknowledge();
+  Execute(vm, {invalidate});
 }
 
 // What the kernel invalidates by itself: the guest's translations, when stage 2 changes.

@@ -20,7 +20,8 @@ namespace berth::emulator {
 
 enum class FaultKind : uint8_t {
   kIoctl,          // an ioctl fails, takes its time, or both; subject: none
-  kAtcTimeout,     // an ATC_INV gets no answer, its CMD_SYNC stops with CONS.ERR 3; subject: unit
+  kAtcTimeout,     // a device takes no notice of an ATC_INV, whose CMD_SYNC in a vCMDQ stops with
+                   // CONS.ERR 3; subject: unit
   kStuckStatus,    // a STATUS of the CMDQV that is to change does not; subject: unit
   kLostEvent,      // an event does not get into its vEVENTQ; subject: unit
   kNonContiguous,  // the memory of a queue is not contiguous; subject: unit
@@ -74,6 +75,8 @@ class FaultPlan {
     absl::Duration delay;
     uint64_t id = 0;  // of the fault that struck
   };
+  // Whether there is any fault at all: what most occasions need not look further for.
+  [[nodiscard]] bool armed() const { return armed_.load(std::memory_order_relaxed); }
   // Asked once for each ioctl, before it is executed.
   IoctlFault MeetIoctl(uapi::Request request);
   // Asked once for each occasion; true: it strikes now.
@@ -90,8 +93,6 @@ class FaultPlan {
   static bool Fits(const FaultSpec& spec, FaultKind kind, std::string_view subject);
   // Counts one occasion; true when the fault strikes.
   static bool Strikes(ArmedFault* fault);
-  // Whether there is any fault at all: what most occasions need not take the lock for.
-  [[nodiscard]] bool armed() const { return armed_.load(std::memory_order_relaxed); }
 
   void TellRemoval() const;
 

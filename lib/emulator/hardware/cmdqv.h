@@ -43,7 +43,7 @@ enum class HypOwn : uint8_t { kWritable, kWiredToZero };
 
 // What hardware does wrong, now and then.
 enum class HardwareFault : uint8_t {
-  kAtcTimeout,   // a device does not answer an ATC_INV
+  kAtcTimeout,   // a device does not answer an ATC_INV, and forgets nothing
   kStuckStatus,  // a STATUS does not follow its CONFIG
 };
 
@@ -69,8 +69,8 @@ struct CmdqvConfig {
   InvalidationSink* sink = nullptr;
 
   // Asked at each occasion, on any thread, with locks of the model held: whether that goes wrong
-  // now. Empty: never.
-  std::function<bool(HardwareFault)> goes_wrong;
+  // now, with kAtcTimeout for the device with StreamID `sid`. Empty: never.
+  std::function<bool(HardwareFault, uint32_t sid)> goes_wrong;
 
   // Where BASE of a queue leads to; outlives the Cmdqv. Null: nowhere, every fetch aborts.
   PhysicalMemory* memory = nullptr;
@@ -94,6 +94,7 @@ struct LvcmdqCounters {
   uint64_t command_errors = 0;  // queue stopped with CONS.ERR 1 or 4
   uint64_t fetch_errors = 0;    // queue stopped with CONS.ERR 2
   uint64_t atc_timeouts = 0;    // queue stopped at a CMD_SYNC with CONS.ERR 3
+  uint64_t unanswered = 0;      // executed ATC_INVs that their device did not answer
   uint64_t init_errors = 0;     // GERROR.CMDQ_INIT_ERR toggled
   uint64_t doorbells = 0;       // looks at PROD that found commands; one may merge several writes
   uint64_t full_rings = 0;      // doorbells that found the ring exactly full

@@ -72,10 +72,23 @@ void DmaDevice::Store(size_t at, uint64_t value, size_t bytes) {
 }
 
 void DmaDevice::SetMemory(bool enabled) {
-  if (enabled == decodes_) return;
-  decodes_ = enabled;
+  memory_ = enabled;
+  Show(memory_ && present_);
+}
+
+bool DmaDevice::SetPresent(bool present) {
+  if (present == present_ || !registers_.valid()) return false;
+  present_ = present;
+  Show(memory_ && present_);
+  Reset();
+  return true;
+}
+
+void DmaDevice::Show(bool shown) {
+  if (shown == decodes_) return;
+  decodes_ = shown;
   for (size_t at = 0; at < kDmaBarSize; at += 8) {
-    if (enabled) {
+    if (shown) {
       StoreTo(registers_.data(), at, LoadFrom(hidden_.data(), at, 8), 8);
     } else {
       StoreTo(hidden_.data(), at, LoadFrom(registers_.data(), at, 8), 8);
@@ -116,7 +129,7 @@ void DmaDevice::Start(uint32_t number) {
 
 DmaDevice::Sighting DmaDevice::Look(Smmu* smmu) {
   Sighting sighting;
-  if (!registers_.valid()) return sighting;
+  if (!registers_.valid() || !present_) return sighting;
   if (status_ != DmaStatus::kBusy) {
     const auto number = static_cast<uint32_t>(Load(kDmaStart, 4));
     if (number == started_) {

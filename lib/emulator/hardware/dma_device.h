@@ -65,6 +65,9 @@ class DmaDevice {
   // Whether it decodes its BAR. When it stops, BAR 0 is filled with ones, as PCI answers where
   // nobody does, and what is written there from then on is lost; a copy under way goes on.
   void SetMemory(bool enabled);
+  // Whether it is there: one that is pulled out does nothing, and nobody answers at its BAR; put in
+  // again it is as after a reset. Returns whether that has changed.
+  bool SetPresent(bool present);
   // Unmaps BAR 0, which tells whether anyone else maps it. Until TakeBar() has mapped it again (0
   // or a negative errno) Look() does nothing, and only they may be called.
   void LetGoOfBar() { registers_.Reset(); }
@@ -89,6 +92,8 @@ class DmaDevice {
   [[nodiscard]] uint64_t Load(size_t at, size_t bytes) const;
   void Store(size_t at, uint64_t value, size_t bytes);
   void Publish();
+  // Shows the registers in BAR 0, or ones.
+  void Show(bool shown);
   void Start(uint32_t number);
   // One piece of the copy: kBusy while there is more.
   DmaStatus CopyPiece(Smmu* smmu, std::optional<SmmuEvent>* event);
@@ -97,7 +102,9 @@ class DmaDevice {
   UniqueFd fd_;
   Mapping registers_;
   bool bus_master_ = false;
-  bool decodes_ = true;
+  bool memory_ = true;   // SetMemory()
+  bool present_ = true;  // SetPresent()
+  bool decodes_ = true;  // both
   // The registers while BAR 0 does not show them.
   alignas(8) std::array<std::byte, kDmaBarSize> hidden_ = {};
   // The copy: what the registers said at START.

@@ -151,6 +151,9 @@ PolledUnit::Found DmaEngine::LookAtAll(std::vector<DmaNotice>* notices) {
       return found;
     }
     const uint32_t sid = device->first;
+    if (device->second->SetPresent(!config_.is_gone || !config_.is_gone(sid))) {
+      config_.smmu->ClearAtc(sid);
+    }
     const DmaDevice::Sighting sighting = device->second->Look(config_.smmu);
     const bool watched = TakeSignal(sid);
     mu_.Unlock();

@@ -36,6 +36,8 @@ class DmaEngine : private PolledUnit {
     Polling polling = Polling::kThread;
     // The longest time between two looks at an idle device.
     absl::Duration max_idle_wait = absl::Milliseconds(4);
+    // Whether device `sid` has been pulled out: asked at each look. Empty: none ever is.
+    std::function<bool(uint32_t sid)> is_gone;
     // Called on the engine's thread with no lock of the engine held, also just after Close(): may
     // take the caller's locks.
     std::function<void(const DmaNotice&)> on_notice;

@@ -61,8 +61,13 @@ ConsError CommandExecutor::Execute(const RawCommand& raw, LvcmdqCounters* counte
     const ConsError error = Translate(command);
     if (error != ConsError::kNone) return error;
   }
-  if (config_.sink != nullptr) config_.sink->Invalidate(*command);
   ++counters->executed[command->opcode];
+  if (command->opcode == Opcode::kAtcInv && config_.goes_wrong &&
+      config_.goes_wrong(HardwareFault::kAtcTimeout, command->sid)) {
+    ++counters->unanswered;
+    return ConsError::kNone;
+  }
+  if (config_.sink != nullptr) config_.sink->Invalidate(*command);
   return ConsError::kNone;
 }
 

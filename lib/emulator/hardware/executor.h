@@ -29,9 +29,9 @@ class CommandExecutor {
   // Enabled SID slots, ascending.
   [[nodiscard]] std::vector<SidSlot> SidSlots() const;
 
-  // Executes `raw`: kNone, the command as executed in `*command`, and counted; else `*command` is
-  // unspecified, and nothing has happened but for the wait of a CMD_SYNC that ended with
-  // kAtcTimeout.
+  // Executes `raw`: kNone, the command as executed in `*command`, and counted, as `unanswered`,
+  // too, where a device did not answer; else `*command` is unspecified, and nothing has happened
+  // but for the wait of a CMD_SYNC that ended with kAtcTimeout.
   ConsError Execute(const RawCommand& raw, LvcmdqCounters* counters, Command* command) const;
 
  private:

@@ -186,12 +186,10 @@ ConsError Lvcmdq::ConsumeChunk(size_t count, const CommandExecutor& executor) {
       return ConsError::kAtcTimeout;
     }
     Command& command = commands_[1 - last_];
+    const uint64_t unanswered = counters_.unanswered;
     const ConsError error = executor.Execute(chunk[i], &counters_, &command);
     if (error != ConsError::kNone) return error;
-    if (command.opcode == Opcode::kAtcInv && config_.goes_wrong &&
-        config_.goes_wrong(HardwareFault::kAtcTimeout)) {
-      atc_unanswered_ = true;
-    }
+    atc_unanswered_ |= counters_.unanswered != unanswered;
     last_ = 1 - last_;
     executed_any_ = true;
     cons_ = (cons_ + 1) & index_mask_;

@@ -97,12 +97,15 @@ int Convert(const Viommu& viommu, RawCommand16* command) {
   return 0;
 }
 
-// On the SMMU's own command queue.
-void Issue(const RawCommand16& raw, Unit* unit) {
+// On the SMMU's own command queue. A time-out of a device is logged, no more
+// (arm_smmu_cmdq_skip_err()), and the device forgets nothing.
+void Issue(const RawCommand16& raw, Machine* machine, Unit* unit) {
   Command command;
   const RawCommand bits = {raw.cmd[0], raw.cmd[1]};
   if (Decode(bits, ReservedBits::kIgnore, &command) != DecodeResult::kOk) return;
-  unit->smmu->Invalidate(command);
+  if (command.opcode != Opcode::kAtcInv || machine->AnswersAtcInv(unit, command.sid)) {
+    unit->smmu->Invalidate(command);
+  }
   ++unit->trapped[static_cast<uint8_t>(command.opcode)];
 }
 
@@ -125,8 +128,9 @@ int Invalidate(const UserCall& user, const uapi::IommuHwptInvalidate& cmd, Viomm
     if (int rc = Convert(*viommu, &commands[*done]); rc != 0) return rc;
     ++*done;
     if (*done != commands.size() && *done - issued != kBatch) continue;
-    for (; issued < *done; ++issued) Issue(commands[issued], viommu->unit);
-    // A time-out of a device is logged, no more: arm_smmu_cmdq_skip_err().
+    for (; issued < *done; ++issued) {
+      Issue(commands[issued], &viommu->context->machine(), viommu->unit);
+    }
     (void)viommu->unit->smmu->Sync();
   }
   return 0;

@@ -74,6 +74,7 @@ Kernel::Kernel(const HostSpec& host, Watch watch) : watch_(std::move(watch)), ma
     if (function->spec.model != DeviceModel::kDmaTest || unit->dma) continue;
     DmaEngine::Config config;
     config.smmu = unit->smmu.get();
+    config.is_gone = [this, unit](uint32_t sid) { return machine_.IsGone(unit, sid); };
     config.on_notice = [this, unit](const DmaNotice& notice) { OnDmaNotice(unit, notice); };
     unit->dma = std::make_unique<DmaEngine>(std::move(config));
   }
@@ -82,10 +83,9 @@ Kernel::Kernel(const HostSpec& host, Watch watch) : watch_(std::move(watch)), ma
     CmdqvConfig config = ConfigOf(unit->spec);
     config.sink = unit->smmu.get();
     config.poller = &machine_.poller;
-    config.goes_wrong = [this, unit = unit.get()](HardwareFault fault) {
-      const FaultKind kind =
-          fault == HardwareFault::kAtcTimeout ? FaultKind::kAtcTimeout : FaultKind::kStuckStatus;
-      return machine_.faults.Meet(kind, unit->spec.id);
+    config.goes_wrong = [this, unit = unit.get()](HardwareFault fault, uint32_t sid) {
+      if (fault == HardwareFault::kAtcTimeout) return !machine_.AnswersAtcInv(unit, sid);
+      return machine_.faults.Meet(FaultKind::kStuckStatus, unit->spec.id);
     };
     unit->cmdqv = std::make_unique<Tegra241Cmdqv>(
         std::move(config), [this](const VintfError& error) { OnVintfError(error); });

@@ -105,7 +105,18 @@ Unit* Machine::FindMock() {
   return mock != units.end() ? mock->get() : nullptr;
 }
 
-Function* Machine::FindBySid(const Unit* unit, uint32_t sid) {
+bool Machine::IsGone(const Unit* unit, uint32_t sid) const {
+  if (!faults.armed()) return false;
+  const Function* function = FindBySid(unit, sid);
+  return function != nullptr && IsGone(*function);
+}
+
+bool Machine::AnswersAtcInv(const Unit* unit, uint32_t sid) {
+  const bool struck = faults.Meet(FaultKind::kAtcTimeout, unit->spec.id);
+  return !struck && !IsGone(unit, sid);
+}
+
+Function* Machine::FindBySid(const Unit* unit, uint32_t sid) const {
   for (const auto& function : functions) {
     if (function->unit == unit && function->sid() == sid) return function.get();
   }

@@ -97,8 +97,13 @@ struct Machine {
   [[nodiscard]] bool IsGone(const Function& function) const {
     return faults.IsGone(function.spec.address.ToString());
   }
-  // Null: no such StreamID behind the unit.
-  Function* FindBySid(const Unit* unit, uint32_t sid);
+  // The same of a StreamID. Thread-safe.
+  [[nodiscard]] bool IsGone(const Unit* unit, uint32_t sid) const;
+  // Whether the device answers an ATC_INV: an occasion of FaultKind::kAtcTimeout, and one that has
+  // gone does not. Thread-safe.
+  [[nodiscard]] bool AnswersAtcInv(const Unit* unit, uint32_t sid);
+  // Null: no such StreamID behind the unit. Thread-safe.
+  [[nodiscard]] Function* FindBySid(const Unit* unit, uint32_t sid) const;
 
   // The hardware threads, for all units.
   Poller poller;

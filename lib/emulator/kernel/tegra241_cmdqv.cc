@@ -78,7 +78,7 @@ int Tegra241Cmdqv::AwaitStatus(int vintf, size_t offset, uint32_t enabled) {
   const auto follows = [&] { return (hardware_.registers().Load(offset) & kEnable) == enabled; };
   const auto& goes_wrong = hardware_.config().goes_wrong;
   // One that need not change is right where it is stuck.
-  if (goes_wrong && !follows() && goes_wrong(HardwareFault::kStuckStatus)) {
+  if (goes_wrong && !follows() && goes_wrong(HardwareFault::kStuckStatus, 0)) {
     stuck_for_ += kStatusTimeout;
     return -ETIMEDOUT;
   }

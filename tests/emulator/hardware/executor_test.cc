@@ -73,6 +73,21 @@ TEST_F(ExecutorTest, WhatIsExecutedReachesTheCachesUnderPhysicalNames) {
   EXPECT_EQ(sink_.syncs, 1);
 }
 
+TEST_F(ExecutorTest, AnAtcInvThatIsNotAnsweredReachesNoCache) {
+  config_.sink = &sink_;
+  config_.goes_wrong = [](HardwareFault fault, uint32_t sid) {
+    return fault == HardwareFault::kAtcTimeout && sid == 0x4321;
+  };
+  SetSid(0, 0x100, 0x4321);
+  SetSid(1, 0x200, 0x8765);
+  ASSERT_EQ(Execute(AtcInv(0x100)), ConsError::kNone);
+  EXPECT_TRUE(sink_.invalidations.empty());
+  ASSERT_EQ(Execute(AtcInv(0x200)), ConsError::kNone);
+  EXPECT_EQ(sink_.invalidations.size(), 1u);
+  EXPECT_EQ(counters_.unanswered, 1u);
+  EXPECT_EQ(counters_.executed[Opcode::kAtcInv], 2u);
+}
+
 TEST_F(ExecutorTest, WhatIsRefusedReachesNoCache) {
   config_.sink = &sink_;
   EXPECT_NE(Execute(AtcInv(0x100)), ConsError::kNone);
