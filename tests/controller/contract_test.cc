@@ -115,18 +115,12 @@ TEST_F(ContractTest, WhatThisVersionDoesNotDoItRefusesByName) {
   };
   EXPECT_THAT(unsupported("AssignmentService/UpdateAssignment", v1::UpdateAssignmentRequest()),
               FailsWith(Reason::kUnsupported));
-  EXPECT_THAT(unsupported("AssignmentService/RenewAssignment", v1::RenewAssignmentRequest()),
-              FailsWith(Reason::kUnsupported));
   const auto refused = [&](const std::function<void(v1::AssignmentSpec*)>& edit) {
     auto request = CreateOf("vm");
     edit(request.mutable_assignment()->mutable_spec());
     return client().Create(request);
   };
   EXPECT_THAT(refused([](auto* s) { s->set_isolation(v1::AssignmentSpec::CONFINED); }),
-              FailsWith(Reason::kUnsupported));
-  EXPECT_THAT(refused([](auto* s) { s->mutable_lease_duration()->set_seconds(1); }),
-              FailsWith(Reason::kUnsupported));
-  EXPECT_THAT(refused([](auto* s) { s->mutable_attach_timeout()->set_seconds(1); }),
               FailsWith(Reason::kUnsupported));
 }
 

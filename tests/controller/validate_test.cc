@@ -144,10 +144,6 @@ std::vector<Case> SpecCases() {
          s->set_memory_limit_bytes(1 << 20);
          s->set_attach_mode(AssignmentSpec::HAND_OFF);
        })},
-      {"spec.attach_timeout", Reason::kUnsupported,
-       Spec([](auto* s) { s->mutable_attach_timeout(); })},
-      {"spec.lease_duration", Reason::kUnsupported,
-       Spec([](auto* s) { s->mutable_lease_duration(); })},
       {"spec.priority", kInvalid, Spec([](auto* s) { s->set_priority(1001); })},
       {"spec.priority", kInvalid, Spec([](auto* s) { s->set_priority(-1001); })},
       {"spec.memory_limit_bytes", kInvalid, Spec([](auto* s) { s->set_memory_limit_bytes(-1); })},
@@ -156,6 +152,18 @@ std::vector<Case> SpecCases() {
          s->mutable_huge_pages()->set_page_size_bytes(1 << 21);
          s->mutable_huge_pages()->set_count(-1);
        })},
+  };
+}
+
+std::vector<Case> DeadlineCases() {
+  return {
+      {"spec.attach_timeout", kInvalid, Spec([](auto* s) { s->mutable_attach_timeout(); })},
+      {"spec.attach_timeout", kInvalid,
+       Spec([](auto* s) { s->mutable_attach_timeout()->set_seconds(367L * 24 * 3600); })},
+      {"spec.lease_duration", kInvalid,
+       Spec([](auto* s) { s->mutable_lease_duration()->set_nanos(999'999'999); })},
+      {"spec.lease_duration", kInvalid,
+       Spec([](auto* s) { s->mutable_lease_duration()->set_seconds(-60); })},
   };
 }
 
@@ -178,7 +186,7 @@ TEST(ValidateAssignmentTest, AcceptsWhatIsGood) { EXPECT_TRUE(Check(Good()).ok()
 
 TEST(ValidateAssignmentTest, NamesTheFieldThatIsWrong) {
   std::vector<Case> cases = SpecCases();
-  for (const auto& more : {DeviceRequestCases(), ResourceCases()}) {
+  for (const auto& more : {DeviceRequestCases(), DeadlineCases(), ResourceCases()}) {
     cases.insert(cases.end(), more.begin(), more.end());
   }
   for (const Case& wrong : cases) {

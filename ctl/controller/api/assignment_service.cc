@@ -99,12 +99,13 @@ class AssignmentService : public v1::AssignmentService::CallbackService {
   }
 
   ServerUnaryReactor* RenewAssignment(CallbackServerContext* context,
-                                      const v1::RenewAssignmentRequest*,
+                                      const v1::RenewAssignmentRequest* request,
                                       Assignment* response) override {
-    return RunUnaryNow<Assignment>(context, authoriser_, Method("RenewAssignment"), response, [] {
-      return Error(Reason::kUnsupported,
-                   "this version has no leases: assignments stay until deleted");
-    });
+    return RunMutationCall<Assignment>(
+        context, authoriser_, Method("RenewAssignment"), *request, response,
+        [&](const std::string& owner, AssignmentBook::Answer answer) {
+          book_->Renew(*request, owner, std::move(answer));
+        });
   }
 
   ServerUnaryReactor* RotateToken(CallbackServerContext* context,

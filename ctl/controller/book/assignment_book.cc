@@ -11,6 +11,7 @@
 #include "lib/base/ids.h"
 #include "lib/base/lifecycle.h"
 #include "lib/base/status.h"
+#include "lib/config/duration.h"
 #include "lib/config/timestamp.h"
 
 namespace berth {
@@ -26,10 +27,11 @@ bool MayWait(const absl::Status& status) {
          reason == Reason::kQuotaExceeded;
 }
 
-Observed ObservedOf(const AssignmentEntry& entry) {
-  const Assignment& assignment = entry.committed->assignment();
-  if (entry.report.generation() != assignment.generation()) return Observed::kNone;
-  return static_cast<Observed>(entry.report.observed());
+// Does nothing for one that has none.
+void GrantLease(absl::Time now, Assignment* assignment) {
+  if (!assignment->spec().has_lease_duration()) return;
+  *assignment->mutable_expire_time() =
+      ToTimestamp(now + FromProtoDuration(assignment->spec().lease_duration()));
 }
 
 }  // namespace
@@ -78,8 +80,10 @@ absl::StatusOr<AssignmentBook::Draft> AssignmentBook::MakeDraft(
   assignment->set_owner(owner);
   *assignment->mutable_spec() = request.assignment().spec();
   assignment->set_token_version(1);
-  *assignment->mutable_create_time() = ToTimestamp(fleet_->clock().Now());
+  const absl::Time now = fleet_->clock().Now();
+  *assignment->mutable_create_time() = ToTimestamp(now);
   *assignment->mutable_update_time() = assignment->create_time();
+  GrantLease(now, assignment);
   return Draft{.id = std::move(id), .record = std::move(record)};
 }
 
@@ -220,6 +224,43 @@ void AssignmentBook::Delete(const v1::DeleteAssignmentRequest& request, const st
                 .request = &request,
                 .request_id = request.validate_only() ? "" : request.request_id(),
                 .decide = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return DecideDelete(request); },
+                .finish = FinishEtag<Assignment>,
+                .answer = std::move(answer)});
+}
+
+absl::StatusOr<AssignmentBook::AssignmentChange> AssignmentBook::DecideRenew(
+    const v1::RenewAssignmentRequest& request) {
+  BERTH_ASSIGN_OR_RETURN(const std::string id, ParseAssignmentName(request.name()));
+  BERTH_ASSIGN_OR_RETURN(AssignmentEntry* const entry, FindForChange(id, ""));
+  const Assignment& latest = entry->latest->assignment();
+  if (latest.intent() == Assignment::RELEASING) {
+    return Error(Reason::kStateConflict,
+                 absl::StrCat(latest.name(), " is RELEASING: it is too late to renew it"),
+                 {{"name", latest.name()}});
+  }
+  if (!latest.spec().has_lease_duration()) {
+    return Error(Reason::kStateConflict,
+                 absl::StrCat(latest.name(),
+                              " has no lease: its spec has no lease_duration, and "
+                              "it stays until it is deleted"),
+                 {{"name", latest.name()}});
+  }
+  auto record = std::make_shared<AssignmentRecord>(*entry->latest);
+  GrantLease(fleet_->clock().Now(), record->mutable_assignment());
+  AssignmentChange change = ReplaceRecord(id, record);
+  // Its host has nothing to do with leases.
+  change.then = nullptr;
+  return change;
+}
+
+void AssignmentBook::Renew(const v1::RenewAssignmentRequest& request, const std::string& owner,
+                           Answer answer) {
+  RunMutation<Assignment>(
+      *fleet_, {.method = "RenewAssignment",
+                .owner = &owner,
+                .request = &request,
+                .request_id = request.request_id(),
+                .decide = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return DecideRenew(request); },
                 .finish = FinishEtag<Assignment>,
                 .answer = std::move(answer)});
 }

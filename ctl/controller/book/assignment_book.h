@@ -42,6 +42,7 @@ class AssignmentBook {
   void BatchCreate(const v1::BatchCreateAssignmentsRequest& request, const std::string& owner,
                    BatchAnswer answer);
   void Delete(const v1::DeleteAssignmentRequest& request, const std::string& owner, Answer answer);
+  void Renew(const v1::RenewAssignmentRequest& request, const std::string& owner, Answer answer);
   void RotateToken(const v1::RotateTokenRequest& request, const std::string& owner, Answer answer);
 
   absl::StatusOr<v1::Assignment> Get(const v1::GetAssignmentRequest& request);
@@ -81,6 +82,8 @@ class AssignmentBook {
       const v1::BatchCreateAssignmentsRequest& request, const std::string& owner)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   absl::StatusOr<AssignmentChange> DecideDelete(const v1::DeleteAssignmentRequest& request)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  absl::StatusOr<AssignmentChange> DecideRenew(const v1::RenewAssignmentRequest& request)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   absl::StatusOr<AssignmentChange> DecideRotate(const v1::RotateTokenRequest& request)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);

@@ -345,6 +345,16 @@ absl::StatusOr<std::vector<placement::GangConstraint>> ToGangConstraints(
   return constraints;
 }
 
+bool Tolerates(const v1::AssignmentSpec& spec, const v1::Taint& taint) {
+  std::vector<placement::Toleration> tolerations;
+  for (const v1::Toleration& from : spec.tolerations()) {
+    if (auto toleration = ToToleration(from, ""); toleration.ok()) {
+      tolerations.push_back(*std::move(toleration));
+    }
+  }
+  return placement::Tolerates(tolerations, {ToTaint(taint)});
+}
+
 std::map<std::string, std::string> EffectiveLabels(const internal::v1::HostRecord& record) {
   std::map<std::string, std::string> labels(record.labels().begin(), record.labels().end());
   labels.insert(record.inventory().labels().begin(), record.inventory().labels().end());

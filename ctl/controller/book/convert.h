@@ -38,6 +38,8 @@ absl::StatusOr<std::vector<placement::GangConstraint>> ToGangConstraints(
 
 v1::Failure ToFailure(const absl::Status& status, absl::Time now);
 
+bool Tolerates(const v1::AssignmentSpec& spec, const v1::Taint& taint);
+
 // Labels of the inventory, and over them those that were set by UpdateHost.
 std::map<std::string, std::string> EffectiveLabels(const internal::v1::HostRecord& record);
 

@@ -52,6 +52,12 @@ std::string PlacedOn(const AssignmentRecordPtr& record) {
   return HostIdOf(record->assignment().placement().host());
 }
 
+Observed ObservedOf(const AssignmentEntry& entry) {
+  const v1::Assignment& assignment = entry.committed->assignment();
+  if (entry.report.generation() != assignment.generation()) return Observed::kNone;
+  return static_cast<Observed>(entry.report.observed());
+}
+
 std::string MakeEtag(Revision revision) { return absl::StrCat("r", revision); }
 
 Fleet::Fleet(Options options) : options_(std::move(options)) {}
@@ -90,7 +96,9 @@ absl::Status Fleet::Load() {
     // connects.
     (void)UpdateEngine(id, host);
   }
+  GrantAfresh(clock().Now());
   for (const auto& [id, entry] : assignments) {
+    due.Add(id, NextDeadline(entry).at);
     const v1::Assignment& assignment = entry.committed->assignment();
     if (!IsCharged(static_cast<Intent>(assignment.intent()), Observed::kNone)) continue;
     const absl::Status restored = engine.Restore(
@@ -261,8 +269,12 @@ void Fleet::PublishAssignment(const std::string& id, const AssignmentRecordPtr& 
   } else {
     pending.erase(id);
   }
+  const std::string host = PlacedOn(record);
   if (record != nullptr) {
+    due.Add(id, NextDeadline(entry).at);
     batch->changes.push_back(ChangeOf(Render(entry)));
+    if (IntentOf(before) != IntentOf(record)) AddDraining(host, batch);
+    if (PlacedOn(before) != host) AddDraining(PlacedOn(before), batch);
     return;
   }
   auto gone = std::make_shared<v1::Assignment>();
@@ -277,6 +289,7 @@ void Fleet::PublishAssignment(const std::string& id, const AssignmentRecordPtr& 
   batch->changes.push_back(
       {.kind = WatchKind::kAssignments, .name = gone->name(), .deleted = true, .resource = gone});
   if (entry.latest == nullptr) assignments.erase(id);
+  AddDraining(PlacedOn(before), batch);
 }
 
 void Fleet::PublishQuota(const std::string& id, const QuotaRecordPtr& record, Revision revision) {
@@ -297,22 +310,34 @@ void Fleet::PublishHost(const std::string& id, const HostRecordPtr& record, Revi
     if (before != nullptr) gone->set_uid(before->uid());
     batch->changes.push_back(
         {.kind = WatchKind::kHosts, .name = gone->name(), .deleted = true, .resource = gone});
+    ForgetUnclaimed(id, &entry);
     (void)engine.RemoveHost(HostId(id));
     if (entry.latest == nullptr) hosts.erase(id);
     return;
   }
   (void)UpdateEngine(id, entry);
   batch->changes.push_back(ChangeOf(Render(id, entry, v1::FULL)));
-  const bool was_draining = before != nullptr && before->draining();
-  if (was_draining == record->draining()) return;
   // What is there is asked to leave, or not any more.
-  AddOnHost(id, batch);
+  if (AskingToLeave(*record) != (before == nullptr ? "" : AskingToLeave(*before))) {
+    AddOnHost(id, batch);
+  }
+}
+
+void Fleet::AddDraining(const std::string& host_id, WatchBatch* batch) {
+  const auto host = hosts.find(host_id);
+  if (host == hosts.end() || host->second.committed == nullptr ||
+      !host->second.committed->draining()) {
+    return;
+  }
+  host->second.observed_sequence = ++observed_sequence_;
+  batch->changes.push_back(ChangeOf(Render(host_id, host->second, v1::FULL)));
 }
 
 void Fleet::AddOnHost(const std::string& id, WatchBatch* batch) {
   ++observed_sequence_;
   for (AssignmentEntry* there : OnHost(id)) {
     there->observed_sequence = observed_sequence_;
+    due.Add(AssignmentIdOf(there->committed->assignment().name()), NextDeadline(*there).at);
     batch->changes.push_back(ChangeOf(Render(*there)));
   }
 }
@@ -353,6 +378,13 @@ void Fleet::PublishObserved(const std::string& id, HostEntry* entry) {
 
 void Fleet::SetHostState(const std::string& id, HostEntry* entry, v1::Host::State state) {
   const bool was_lost = entry->state == v1::Host::LOST;
+  const bool was_silent = was_lost || entry->state == v1::Host::SUSPECT;
+  if (was_silent && (state == v1::Host::READY || state == v1::Host::BROKEN)) {
+    // A VMM may have come and gone meanwhile.
+    for (AssignmentEntry* there : OnHost(id)) {
+      if (there->prepared_since != absl::InfiniteFuture()) there->prepared_since = clock().Now();
+    }
+  }
   entry->state = state;
   entry->state_since = clock().Now();
   PublishObserved(id, entry);

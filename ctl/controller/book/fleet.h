@@ -26,10 +26,12 @@
 #include "berth/internal/v1/records.pb.h"
 #include "berth/v1/assignment.pb.h"
 #include "berth/v1/host.pb.h"
+#include "ctl/controller/book/due_table.h"
 #include "ctl/controller/book/quota_table.h"
 #include "ctl/controller/book/request_table.h"
 #include "ctl/controller/watch/watch_hub.h"
 #include "lib/base/clock.h"
+#include "lib/base/lifecycle.h"
 #include "lib/placement/engine.h"
 #include "lib/store/store.h"
 
@@ -66,6 +68,8 @@ struct AssignmentEntry {
   // The agent's last word about the current generation; observed NONE when there is none.
   agent::v1::GrantStatus report;
   int64_t observed_sequence = 0;  // of the last change of `report`
+  // Since when this controller has heard nothing but PREPARED of it; InfiniteFuture: it is not.
+  absl::Time prepared_since = absl::InfiniteFuture();
 };
 
 struct HostEntry {
@@ -79,6 +83,10 @@ struct HostEntry {
   // Of the last connection; BROKEN hosts say there why.
   std::vector<v1::Condition> conditions;
   std::shared_ptr<HostSession> session;  // null: not connected
+  // By uid: grants that its agent holds and no assignment claims. Charged in the engine until the
+  // agent says that they are GONE.
+  std::map<std::string, agent::v1::GrantStatus> unclaimed;
+  absl::Time unclaimed_since;  // when the first of them came
 };
 
 // Changes of one commit. A null record is a deletion.
@@ -104,6 +112,19 @@ class Fleet {
     std::function<void(const RecordKey&, const absl::Status&)> on_broken_record;
   };
 
+  // Why and since when an assignment is asked to leave its host.
+  struct Eviction {
+    absl::Time since;
+    absl::Time at = absl::InfiniteFuture();  // when it is released for it
+    std::string why;                         // empty: it is not asked
+  };
+  // When an assignment goes back by itself, and what for.
+  struct Deadline {
+    enum class Kind { kLease, kAttach, kEviction };
+    absl::Time at = absl::InfiniteFuture();
+    Kind kind = Kind::kLease;
+  };
+
   explicit Fleet(Options options);
 
   // Reads the store. Hosts are LOST until their agents come back, unless `clock` says otherwise;
@@ -127,6 +148,25 @@ class Fleet {
   v1::Assignment Render(const AssignmentEntry& entry) const ABSL_SHARED_LOCKS_REQUIRED(mu);
   v1::Host Render(const std::string& id, const HostEntry& entry, v1::View view) const
       ABSL_SHARED_LOCKS_REQUIRED(mu);
+
+  // InfiniteFuture where there is no such deadline.
+  absl::Time LeaseEnd(const v1::Assignment& assignment) const ABSL_SHARED_LOCKS_REQUIRED(mu);
+  absl::Time AttachEnd(const AssignmentEntry& entry) const ABSL_SHARED_LOCKS_REQUIRED(mu);
+  Eviction EvictionOf(const v1::Assignment& assignment) const ABSL_SHARED_LOCKS_REQUIRED(mu);
+  // The first of them, of what is committed. An attach time-out that is over while the host is not
+  // heard is put off a little.
+  Deadline NextDeadline(const AssignmentEntry& entry) const ABSL_SHARED_LOCKS_REQUIRED(mu);
+  // Leases and attach time-outs begin again at `now`.
+  void GrantAfresh(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+
+  // What an agent says of a grant; tells watchers.
+  void SetReport(AssignmentEntry* entry, agent::v1::GrantStatus report)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+
+  // What an agent says of a grant that no assignment claims there. INVALID_FIELD: nothing that
+  // could be charged.
+  absl::Status SetUnclaimed(const std::string& host_id, const agent::v1::GrantStatus& status)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
 
   // After a change of `report` or `state`, which are not stored: tells watchers.
   void PublishObserved(AssignmentEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
@@ -161,6 +201,8 @@ class Fleet {
   std::map<std::string, HostEntry> hosts ABSL_GUARDED_BY(mu);
   // Ids of the assignments whose committed intent is PENDING.
   std::set<std::string> pending ABSL_GUARDED_BY(mu);
+  // Ids of assignments with a deadline.
+  DueTable due ABSL_GUARDED_BY(mu);
   placement::Engine engine ABSL_GUARDED_BY(mu);
   RequestTable requests ABSL_GUARDED_BY(mu);
   // What is used is counted from when a placement is handed to the store until its end is durable.
@@ -186,6 +228,20 @@ class Fleet {
   // record of theirs says so: a watch that resumes finds it.
   void AddOnHost(const std::string& id, WatchBatch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void PublishBatch(std::shared_ptr<WatchBatch> batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // The part of Render() that tells who holds what.
+  void RenderUse(const std::string& id, const HostEntry& entry, v1::View view, v1::Host* host) const
+      ABSL_SHARED_LOCKS_REQUIRED(mu);
+  v1::Drain RenderDrain(const std::string& id, const internal::v1::HostRecord& record) const
+      ABSL_SHARED_LOCKS_REQUIRED(mu);
+  // The part of Render() that tells when it goes back by itself.
+  void RenderDeadlines(const AssignmentEntry& entry, v1::Assignment* assignment) const
+      ABSL_SHARED_LOCKS_REQUIRED(mu);
+  void ForgetUnclaimed(const std::string& host_id, HostEntry* host)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // What of a host decides whether assignments are asked to leave it, to be compared.
+  static std::string AskingToLeave(const internal::v1::HostRecord& host);
+  // Adds the host when it is being drained: what is left there has changed.
+  void AddDraining(const std::string& host_id, WatchBatch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // Hands `rendered` to watchers as the one change of a batch.
   void PublishOne(WatchChange change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   static Transaction MakeTransaction(const ChangeSet& changes, int64_t term);
@@ -197,7 +253,12 @@ class Fleet {
   Revision revision_ ABSL_GUARDED_BY(mu) = 0;
   int64_t observed_sequence_ ABSL_GUARDED_BY(mu) = 0;
   bool failed_ ABSL_GUARDED_BY(mu) = false;
+  // Nobody could renew before that.
+  absl::Time granted_since_ ABSL_GUARDED_BY(mu) = absl::InfinitePast();
 };
+
+// What the agent has said last of the committed generation.
+Observed ObservedOf(const AssignmentEntry& entry);
 
 // Id of the host that a record is placed on; empty: nowhere, or no record.
 std::string PlacedOn(const AssignmentRecordPtr& record);

@@ -94,10 +94,14 @@ std::vector<agent::v1::DesiredGrant> GrantTracker::DesiredFor(const std::string&
 
 void GrantTracker::Note(const std::string& host_id, const agent::v1::GrantStatus& status) {
   AssignmentEntry* const entry = fleet_->FindByUid(status.assignment_uid());
-  if (entry == nullptr || !IsOn(*entry, host_id) ||
-      status.generation() != entry->committed->assignment().generation()) {
+  if (entry == nullptr || !IsOn(*entry, host_id)) {
+    // Its agent is to drop it, unless a VMM has it; nobody else gets the devices until then.
+    if (const absl::Status noted = fleet_->SetUnclaimed(host_id, status); !noted.ok()) {
+      on_error_(noted);
+    }
     return;
   }
+  if (status.generation() != entry->committed->assignment().generation()) return;
   // The agent has it, and has not begun.
   if (status.observed() == Assignment::OBSERVED_UNSPECIFIED) return;
   const bool first = entry->report.generation() != status.generation();
@@ -113,8 +117,7 @@ void GrantTracker::Note(const std::string& host_id, const agent::v1::GrantStatus
     return;
   }
   if (!google::protobuf::util::MessageDifferencer::Equals(entry->report, status)) {
-    entry->report = status;
-    fleet_->PublishObserved(entry);
+    fleet_->SetReport(entry, status);
   }
   Act(entry);
 }
@@ -133,11 +136,19 @@ void GrantTracker::ReportAll(const std::string& host_id,
     named.insert(status.assignment_uid());
     Note(host_id, status);
   }
+  std::vector<std::string> dropped;
+  for (const auto& [uid, grant] : fleet_->hosts.at(host_id).unclaimed) {
+    if (named.count(uid) == 0) dropped.push_back(uid);
+  }
+  for (const std::string& uid : dropped) {
+    agent::v1::GrantStatus gone;
+    gone.set_assignment_uid(uid);
+    (void)fleet_->SetUnclaimed(host_id, gone);
+  }
   for (AssignmentEntry* entry : fleet_->OnHost(host_id)) {
     if (named.count(entry->committed->assignment().uid()) > 0) continue;
     if (entry->report.observed() == Assignment::OBSERVED_UNSPECIFIED || HasFailed(*entry)) continue;
-    entry->report.Clear();
-    fleet_->PublishObserved(entry);
+    fleet_->SetReport(entry, {});
   }
 }
 

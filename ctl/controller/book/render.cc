@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "ctl/controller/book/convert.h"
+#include "ctl/controller/book/eviction.h"
 #include "ctl/controller/book/fleet.h"
 #include "lib/base/status.h"
 #include "lib/config/timestamp.h"
@@ -36,7 +37,72 @@ v1::Condition HostLost(const std::string& name, const HostEntry& host) {
   return condition;
 }
 
+// What a host says while its agent holds grants that no assignment claims.
+v1::Condition Unclaimed(const HostEntry& host) {
+  constexpr size_t kNamed = 8;
+  std::string named;
+  size_t count = 0;
+  for (const auto& [uid, grant] : host.unclaimed) {
+    if (++count > kNamed) break;
+    absl::StrAppend(&named, count > 1 ? ", " : "", uid, " (",
+                    v1::Assignment::Observed_Name(grant.observed()), ")");
+  }
+  v1::Condition condition;
+  condition.set_type("GrantsClaimed");
+  condition.set_status(false);
+  condition.set_reason(std::string(ReasonName(Reason::kUnknownAssignment)));
+  condition.set_message(absl::StrCat(
+      host.unclaimed.size(), " grants stand there that no assignment claims; what they hold is ",
+      "charged until their VMMs leave: ", named, host.unclaimed.size() > kNamed ? ", ..." : ""));
+  *condition.mutable_last_transition_time() = ToTimestamp(host.unclaimed_since);
+  return condition;
+}
+
 }  // namespace
+
+v1::Drain Fleet::RenderDrain(const std::string& id, const HostRecord& record) const {
+  v1::Drain drain;
+  if (record.has_drain_start_time()) *drain.mutable_start_time() = record.drain_start_time();
+  if (record.has_drain_deadline()) *drain.mutable_deadline() = record.drain_deadline();
+  const auto placed = placed_.find(id);
+  if (placed == placed_.end()) return drain;
+  for (const auto& [assignment_id, count] : placed->second) {
+    const auto found = assignments.find(assignment_id);
+    if (found == assignments.end() || PlacedOn(found->second.committed) != id) continue;
+    const v1::Assignment& there = found->second.committed->assignment();
+    drain.set_assignments_left(drain.assignments_left() + 1);
+    const bool leaving = there.intent() == v1::Assignment::RELEASING ||
+                         EvictionFrom(there, record).at != absl::InfiniteFuture();
+    if (leaving) drain.set_assignments_leaving(drain.assignments_leaving() + 1);
+  }
+  return drain;
+}
+
+void Fleet::RenderDeadlines(const AssignmentEntry& entry, v1::Assignment* assignment) const {
+  assignment->clear_expire_time();
+  const bool ends = assignment->intent() != v1::Assignment::RELEASING;
+  if (const absl::Time end = LeaseEnd(*assignment); ends && end != absl::InfiniteFuture()) {
+    *assignment->mutable_expire_time() = ToTimestamp(end);
+  }
+  if (!assignment->has_placement()) return;
+  const absl::Time attach = AttachEnd(entry);
+  if (ends && assignment->observed() == v1::Assignment::PREPARED &&
+      attach != absl::InfiniteFuture()) {
+    *assignment->mutable_attach_expire_time() = ToTimestamp(attach);
+  }
+  const Eviction eviction = EvictionOf(*assignment);
+  if (eviction.why.empty()) return;
+  assignment->set_eviction_requested(true);
+  if (ends && eviction.at != absl::InfiniteFuture()) {
+    *assignment->mutable_evict_time() = ToTimestamp(eviction.at);
+  }
+  v1::Condition* condition = assignment->add_conditions();
+  condition->set_type("EvictionRequested");
+  condition->set_status(true);
+  condition->set_reason(std::string(ReasonName(Reason::kHostNotReady)));
+  condition->set_message(eviction.why);
+  *condition->mutable_last_transition_time() = ToTimestamp(eviction.since);
+}
 
 v1::Assignment Fleet::Render(const AssignmentEntry& entry) const {
   const AssignmentRecord& record = *entry.committed;
@@ -49,15 +115,71 @@ v1::Assignment Fleet::Render(const AssignmentEntry& entry) const {
       *assignment.mutable_failure() = entry.report.failure();
     }
   }
+  RenderDeadlines(entry, &assignment);
   if (assignment.has_placement()) {
     const auto host = hosts.find(HostIdOf(assignment.placement().host()));
     const bool known = host != hosts.end() && host->second.committed != nullptr;
-    assignment.set_eviction_requested(known && host->second.committed->draining());
     if (known && host->second.state == v1::Host::LOST) {
       *assignment.add_conditions() = HostLost(assignment.placement().host(), host->second);
     }
   }
   return assignment;
+}
+
+namespace {
+
+// One more VINTF of each of these units.
+void Charge(const google::protobuf::RepeatedPtrField<v1::UnitPlacement>& units, v1::Host* host) {
+  for (const v1::UnitPlacement& unit : units) {
+    for (v1::Unit& known : *host->mutable_units()) {
+      if (known.id() == unit.unit()) known.set_used_vintfs(known.used_vintfs() + 1);
+    }
+  }
+}
+
+}  // namespace
+
+void Fleet::RenderUse(const std::string& id, const HostEntry& entry, v1::View view,
+                      v1::Host* host) const {
+  // By device id: the assignment's name, or the uid of an unclaimed grant.
+  absl::flat_hash_map<std::string, std::string> holders;
+  absl::flat_hash_map<std::string, std::string> unclaimed;
+  if (const auto placed = placed_.find(id); placed != placed_.end()) {
+    for (const auto& [assignment_id, count] : placed->second) {
+      const auto assignment = assignments.find(assignment_id);
+      if (assignment == assignments.end() || PlacedOn(assignment->second.committed) != id) continue;
+      const auto& units = assignment->second.committed->assignment().placement().units();
+      Charge(units, host);
+      for (const v1::UnitPlacement& unit : units) {
+        for (const v1::DevicePlacement& device : unit.devices()) {
+          holders[device.device()] = AssignmentName(assignment_id);
+        }
+      }
+    }
+  }
+  for (const auto& [uid, grant] : entry.unclaimed) {
+    Charge(grant.units(), host);
+    for (const v1::UnitPlacement& unit : grant.units()) {
+      for (const v1::DevicePlacement& device : unit.devices()) unclaimed[device.device()] = uid;
+    }
+  }
+  int free = 0;
+  for (const v1::Device& device : entry.committed->inventory().devices()) {
+    const auto holder = holders.find(device.id());
+    const auto grant = unclaimed.find(device.id());
+    if (device.assignable() && holder == holders.end() && grant == unclaimed.end()) ++free;
+    if (view == v1::BASIC) continue;
+    v1::Device* shown = host->add_devices();
+    *shown = device;
+    shown->clear_assignment();
+    if (holder != holders.end()) shown->set_assignment(holder->second);
+    if (grant == unclaimed.end()) continue;
+    shown->set_assignable(false);
+    shown->set_unassignable_reason(
+        absl::StrCat("held by grant ", grant->second, ", which no assignment claims"));
+  }
+  host->set_device_count(entry.committed->inventory().devices_size());
+  host->set_free_device_count(free);
 }
 
 v1::Host Fleet::Render(const std::string& id, const HostEntry& entry, v1::View view) const {
@@ -87,34 +209,10 @@ v1::Host Fleet::Render(const std::string& id, const HostEntry& entry, v1::View v
   host.set_etag(MakeEtag(entry.revision));
   host.set_attach_endpoint(record.inventory().attach_endpoint());
 
-  absl::flat_hash_map<std::string, std::string> holders;  // device id -> assignment name
-  if (const auto placed = placed_.find(id); placed != placed_.end()) {
-    for (const auto& [assignment_id, count] : placed->second) {
-      const auto assignment = assignments.find(assignment_id);
-      if (assignment == assignments.end() || PlacedOn(assignment->second.committed) != id) continue;
-      for (const v1::UnitPlacement& unit :
-           assignment->second.committed->assignment().placement().units()) {
-        for (v1::Unit& known : *host.mutable_units()) {
-          if (known.id() == unit.unit()) known.set_used_vintfs(known.used_vintfs() + 1);
-        }
-        for (const v1::DevicePlacement& device : unit.devices()) {
-          holders[device.device()] = AssignmentName(assignment_id);
-        }
-      }
-    }
-  }
-  host.set_device_count(record.inventory().devices_size());
-  int free = 0;
-  for (const v1::Device& device : record.inventory().devices()) {
-    const auto holder = holders.find(device.id());
-    if (device.assignable() && holder == holders.end()) ++free;
-    if (view == v1::BASIC) continue;
-    v1::Device* shown = host.add_devices();
-    *shown = device;
-    shown->clear_assignment();
-    if (holder != holders.end()) shown->set_assignment(holder->second);
-  }
-  host.set_free_device_count(free);
+  if (!entry.unclaimed.empty()) *host.add_conditions() = Unclaimed(entry);
+  host.set_gone(record.gone());
+  if (record.draining()) *host.mutable_drain() = RenderDrain(id, record);
+  RenderUse(id, entry, view, &host);
   return host;
 }
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
+#include "lib/config/duration.h"
 
 namespace berth {
 namespace {
@@ -14,6 +15,7 @@ constexpr size_t kMaxKey = 128;
 constexpr size_t kMaxValue = 256;
 constexpr size_t kMaxAnnotations = 64 * 1024;
 constexpr int kMaxPriority = 1000;
+constexpr absl::Duration kMinDeadline = absl::Seconds(1);
 
 absl::string_view Abs(std::string_view text) { return {text.data(), text.size()}; }
 
@@ -28,13 +30,18 @@ absl::Status RefuseUnsupported(const v1::AssignmentSpec& spec) {
   if (spec.isolation() == v1::AssignmentSpec::CONFINED) {
     return unsupported("spec.isolation", "CONFINED is not offered by this version; use TRUSTED");
   }
-  if (spec.has_attach_timeout()) {
-    return unsupported("spec.attach_timeout", "is not offered by this version; leave it out");
-  }
-  if (spec.has_lease_duration()) {
-    return unsupported("spec.lease_duration", "is not offered by this version; leave it out");
-  }
   return absl::OkStatus();
+}
+
+absl::Status ValidateDeadlines(const v1::AssignmentSpec& spec) {
+  const auto check = [](bool set, const google::protobuf::Duration& duration, const char* field) {
+    const absl::Duration value = FromProtoDuration(duration);
+    if (!set || (value >= kMinDeadline && value <= kMaxDeadline)) return absl::OkStatus();
+    return FieldError(Reason::kInvalidField, field, "is not 1s to 8784h (366 days)");
+  };
+  BERTH_RETURN_IF_ERROR(
+      check(spec.has_attach_timeout(), spec.attach_timeout(), "spec.attach_timeout"));
+  return check(spec.has_lease_duration(), spec.lease_duration(), "spec.lease_duration");
 }
 
 absl::Status ValidateEnums(const v1::AssignmentSpec& spec) {
@@ -114,6 +121,7 @@ absl::Status ValidateAssignment(const v1::Assignment& assignment) {
   }
   BERTH_RETURN_IF_ERROR(ValidateEnums(spec));
   BERTH_RETURN_IF_ERROR(RefuseUnsupported(spec));
+  BERTH_RETURN_IF_ERROR(ValidateDeadlines(spec));
   if (spec.priority() < -kMaxPriority || spec.priority() > kMaxPriority) {
     return FieldError(Reason::kInvalidField, "spec.priority", "is not -1000 to 1000");
   }

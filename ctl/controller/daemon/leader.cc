@@ -3,12 +3,14 @@
 
 #include <grpcpp/impl/codegen/service_type.h>
 
+#include <algorithm>
 #include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "ctl/controller/api/services.h"
+#include "ctl/controller/book/deadline_keeper.h"
 #include "ctl/controller/daemon/listen.h"
 #include "ctl/controller/daemon/rpc_metrics.h"
 #include "ctl/controller/link/agent_link_service.h"
@@ -28,6 +30,11 @@ constexpr size_t kWaitingWatches = 1000;
 constexpr absl::Duration kShutdownGrace = absl::Seconds(1);
 constexpr int kTicksPerSweep = 10;
 constexpr absl::Duration kBookmarkInterval = absl::Seconds(10);
+
+// Between two ticks; what takes longer is a pause.
+absl::Duration LongestPause(absl::Duration interval) {
+  return std::max(absl::Seconds(10), 3 * interval);
+}
 
 }  // namespace
 
@@ -89,6 +96,18 @@ class Leader::Impl {
           options_.log->Warn("grant tracker", {{"error", status}});
         });
     const auto& liveness = config_.liveness();
+    deadlines_ = std::make_unique<DeadlineKeeper>(
+        fleet_.get(), tracker_.get(),
+        DeadlineKeeper::Options{
+            .longest_pause = LongestPause(FromProtoDuration(liveness.heartbeat_interval())),
+            .on_release =
+                [this](const std::string& name, const absl::Status& why) {
+                  options_.log->Info("released by itself", {{"name", name}, {"why", why}});
+                },
+            .on_error =
+                [this](const absl::Status& status) {
+                  options_.log->Warn("deadline", {{"error", status}});
+                }});
     registry_ = std::make_unique<HostRegistry>(
         fleet_.get(), tracker_.get(),
         HostRegistry::Options{
@@ -132,6 +151,7 @@ class Leader::Impl {
       }
       now = options_.clock->Now();
       registry_->Tick();
+      deadlines_->Tick();
       if (ticks % kTicksPerSweep == 0) tracker_->Sweep();
       if (now >= bookmark) {
         bookmark = now + kBookmarkInterval;
@@ -170,6 +190,7 @@ class Leader::Impl {
   std::unique_ptr<Store> store_;
   std::unique_ptr<Fleet> fleet_;
   std::unique_ptr<GrantTracker> tracker_;
+  std::unique_ptr<DeadlineKeeper> deadlines_;
   std::unique_ptr<HostRegistry> registry_;
   std::unique_ptr<AssignmentBook> book_;
   std::unique_ptr<QuotaBook> quotas_;

@@ -10,6 +10,7 @@
 #include "ctl/controller/hosts/host_registry.h"
 #include "lib/base/absl_view.h"
 #include "lib/base/status.h"
+#include "lib/config/duration.h"
 #include "lib/config/timestamp.h"
 
 namespace berth {
@@ -198,6 +199,8 @@ void HostRegistry::Uncordon(const v1::UncordonHostRequest& request, const std::s
   const auto edit = [](HostRecord* record) {
     record->set_cordoned(false);
     record->set_draining(false);
+    record->clear_drain_start_time();
+    record->clear_drain_deadline();
     return absl::OkStatus();
   };
   RunEdit("UncordonHost", request, owner, request.name(), request.etag(), edit, std::move(answer));
@@ -205,17 +208,40 @@ void HostRegistry::Uncordon(const v1::UncordonHostRequest& request, const std::s
 
 void HostRegistry::Drain(const v1::DrainHostRequest& request, const std::string& owner,
                          Answer answer) {
-  if (request.has_deadline()) {
-    return answer(Error(Reason::kUnsupported,
-                        "deadline: this version asks, and releases nothing by itself; leave it out",
+  const absl::Duration deadline = FromProtoDuration(request.deadline());
+  if (deadline < absl::ZeroDuration() || deadline > kMaxDeadline) {
+    return answer(Error(Reason::kInvalidField, "deadline: is not 0s to 8784h (366 days)",
                         {{"field", "deadline"}}));
   }
-  const auto edit = [](HostRecord* record) {
+  const auto edit = [&, now = fleet_->clock().Now()](HostRecord* record) {
+    if (!record->draining()) *record->mutable_drain_start_time() = ToTimestamp(now);
     record->set_cordoned(true);
     record->set_draining(true);
+    record->clear_drain_deadline();
+    if (request.has_deadline()) *record->mutable_drain_deadline() = ToTimestamp(now + deadline);
     return absl::OkStatus();
   };
   RunEdit("DrainHost", request, owner, request.name(), request.etag(), edit, std::move(answer));
+}
+
+absl::StatusOr<HostRegistry::HostChange> HostRegistry::DecideGone(const std::string& id,
+                                                                  const HostEntry& entry) {
+  if (entry.state != v1::Host::LOST) {
+    return Error(Reason::kStateConflict,
+                 absl::StrCat(HostName(id), " is ", v1::Host::State_Name(entry.state),
+                              "; only a LOST host can be said to be gone"));
+  }
+  auto record = std::make_shared<HostRecord>(*entry.latest);
+  record->set_gone(true);
+  *record->mutable_update_time() = ToTimestamp(fleet_->clock().Now());
+  HostChange change;
+  HostEntry next = entry;
+  next.committed = record;
+  change.response = fleet_->Render(id, next, v1::BASIC);
+  change.response.clear_etag();
+  change.changes.hosts.emplace_back(id, std::move(record));
+  change.then = [this, id] { EndGone(id); };
+  return change;
 }
 
 absl::StatusOr<HostRegistry::HostChange> HostRegistry::DecideDelete(
@@ -226,10 +252,12 @@ absl::StatusOr<HostRegistry::HostChange> HostRegistry::DecideDelete(
     return Error(Reason::kStateConflict,
                  absl::StrCat(request.name(), " is connected; stop its agent first"));
   }
+  if (request.gone()) return DecideGone(id, *entry);
   if (const size_t charged = fleet_->CountOnHost(id); charged > 0) {
     return Error(Reason::kStateConflict,
                  absl::StrCat(charged, " assignments are charged to ", request.name(),
-                              "; delete them first (they end when the host is back)"));
+                              "; delete them first (they end when the host is back), or say that "
+                              "it is gone"));
   }
   HostChange change;
   change.response = fleet_->Render(id, *entry, v1::BASIC);

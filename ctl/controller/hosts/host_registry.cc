@@ -99,6 +99,12 @@ absl::Status HostRegistry::CheckAgainstRecord(const agent::v1::Hello& hello,
                                               const HostEntry& entry) const {
   const HostRecord& record = *entry.latest;
   const ErrorMetadata metadata = {{"host", HostName(hello.host_id())}};
+  if (record.gone()) {
+    return Error(Reason::kUnavailable,
+                 absl::StrCat(HostName(hello.host_id()),
+                              " is being forgotten, because it was said to be gone; dial again"),
+                 metadata);
+  }
   if (hello.host_uid() != record.host_uid()) {
     const bool in_use = entry.session != nullptr || fleet_->CountOnHost(hello.host_id()) > 0;
     if (!in_use) return absl::OkStatus();
@@ -268,8 +274,15 @@ absl::Status HostRegistry::UpdateInventory(const std::string& host_id, const Hos
 }
 
 void HostRegistry::Tick() {
-  absl::MutexLock lock(&fleet_->mu);
-  for (auto& [id, entry] : fleet_->hosts) SetState(id, &entry);
+  std::vector<std::string> gone;
+  {
+    absl::MutexLock lock(&fleet_->mu);
+    for (auto& [id, entry] : fleet_->hosts) {
+      SetState(id, &entry);
+      if (entry.committed != nullptr && entry.committed->gone()) gone.push_back(id);
+    }
+  }
+  for (const std::string& id : gone) EndGone(id);
 }
 
 }  // namespace berth

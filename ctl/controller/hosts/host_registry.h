@@ -51,7 +51,8 @@ class HostRegistry {
   absl::Status UpdateInventory(const std::string& host_id, const HostSession* session,
                                const agent::v1::Inventory& inventory);
 
-  // Looks at who has been silent for how long. Call it every heartbeat interval.
+  // Looks at who has been silent for how long, and goes on with hosts that are gone. Call it every
+  // heartbeat interval.
   void Tick();
 
   absl::StatusOr<v1::Host> Get(const v1::GetHostRequest& request);
@@ -80,12 +81,16 @@ class HostRegistry {
   void SetConditions(const std::string& id, HostEntry* entry, std::vector<v1::Condition> conditions)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   v1::Host::State StateOf(const HostEntry& entry) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  // Ends what is placed on a host that is gone, some in each commit, and then forgets the host.
+  void EndGone(const std::string& id) ABSL_LOCKS_EXCLUDED(fleet_->mu);
   // The host of `name` for a change by a user.
   absl::StatusOr<std::pair<std::string, HostEntry*>> FindForChange(const std::string& name,
                                                                    const std::string& etag)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   absl::StatusOr<HostChange> DecideEdit(const std::string& name, const std::string& etag,
                                         const Edit& edit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  absl::StatusOr<HostChange> DecideGone(const std::string& id, const HostEntry& entry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   absl::StatusOr<HostChange> DecideDelete(const v1::DeleteHostRequest& request)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   template <typename Request>

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "lib/base/status.h"
 #include "tests/integration/process.h"
@@ -54,6 +55,16 @@ TEST_F(BackupFileTest, ComesBackAsItWas) {
   EXPECT_EQ(backup->snapshot.records[0].key, (RecordKey{"thing", "a"}));
   EXPECT_EQ(backup->snapshot.records[0].payload, std::string("\0\n\xff", 3));
   EXPECT_EQ(backup->snapshot.records[1].revision, 99);
+}
+
+TEST_F(BackupFileTest, OneOfAnOlderVersionIsRead) {
+  const auto kept = ReadBackup(BERTH_SOURCE_DIR "/tests/data/store/backup-1.berth");
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  std::set<std::string> ids;
+  for (const Record& record : kept->snapshot.records) ids.insert(record.key.id);
+  for (const char* id : {"placed", "rotated", "waiting", "gh200"}) {
+    EXPECT_EQ(ids.count(id), 1U) << id;
+  }
 }
 
 TEST_F(BackupFileTest, OverwritesNothing) {

@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <fstream>
 #include <set>
 #include <thread>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "lib/store/etcd/etcd_medium.h"
 #include "lib/store/etcd/layout.h"
 #include "tests/store/medium_suite.h"
@@ -229,6 +232,34 @@ TEST_F(EtcdStoreTest, AStoreOfANewerVersionIsRefused) {
   head->set_format(head->format() + 1);
   PutInEtcd(*client, layout_.HeadKey(), head->SerializeAsString());
   EXPECT_EQ(ReasonOf(OpenEtcdStore(options_).status()), Reason::kVersionSkew);
+}
+
+TEST_F(EtcdStoreTest, WhatOlderVersionsStoredIsReadAndGoesOn) {
+  for (int format = 1; format <= kEtcdFormat; ++format) {
+    const EtcdStoreOptions options = OptionsFor(Server(), FreshPrefix());
+    const std::string name =
+        absl::StrCat(BERTH_SOURCE_DIR "/tests/data/store/etcd-", format, ".txt");
+    std::ifstream kept(name);
+    ASSERT_TRUE(kept.is_open()) << name << ": keep one with keep.py of the version before";
+    const std::shared_ptr<EtcdClient> client = Server().Client();
+    for (std::string coded_key, coded_value; kept >> coded_key >> coded_value;) {
+      std::string key;
+      std::string value;
+      ASSERT_TRUE(absl::Base64Unescape(coded_key, &key));
+      ASSERT_TRUE(absl::Base64Unescape(coded_value, &value));
+      PutInEtcd(*client, options.prefix + key, value);
+    }
+    {
+      const auto store = MustOpen(options);
+      ASSERT_NE(store, nullptr);
+      const auto contents = Contents(*store);
+      for (const char* id : {"placed", "rotated", "waiting", "gh200"}) {
+        EXPECT_EQ(contents.count(id), 1U) << id;
+      }
+      ASSERT_TRUE(CommitSync(*store, PutOne("new", "1")).ok());
+    }
+    EXPECT_EQ(Contents(*MustOpen(options)).count("new"), 1U);
+  }
 }
 
 TEST_F(EtcdStoreTest, OptionsThatAreWrongAreSaid) {
