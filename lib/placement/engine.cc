@@ -6,6 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
+#include "lib/placement/hash.h"
+#include "lib/placement/likeness.h"
 
 namespace berth::placement {
 namespace {
@@ -143,6 +145,11 @@ HostSlot Engine::AddSlot(const HostId& host) {
   }
   hosts_[slot] = std::make_unique<HostRecord>();
   hosts_[slot]->id = host;
+  hosts_[slot]->hash = StableHash(host.str());
+  for (const View view : {View::kNow, View::kEmpty}) {
+    profiles_[static_cast<size_t>(view)].Put(slot, hosts_[slot]->hash,
+                                             ProfileLikeness(*hosts_[slot], view));
+  }
   slots_.emplace(host, slot);
   ++states_[StateOf(*hosts_[slot])];
   return slot;
@@ -152,6 +159,8 @@ void Engine::Refresh(HostSlot slot, const Index::Before& before, size_t state_be
   HostRecord& record = *hosts_[slot];
   Summarize(record);
   index_.Update(slot, record.hash, before, Facts(record));
+  profiles_[static_cast<size_t>(View::kNow)].Put(slot, record.hash,
+                                                 ProfileLikeness(record, View::kNow));
   --states_[state_before];
   ++states_[StateOf(record)];
 }
@@ -185,6 +194,10 @@ absl::Status Engine::UpsertHost(const HostSnapshot& snapshot) {
   }
   // The old kinds go last, so that no number changes its meaning while the index still has it.
   Apply(slot, [&](HostRecord& current) { std::swap(current, record); });
+  const HostRecord& now = *hosts_[slot];
+  labels_.Update(slot, record.labels, now.labels);
+  profiles_[static_cast<size_t>(View::kEmpty)].Put(slot, now.hash,
+                                                   ProfileLikeness(now, View::kEmpty));
   ReleaseKinds(record, kinds_);
   return absl::OkStatus();
 }
@@ -195,6 +208,8 @@ absl::Status Engine::RemoveHost(const HostId& host) {
   const HostSlot slot = it->second;
   const HostRecord& record = *hosts_[slot];
   index_.Update(slot, record.hash, Facts(record), {});
+  labels_.Update(slot, record.labels, {});
+  for (ProfileTable& profiles : profiles_) profiles.Drop(slot, record.hash);
   --states_[StateOf(record)];
   ReleaseKinds(record, kinds_);
   hosts_[slot] = nullptr;

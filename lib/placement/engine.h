@@ -22,7 +22,9 @@
 #include "lib/placement/host_record.h"
 #include "lib/placement/index.h"
 #include "lib/placement/kind_table.h"
+#include "lib/placement/label_index.h"
 #include "lib/placement/model.h"
+#include "lib/placement/profile_table.h"
 #include "lib/placement/request.h"
 
 namespace berth::placement {
@@ -35,8 +37,11 @@ struct EngineOptions {
   uint64_t steps_per_decision = 200'000;
   // Combinations of alternatives that one decision tries.
   uint64_t combinations = 64;
-  // Hosts that are looked at to prove a request unsatisfiable.
+  // Profiles of hosts that are looked at to prove a request unsatisfiable.
   uint64_t hosts_for_proof = 4096;
+  // Hosts that are looked at one by one. After so many in vain, hosts that are alike but for names
+  // and labels are looked at once.
+  uint64_t single_hosts = 16;
 };
 
 // Pure: no I/O, no clock, no randomness but the request's seed. A decision depends on the hosts,
@@ -113,7 +118,8 @@ class Engine {
   [[nodiscard]] absl::Status Check() const;
 
  private:
-  class Gang;  // engine_gang.cc
+  class Gang;    // engine_gang.cc
+  class Survey;  // survey.h
 
   static constexpr size_t kStates = 4;  // ready, cordoned, not ready, defect
 
@@ -141,6 +147,10 @@ class Engine {
   // the nearest host of `if_empty` when it is unsatisfiable.
   void Attempt(Demand& demand, const ExcludedHosts& excluded, uint64_t& budget,
                Explanation& explanation, Explanation& if_empty);
+  // All hosts at once: takes the first that fits in Walk()'s order, or fills in why none does.
+  // Returns what Walk() would have.
+  Index::Walked AttemptByProfile(const Demand& demand, const ExcludedHosts& excluded,
+                                 uint64_t& budget, Explanation& explanation);
   void ChoosePrimary(Demand& demand) const;
   Index::Query QueryFor(const Demand& demand, std::vector<uint64_t>& kinds) const;
   void CountUnvisited(const Demand& demand, const Index::Walked& walked,
@@ -148,6 +158,10 @@ class Engine {
   void FindNearest(const Demand& demand, Explanation& explanation);
   [[nodiscard]] bool ProveUnsatisfiable(const Demand& demand, const ExcludedHosts& excluded,
                                         Explanation& if_empty);
+  // All hosts at once. Whether none would fit; then `if_empty` counts those with the devices, which
+  // are returned.
+  std::optional<uint64_t> ProveByProfile(const Demand& demand, const ExcludedHosts& excluded,
+                                         uint64_t& steps, Explanation& if_empty);
   void CountUnvisitedIfEmpty(const Demand& demand, uint64_t visited, Explanation& if_empty);
 
   // Audits (engine_check.cc).
@@ -163,6 +177,8 @@ class Engine {
   std::array<uint64_t, kStates> states_{};
   absl::flat_hash_map<AssignmentUid, Placement> reservations_;
   absl::flat_hash_map<HostId, std::vector<AssignmentUid>> by_host_;
+  LabelIndex labels_;
+  std::array<ProfileTable, 2> profiles_;  // by View
   ApartTable apart_;
   HostFit fit_;
 };

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
 #include "lib/placement/engine.h"
+#include "lib/placement/likeness.h"
 
 namespace berth::placement {
 namespace {
@@ -61,6 +62,18 @@ absl::Status Engine::CheckHost(HostSlot slot) const {
   if (!index_.Holds(slot, record.hash, Facts(record))) {
     return Broken(Reason::kInternal, record, "is not in the index as it is");
   }
+  for (const View view : {View::kNow, View::kEmpty}) {
+    if (!profiles_[static_cast<size_t>(view)].Holds(slot, record.hash,
+                                                    ProfileLikeness(record, view))) {
+      return Broken(Reason::kInternal, record, "is not among the hosts that are like it");
+    }
+  }
+  for (const auto& [key, value] : record.labels) {
+    const std::vector<HostSlot>& hosts = labels_.Hosts(key, value);
+    if (!std::binary_search(hosts.begin(), hosts.end(), slot)) {
+      return Broken(Reason::kInternal, record, "is not found by its labels");
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -84,13 +97,19 @@ absl::Status Engine::CheckCapacity(const HostRecord& record) const {
 
 absl::Status Engine::Check() const {
   size_t entries = 0;
+  size_t labels = 0;
   std::array<uint64_t, kStates> states{};
   for (const auto& [id, slot] : slots_) {
     BERTH_RETURN_IF_ERROR(CheckHost(slot));
     entries += Index::EntriesOf(Facts(*hosts_[slot]));
+    labels += hosts_[slot]->labels.size();
     ++states[StateOf(*hosts_[slot])];
   }
-  if (entries != index_.entries() || states != states_) {
+  const auto all_known = [&](const ProfileTable& table) {
+    return table.entries() == slots_.size();
+  };
+  if (entries != index_.entries() || states != states_ || labels != labels_.entries() ||
+      !std::all_of(profiles_.begin(), profiles_.end(), all_known)) {
     return Error(Reason::kInternal, "the index has entries of hosts that are not there");
   }
   ApartTable apart;

@@ -4,8 +4,6 @@
 #include <algorithm>
 
 #include "lib/base/status.h"
-#include "lib/placement/hash.h"
-#include "lib/placement/likeness.h"
 
 namespace berth::placement {
 namespace {
@@ -19,31 +17,7 @@ bool SharesGroup(const Request& a, const Request& b) {
   });
 }
 
-// Devices of each class in the first alternatives.
-std::map<std::string, uint32_t> ClassesOf(const Request& request) {
-  std::map<std::string, uint32_t> classes;
-  for (const DeviceRequest& device : request.devices) {
-    classes[device.alternatives[0].device_class] += device.alternatives[0].count;
-  }
-  return classes;
-}
-
 }  // namespace
-
-// One member's attempt with one combination of alternatives.
-struct Engine::Gang::Turn {
-  size_t depth;
-  size_t index;
-  Member& member;
-  Wish wish;
-  std::vector<std::pair<Wish, HostSlot>>& bars;  // to lift when the member's turn ends
-  Demand demand;
-  Avoid avoid;                            // the member's own
-  std::vector<Avoid> to_come;             // that of each kind of member from here on
-  absl::flat_hash_set<uint64_t> refused;  // hosts like these lead nowhere
-  // Devices that this member and those that must share its host need there.
-  std::map<ClassNumber, uint32_t> together;
-};
 
 absl::StatusOr<std::vector<Placement>> Engine::PlaceGang(const GangRequest& request,
                                                          const ExcludedHosts& excluded) {
@@ -176,7 +150,8 @@ Verdict Engine::Gang::Place(size_t depth) {
               .avoid = engine_.WhatToAvoid(*member.request),
               .to_come = {},
               .refused = {},
-              .together = {}};
+              .together = {},
+              .room = {}};
     turn.demand.avoid = &turn.avoid;
     verdict = PlaceWith(turn);
     more = NextChoice(*member.request, choice);
@@ -226,84 +201,6 @@ void Engine::Gang::LookAhead(Turn& turn) const {
   }
 }
 
-std::optional<Obstacle> Engine::Gang::Outside(const Turn& turn, HostSlot slot) const {
-  const HostRecord& host = *engine_.hosts_[slot];
-  if (!Allowed(turn.member, host, slot)) return Obstacle::kGang;
-  const auto barred = barred_.find(turn.wish);
-  if (barred != barred_.end() && barred->second.contains(slot)) return Obstacle::kCompetition;
-  const bool room =
-      std::all_of(turn.together.begin(), turn.together.end(), [&](const auto& needed) {
-        const ClassSummary* summary = host.FindClass(needed.first);
-        return summary != nullptr && summary->devices[kPlaceable] >= needed.second;
-      });
-  return room ? std::nullopt : std::optional(Obstacle::kCompetition);
-}
-
-bool Engine::Gang::Allowed(const Member& member, const HostRecord& host, HostSlot slot) const {
-  return std::all_of(member.constraints.begin(), member.constraints.end(), [&](size_t c) {
-    const GangConstraint& constraint = request_.constraints[c];
-    const auto label = host.labels.find(constraint.label);
-    if (constraint.kind == Kind::kSameLabel && label == host.labels.end()) return false;
-    for (size_t other = 0; other < members_.size(); ++other) {
-      const std::optional<HostSlot> its = members_[other].slot;
-      if (!its.has_value() || !constraint.Binds(other)) continue;
-      switch (constraint.kind) {
-        case Kind::kSameHost:
-          return *its == slot;
-        case Kind::kSameLabel:
-          return engine_.hosts_[*its]->labels.at(constraint.label) == label->second;
-        case Kind::kDistinctHosts:
-          if (*its == slot) return false;
-      }
-    }
-    return true;
-  });
-}
-
-std::optional<HostSlot> Engine::Gang::HostToShare(const Member& member) const {
-  for (const size_t c : member.constraints) {
-    if (request_.constraints[c].kind != Kind::kSameHost) continue;
-    for (size_t other = 0; other < members_.size(); ++other) {
-      if (members_[other].slot.has_value() && request_.constraints[c].Binds(other)) {
-        return members_[other].slot;
-      }
-    }
-  }
-  return std::nullopt;
-}
-
-std::optional<HostSlot> Engine::Gang::FirstHost(Turn& turn) {
-  std::optional<HostSlot> found;
-  Explanation explanation;
-  explanation.hosts = engine_.slots_.size();
-  const auto visit = [&](HostSlot slot) {
-    const HostRecord& host = *engine_.hosts_[slot];
-    std::optional<Obstacle> obstacle = Outside(turn, slot);
-    if (!(obstacle.has_value() ? Pass() : Spend())) return true;
-    if (!obstacle.has_value()) obstacle = turn.member.fit->Try(host, budget_);
-    if (!obstacle.has_value()) {
-      found = slot;
-      return true;
-    }
-    complete_ &= obstacle != Obstacle::kSearchBudget;
-    explanation.CountHost(*obstacle, host.id);
-    return budget_ == 0;
-  };
-  const std::optional<HostSlot> shared = HostToShare(turn.member);
-  Index::Walked walked;
-  if (shared.has_value()) {
-    visit(*shared);
-    explanation.Count(Obstacle::kGang, explanation.hosts - 1);
-  } else if (turn.demand.classes[0].device_class.has_value()) {
-    std::vector<uint64_t> kinds;
-    walked = engine_.index_.Walk(engine_.QueryFor(turn.demand, kinds), visit);
-  }
-  if (found.has_value() || budget_ == 0) return found;
-  if (!shared.has_value()) engine_.CountUnvisited(turn.demand, walked, explanation);
-  NoteDeadEnd(turn, std::move(explanation));
-  return std::nullopt;
-}
-
 void Engine::Gang::NoteDeadEnd(Turn& turn, Explanation explanation) {
   if (dead_end_ && turn.depth <= explanation_.placed) return;
   dead_end_ = true;
@@ -315,39 +212,6 @@ void Engine::Gang::NoteDeadEnd(Turn& turn, Explanation explanation) {
   explanation_.placed = turn.depth;
   explanation_.member = turn.index;
   explanation_.explanation = std::move(explanation);
-}
-
-std::vector<Engine::Gang::Likes> Engine::Gang::OtherHosts(Turn& turn) {
-  std::vector<Likes> found;
-  if (HostToShare(turn.member).has_value()) return found;
-  absl::flat_hash_map<uint64_t, size_t> known;  // to a place in `found`, or to kUnfit
-  constexpr size_t kUnfit = ~size_t{0};
-  std::vector<HostSlot> refused;
-  std::vector<uint64_t> kinds;
-  engine_.index_.Walk(engine_.QueryFor(turn.demand, kinds), [&](HostSlot slot) {
-    if (Outside(turn, slot).has_value()) return !Pass();
-    if (!Spend()) return true;
-    const uint64_t likeness = Likeness(turn, slot);
-    if (turn.refused.contains(likeness)) {
-      refused.push_back(slot);
-      return false;
-    }
-    const auto [it, is_new] = known.emplace(likeness, found.size());
-    if (!is_new) {
-      if (it->second != kUnfit) found[it->second].push_back(slot);
-      return false;
-    }
-    const std::optional<Obstacle> obstacle = turn.member.fit->Try(*engine_.hosts_[slot], budget_);
-    complete_ &= obstacle != Obstacle::kSearchBudget;
-    if (obstacle.has_value()) {
-      it->second = kUnfit;
-    } else {
-      found.push_back({slot});
-    }
-    return false;
-  });
-  Bar(turn, refused);
-  return found;
 }
 
 void Engine::Gang::Bar(Turn& turn, const Likes& slots) {
@@ -380,7 +244,8 @@ Verdict Engine::Gang::Proceed(Turn& turn, HostSlot slot, const Placement& placem
   engine_.Charge(placement, Direction::kIn);
   turn.member.slot = slot;
   Verdict verdict = Verdict::kDoesNotFit;
-  if (seen.insert(HostLikeness(*engine_.hosts_[slot], {})).second) verdict = Place(turn.depth + 1);
+  if (seen.insert(engine_.profiles_[static_cast<size_t>(View::kNow)].LikenessOf(slot)).second)
+    verdict = Place(turn.depth + 1);
   turn.member.slot.reset();
   engine_.Charge(placement, Direction::kOut);
   if (verdict == Verdict::kFits) turn.member.placement = placement;
@@ -411,12 +276,16 @@ bool Engine::Gang::Hopeless(size_t depth) const {
   });
 }
 
-uint64_t Engine::Gang::Room(const Member& member, uint64_t wanted) const {
+bool Engine::Gang::KeepsApart(const Member& member) const {
   // Members of one kind are bound by the same constraints, so one that binds this binds all.
-  const bool distinct =
-      !member.request->anti_affinity.empty() ||
-      std::any_of(member.constraints.begin(), member.constraints.end(),
-                  [&](size_t c) { return request_.constraints[c].kind == Kind::kDistinctHosts; });
+  return !member.request->anti_affinity.empty() ||
+         std::any_of(member.constraints.begin(), member.constraints.end(), [&](size_t c) {
+           return request_.constraints[c].kind == Kind::kDistinctHosts;
+         });
+}
+
+uint64_t Engine::Gang::Room(const Member& member, uint64_t wanted) const {
+  const bool distinct = KeepsApart(member);
   uint64_t room = wanted;
   for (const auto& [name, count] : ClassesOf(*member.request)) {
     const std::optional<ClassNumber> number = engine_.kinds_.FindClass(name);
@@ -428,16 +297,6 @@ uint64_t Engine::Gang::Room(const Member& member, uint64_t wanted) const {
     room = std::min(room, here);
   }
   return room;
-}
-
-uint64_t Engine::Gang::Likeness(const Turn& turn, HostSlot slot) const {
-  const HostRecord& host = *engine_.hosts_[slot];
-  uint64_t hash = HostLikeness(host, labels_);
-  hash = Combine(hash, excluded_.contains(host.id) ? 1 : 0);
-  for (const Avoid& avoid : turn.to_come) hash = Combine(hash, avoid.Forbids(host) ? 1 : 0);
-  const bool ours = std::any_of(members_.begin(), members_.end(),
-                                [&](const Member& member) { return member.slot == slot; });
-  return ours ? Combine(hash, slot) : hash;
 }
 
 }  // namespace berth::placement

@@ -49,7 +49,22 @@ class Engine::Gang {
   // A member kind with one combination of alternatives.
   using Wish = std::pair<size_t, size_t>;
   using Likes = std::vector<HostSlot>;  // hosts that are alike
-  struct Turn;                          // of one member with one combination of alternatives
+  // One member's attempt with one combination of alternatives, with those before it placed.
+  struct Turn {
+    size_t depth;
+    size_t index;
+    Member& member;
+    Wish wish;
+    std::vector<std::pair<Wish, HostSlot>>& bars;  // to lift when the member's turn ends
+    Demand demand;
+    Avoid avoid;                            // the member's own
+    std::vector<Avoid> to_come;             // that of each kind of member from here on
+    absl::flat_hash_set<uint64_t> refused;  // hosts like these lead nowhere
+    // Devices that this member and those that must share its host need there.
+    std::map<ClassNumber, uint32_t> together;
+    // By constraint and value of its label: HasRoom().
+    std::map<std::pair<size_t, std::string>, bool> room;
+  };
 
   void SortMembers();
   void Classify(size_t member);
@@ -66,12 +81,32 @@ class Engine::Gang {
 
   // Fills in what depends on the members to come.
   void LookAhead(Turn& turn) const;
+  // Devices of each class in the first alternatives.
+  static std::map<std::string, uint32_t> ClassesOf(const Request& request);
+  // Whether no two of the member's kind can be on one host.
+  [[nodiscard]] bool KeepsApart(const Member& member) const;
+  // The hosts with the label that the member must share with one that is placed, in order of
+  // preference; nullopt: there is no such label, or too many hosts have it.
+  std::optional<std::vector<HostSlot>> HostsOfLabel(const Turn& turn) const;
+  // The same of a label of which no value is chosen yet: hosts with a value for which HasRoom().
+  std::optional<std::vector<HostSlot>> HostsWithRoom(Turn& turn) const;
+  // Whether counts allow that all members that constraint `c` binds, of which none is placed, go to
+  // these hosts.
+  [[nodiscard]] bool HasRoom(size_t c, const std::vector<HostSlot>& hosts) const;
+  // The same of the hosts with that value, found out once in a turn.
+  bool HasRoomAt(Turn& turn, size_t c, const std::string& value,
+                 const std::vector<HostSlot>& hosts) const;
+  // The value of the label of constraint `c` where a member is placed; null: none is.
+  [[nodiscard]] const std::string* LabelToShare(size_t c) const;
+  [[nodiscard]] std::vector<HostSlot> InOrder(const Turn& turn,
+                                              const std::vector<HostSlot>& hosts) const;
+  [[nodiscard]] Index::Query QueryFor(const Turn& turn, std::vector<uint64_t>& kinds) const;
   // The first host that fits; nullopt: there is none, which is noted, or the budget has ended.
   std::optional<HostSlot> FirstHost(Turn& turn);
   // All others that fit; bars those that are like a refused one.
   std::vector<Likes> OtherHosts(Turn& turn);
   // What keeps the member off the host before its devices are looked at.
-  [[nodiscard]] std::optional<Obstacle> Outside(const Turn& turn, HostSlot slot) const;
+  std::optional<Obstacle> Outside(Turn& turn, HostSlot slot) const;
   [[nodiscard]] bool Allowed(const Member& member, const HostRecord& host, HostSlot slot) const;
   // The host of those that must be on the same as this member; nullopt: none is placed yet.
   [[nodiscard]] std::optional<HostSlot> HostToShare(const Member& member) const;

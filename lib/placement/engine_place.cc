@@ -121,7 +121,9 @@ void Engine::Attempt(Demand& demand, const ExcludedHosts& excluded, uint64_t& bu
   Index::Walked walked;
   if (demand.classes[0].device_class.has_value()) {
     std::vector<uint64_t> kinds;
+    uint64_t singles = 0;
     walked = index_.Walk(QueryFor(demand, kinds), [&](HostSlot slot) {
+      if (++singles > options_.single_hosts) return true;
       const HostRecord& host = *hosts_[slot];
       const std::optional<Obstacle> obstacle = fit_.Try(host, budget);
       if (!obstacle.has_value()) {
@@ -131,6 +133,9 @@ void Engine::Attempt(Demand& demand, const ExcludedHosts& excluded, uint64_t& bu
       explanation.CountHost(*obstacle, host.id);
       return budget == 0;
     });
+    if (singles > options_.single_hosts) {
+      walked = AttemptByProfile(demand, excluded, budget, explanation);
+    }
   }
   if (explanation.placement.has_value()) {
     explanation.failed = {};
@@ -168,7 +173,8 @@ void Engine::CountUnvisited(const Demand& demand, const Index::Walked& walked,
   // What is left had enough devices.
   explanation.Count(Obstacle::kAttributes, walked.wrong_kinds);
   explanation.Count(Obstacle::kSameUnit, walked.small_units);
-  const uint64_t seen = walked.visited + walked.wrong_kinds + walked.small_units;
+  explanation.Count(Obstacle::kCompetition, walked.too_few);
+  const uint64_t seen = walked.visited + walked.wrong_kinds + walked.small_units + walked.too_few;
   explanation.Count(Obstacle::kSearchBudget, left - std::min(left, seen));
 }
 
@@ -203,20 +209,25 @@ bool Engine::ProveUnsatisfiable(const Demand& demand, const ExcludedHosts& exclu
   }
   fit_.Begin(demand, excluded, View::kEmpty);
   uint64_t steps = kExtraSteps;
-  uint64_t hosts = options_.hosts_for_proof;
   uint64_t visited = 0;
   bool proved = true;
-  index_.WalkPotential(
-      *primary.device_class, primary.devices, primary.same_unit, [&](HostSlot slot) {
-        const std::optional<Obstacle> obstacle = fit_.Try(*hosts_[slot], steps);
-        if (!obstacle.has_value() || obstacle == Obstacle::kSearchBudget || --hosts == 0) {
-          proved = false;
-        } else {
-          if_empty.CountHost(*obstacle, hosts_[slot]->id);
-          ++visited;
-        }
-        return !proved;
-      });
+  index_.WalkPotential(*primary.device_class, primary.devices, primary.same_unit,
+                       [&](HostSlot slot) {
+                         if (visited == options_.single_hosts) {
+                           const auto all = ProveByProfile(demand, excluded, steps, if_empty);
+                           proved = all.has_value();
+                           visited = all.value_or(visited);
+                           return true;
+                         }
+                         const std::optional<Obstacle> obstacle = fit_.Try(*hosts_[slot], steps);
+                         if (!obstacle.has_value() || obstacle == Obstacle::kSearchBudget) {
+                           proved = false;
+                         } else {
+                           if_empty.CountHost(*obstacle, hosts_[slot]->id);
+                           ++visited;
+                         }
+                         return !proved;
+                       });
   if (proved) CountUnvisitedIfEmpty(demand, visited, if_empty);
   return proved;
 }

@@ -62,12 +62,33 @@ std::optional<Obstacle> HostFit::Try(const HostRecord& host, uint64_t& budget) {
   if (const auto obstacle = CheckHost(host)) {
     return view_ == View::kEmpty || HasWantedKinds(host) ? *obstacle : Obstacle::kAttributes;
   }
+  return TryDevices(host, budget);
+}
+
+std::optional<Obstacle> HostFit::TryDevices(const HostRecord& host, uint64_t& budget) {
   MakeBoard(host);
   if (const auto obstacle = CheckCandidates()) return obstacle;
   SortBoard();
   if (in_vain_.empty()) return CheckSearch(budget);
   const auto it = in_vain_.find(Fingerprint());
   return it == in_vain_.end() ? CheckSearch(budget) : it->second;
+}
+
+std::optional<Obstacle> HostFit::TryBeforeNames(const HostRecord& host) const {
+  if (const auto obstacle = CheckCounts(host)) return obstacle;
+  if (view_ == View::kNow && !HasWantedKinds(host)) return Obstacle::kAttributes;
+  return std::nullopt;
+}
+
+bool HostFit::IsTainted(const HostRecord& host) const {
+  return view_ == View::kNow && !host.taints.empty() &&
+         !Tolerates(demand_->request->tolerations, host.taints);
+}
+
+std::optional<Obstacle> HostFit::TryAfterNames(const HostRecord& host, uint64_t& budget) {
+  likeness_ = false;
+  if (const auto obstacle = CheckPages(host)) return obstacle;
+  return TryDevices(host, budget);
 }
 
 Verdict HostFit::TryEach(const HostRecord& host, uint64_t& budget,
@@ -197,13 +218,16 @@ std::optional<Obstacle> HostFit::CheckHost(const HostRecord& host) const {
   if (!request.host_selector.empty() && !Meets(request.host_selector, host.labels)) {
     return Obstacle::kSelector;
   }
-  if (now && !host.taints.empty() && !Tolerates(request.tolerations, host.taints)) {
-    return Obstacle::kTaint;
-  }
+  if (IsTainted(host)) return Obstacle::kTaint;
   if (demand_->avoid != nullptr &&
       (now ? demand_->avoid->Forbids(host) : demand_->avoid->LacksLabel(host))) {
     return Obstacle::kAntiAffinity;
   }
+  return CheckPages(host);
+}
+
+std::optional<Obstacle> HostFit::CheckPages(const HostRecord& host) const {
+  const Request& request = *demand_->request;
   for (const HugePages& pages : request.huge_pages) {
     int64_t wanted = 0;
     for (const HugePages& other : request.huge_pages) {

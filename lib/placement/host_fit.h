@@ -31,6 +31,13 @@ class HostFit {
   // whether the host is schedulable.
   std::optional<Obstacle> Try(const HostRecord& host, uint64_t& budget);
 
+  // Try() in parts, for hosts that are alike but for their names and labels. In their order: what
+  // comes before names and labels count; what comes between excluded names and the selector, and
+  // anti-affinity; and all the rest.
+  std::optional<Obstacle> TryBeforeNames(const HostRecord& host) const;
+  [[nodiscard]] bool IsTainted(const HostRecord& host) const;
+  std::optional<Obstacle> TryAfterNames(const HostRecord& host, uint64_t& budget);
+
   // Calls `accept`, with TakePlacement() valid, for one way after the other to place the demand on
   // the host, until it does not want another: all ways but those that differ from one that was
   // refused by an exchange of parts of the host that are alike (likeness.h). kFits when one was
@@ -46,7 +53,9 @@ class HostFit {
   std::optional<Obstacle> CheckCounts(const HostRecord& host) const;
   std::optional<Obstacle> CheckCandidates();
   std::optional<Obstacle> CheckHost(const HostRecord& host) const;
+  std::optional<Obstacle> CheckPages(const HostRecord& host) const;
   std::optional<Obstacle> CheckSearch(uint64_t& budget);
+  std::optional<Obstacle> TryDevices(const HostRecord& host, uint64_t& budget);
 
   // Whether there is any placeable device for each request of the primary class. The index turns
   // hosts away for this before they are looked at, so it counts before what the host itself fails.

@@ -111,14 +111,47 @@ uint64_t Index::CountHosts(ClassNumber device_class, Level level, uint32_t devic
   return HostsFrom(index->histograms[level], devices);
 }
 
-bool Index::WalkRanks(const Ranking& ranking, uint64_t min_rank, const Query& query,
-                      absl::FunctionRef<bool(const Key&, const Facts&)> visit) {
-  const uint64_t start = query.seed == 0 ? 0 : Mix(query.seed);
+Index::Standing Index::StandingOf(const Query& query, const ClassSummary* summary) {
+  using Kind = Standing::Kind;
+  if (summary == nullptr || summary->devices[kPlaceable] < query.devices) return {};
   const bool up = query.policy == Policy::kPack;
+  const uint32_t whole = ClampUnitSize(query.devices);
+  const uint64_t enough =
+      query.same_unit == 0 ? ~uint64_t{0} : AtLeast(ClampUnitSize(query.same_unit));
+  const uint64_t sizes = summary->unit_sizes & AtLeast(whole);
+  const bool one_unit = sizes != 0;
+  if (!one_unit && (query.same_unit == query.devices || (summary->unit_sizes & enough) == 0)) {
+    return {.kind = Kind::kSmallUnits, .order = {}};
+  }
+  if (std::any_of(query.kinds.begin(), query.kinds.end(),
+                  [&](uint64_t kinds) { return (kinds & summary->kinds) == 0; })) {
+    return {.kind = Kind::kWrongKinds, .order = {}};
+  }
+  uint64_t rank = HostRank(*summary);
+  if (one_unit) {
+    const int size = up ? std::countr_zero(sizes) : 63 - std::countl_zero(sizes);
+    rank = UnitRank(static_cast<uint32_t>(size), *summary);
+  }
+  return {.kind = Kind::kVisited, .order = {one_unit ? 0 : 1, up ? rank : ~rank}};
+}
+
+uint64_t Index::RingStart(uint64_t seed) { return seed == 0 ? 0 : Mix(seed); }
+
+bool Index::WalkRanks(const Ranking& ranking, Ranks ranks, uint64_t min_rank, const Query& query,
+                      absl::FunctionRef<bool(const Key&, const Facts&)> visit) {
+  const uint64_t start = RingStart(query.seed);
+  const bool up = query.policy == Policy::kPack;
+  const bool by_size = ranks == Ranks::kBySize;
   auto it = up ? ranking.lower_bound(Key{min_rank, 0, 0}) : ranking.end();
   while (up ? it != ranking.end() : it != ranking.begin()) {
     const uint64_t rank = (up ? it : std::prev(it))->first.rank;
     if (rank < min_rank) return false;
+    // Among units of one size, hosts with few devices come before those with many.
+    const uint64_t size_only = rank & ~uint64_t{UINT32_MAX};
+    if (by_size && (rank & UINT32_MAX) < query.on_host) {
+      it = ranking.lower_bound(Key{up ? size_only | query.on_host : size_only, 0, 0});
+      continue;
+    }
     const auto first = up ? it : ranking.lower_bound(Key{rank, 0, 0});
     // Hosts of equal rank form a ring, which is entered at the seed.
     const auto entry = start == 0 ? first : ranking.lower_bound(Key{rank, start, 0});
@@ -152,9 +185,13 @@ Index::Walked Index::Walk(const Query& query, absl::FunctionRef<bool(HostSlot)> 
     const auto size = static_cast<uint32_t>(key.rank >> 32);
     return IsFirst(facts.unit_sizes, size, whole, query.policy) && try_host(key, facts);
   };
-  if (WalkRanks(index->by_unit, uint64_t{whole} << 32, query, by_unit)) return walked;
+  const uint32_t least = std::max(query.devices, query.on_host);
+  const uint64_t enough_devices = CountHosts(query.device_class, kPlaceable, query.devices);
+  const uint64_t all = CountHosts(query.device_class, kPlaceable, least);
+  walked.too_few = enough_devices - all;
+  const uint64_t min_size = uint64_t{whole} << 32;
+  if (WalkRanks(index->by_unit, Ranks::kBySize, min_size, query, by_unit)) return walked;
   if (query.same_unit == query.devices) {
-    const uint64_t all = CountHosts(query.device_class, kPlaceable, query.devices);
     walked.small_units = all - std::min(all, walked.visited + walked.wrong_kinds);
     return walked;
   }
@@ -168,8 +205,8 @@ Index::Walked Index::Walk(const Query& query, absl::FunctionRef<bool(HostSlot)> 
     }
     return try_host(key, facts);
   };
-  const uint64_t min_rank = uint64_t{query.devices} << (kCountBits * kPlaceable);
-  WalkRanks(index->by_host, min_rank, query, by_host);
+  const uint64_t min_rank = uint64_t{least} << (kCountBits * kPlaceable);
+  WalkRanks(index->by_host, Ranks::kByHost, min_rank, query, by_host);
   return walked;
 }
 

@@ -9,6 +9,7 @@
 #include <compare>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
@@ -16,11 +17,9 @@
 #include "absl/types/span.h"
 #include "lib/placement/host_record.h"
 #include "lib/placement/request.h"
+#include "lib/placement/slot_set.h"
 
 namespace berth::placement {
-
-// Number of a host in the engine's table.
-using HostSlot = uint32_t;
 
 // Thread-compatible. A change of one host costs O(log hosts) for each class whose counts changed.
 class Index {
@@ -42,6 +41,8 @@ class Index {
     uint32_t same_unit = 0;  // so many of them behind one unit; 0: no such constraint
     Policy policy = Policy::kPack;
     uint64_t seed = 0;
+    // At least so many placeable ones on the host, not all of them for this query.
+    uint32_t on_host = 0;
     // For each request: Bit k % 64 for each kind k that meets it (ClassSummary::kinds).
     absl::Span<const uint64_t> kinds = {};
   };
@@ -49,10 +50,22 @@ class Index {
     uint64_t visited = 0;
     uint64_t wrong_kinds = 0;  // not visited: none of their placeable devices meets a request
     uint64_t small_units = 0;  // not visited: no unit is large enough for `same_unit`
+    uint64_t too_few = 0;      // not visited: enough for `devices`, but not for `on_host`
   };
   // Visits, best first, each schedulable host that has the devices, until `visit` returns true.
   // First those that have all of them behind one unit, then, unless all must be, the rest.
   Walked Walk(const Query& query, absl::FunctionRef<bool(HostSlot)> visit) const;
+
+  // How Walk() comes by a schedulable host; of `on_host` nothing is asked.
+  struct Standing {
+    enum class Kind : uint8_t { kVisited, kTooFew, kWrongKinds, kSmallUnits };
+    Kind kind = Kind::kTooFew;
+    // kVisited: less is earlier. Equal ones form a ring, which is entered at RingStart().
+    std::pair<uint32_t, uint64_t> order;
+  };
+  // `summary`: null when the host has none of the class.
+  static Standing StandingOf(const Query& query, const ClassSummary* summary);
+  static uint64_t RingStart(uint64_t seed);
 
   // Visits hosts, schedulable or not, that would have the devices if they were empty; roomiest
   // first, until `visit` returns true.
@@ -108,7 +121,9 @@ class Index {
   // Entries of one class of a schedulable host, and of any host.
   void Put(const Key& base, const ClassSummary& summary, bool schedulable);
   void Drop(const Key& base, const ClassSummary& summary, bool schedulable);
-  static bool WalkRanks(const Ranking& ranking, uint64_t min_rank, const Query& query,
+  // Whose ranks a ranking has: UnitRank() or HostRank().
+  enum class Ranks : uint8_t { kBySize, kByHost };
+  static bool WalkRanks(const Ranking& ranking, Ranks ranks, uint64_t min_rank, const Query& query,
                         absl::FunctionRef<bool(const Key&, const Facts&)> visit);
   [[nodiscard]] const ClassIndex* Find(ClassNumber device_class) const;
 

@@ -17,11 +17,22 @@ uint64_t OfTaints(const std::vector<Taint>& taints) {
   return hash;
 }
 
-uint64_t OfPages(const HostRecord& host) {
+uint64_t OfPages(const HostRecord& host, View view) {
   uint64_t hash = host.huge_pages.size();
   for (const HugePages& pages : host.huge_pages) {
     hash = Combine(hash, static_cast<uint64_t>(pages.page_size));
-    hash = Combine(hash, static_cast<uint64_t>(host.Pages(pages.page_size, View::kNow)));
+    hash = Combine(hash, static_cast<uint64_t>(host.Pages(pages.page_size, view)));
+  }
+  return hash;
+}
+
+uint64_t EmptyGroupLikeness(const HostRecord& host, const HostRecord::Group& group) {
+  uint64_t hash = group.size;
+  for (size_t i = group.first; i < size_t{group.first} + group.size; ++i) {
+    const HostRecord::Device& device = host.devices[i];
+    const bool assignable = device.assignability != Assignability::kNotAssignable;
+    hash = Combine(hash, Combine(device.kind, assignable ? 1 : 0));
+    hash = Combine(hash, static_cast<uint64_t>(device.numa_node));
   }
   return hash;
 }
@@ -52,19 +63,27 @@ uint64_t UnitLikeness(const HostRecord& host, uint8_t unit, size_t first, size_t
   return hash | 1;
 }
 
-uint64_t HostLikeness(const HostRecord& host, const std::set<std::string>& labels) {
-  uint64_t hash = Combine(OfTaints(host.taints), OfPages(host));
-  for (const std::string& label : labels) {
-    const auto value = host.labels.find(label);
-    hash = Combine(hash, value == host.labels.end() ? 0 : StableHash(value->second));
+uint64_t ProfileLikeness(const HostRecord& host, View view) {
+  const bool now = view == View::kNow;
+  uint64_t hash = Combine(now ? OfTaints(host.taints) : 0, OfPages(host, view));
+  if (now) {
+    hash = Combine(hash,
+                   static_cast<uint64_t>(host.schedulability) << 1 | (host.defect.empty() ? 1 : 0));
   }
   uint64_t units = 0;
-  for (size_t first = 0; first < host.devices.size();) {
-    const uint8_t unit = host.devices[first].unit;
-    size_t last = first;
-    while (last < host.devices.size() && host.devices[last].unit == unit) ++last;
-    units += Mix(UnitLikeness(host, unit, first, last));
-    first = last;
+  for (size_t i = 0; i < host.devices.size();) {
+    const uint8_t number = host.devices[i].unit;
+    const HostRecord::Unit& unit = host.units[number];
+    const uint64_t free = now ? unit.FreeVintfs() : ::berth::FreeVintfs(unit.capacity, {});
+    uint64_t groups = 0;
+    while (i < host.devices.size() && host.devices[i].unit == number) {
+      const HostRecord::Group& group = host.groups[host.devices[i].group];
+      groups += Mix(now ? GroupLikeness(host, group) : EmptyGroupLikeness(host, group));
+      i += group.size;
+    }
+    uint64_t sign = Combine(now ? OfTaints(unit.taints) : 0, now ? free : (free > 0 ? 1 : 0));
+    sign = Combine(sign, unit.capacity.vcmdqs_per_vintf);
+    units += Mix(Combine(Combine(sign, SidSlotLimit(unit.capacity)), groups));
   }
   return Combine(hash, units);
 }

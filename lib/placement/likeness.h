@@ -8,8 +8,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <set>
-#include <string>
 
 #include "lib/placement/host_record.h"
 
@@ -19,8 +17,9 @@ namespace berth::placement {
 uint64_t GroupLikeness(const HostRecord& host, const HostRecord::Group& group);
 // Of the unit with the devices [first, last). Never 0.
 uint64_t UnitLikeness(const HostRecord& host, uint8_t unit, size_t first, size_t last);
-// With the host's taints, huge pages, and these of its labels; units may change places.
-uint64_t HostLikeness(const HostRecord& host, const std::set<std::string>& labels);
+// Of all but name and labels. Units, and groups of a unit, may change places. kEmpty: of what
+// counts for an empty host.
+uint64_t ProfileLikeness(const HostRecord& host, View view);
 
 }  // namespace berth::placement
 

@@ -125,5 +125,84 @@ TEST(EnginePropertyTest, NoSequenceOfChangesBreaksAnInvariant) {
   }));
 }
 
+// Hosts that are alike are looked at once, or each by itself: the answer is the same, and so are
+// the counts of what they fail at.
+class Twins {
+ public:
+  explicit Twins(uint64_t seed) : dice_(seed) {}
+
+  void Run() {
+    for (int i = 0; i < 8; ++i) {
+      // Several of a kind, and some that come again as another.
+      const HostSnapshot model = dice_.Host(absl::StrCat("h", dice_.Roll(0, 20)), 6);
+      const int copies = dice_.Roll(1, 4);
+      for (int copy = 0; copy < copies; ++copy) {
+        HostSnapshot host = model;
+        if (copy > 0) host.id = HostId(absl::StrCat("h", dice_.Roll(0, 20)));
+        if (dice_.OneIn(3)) host.labels["size"] = absl::StrCat(dice_.Roll(0, 3));
+        RC_ASSERT(singly_.UpsertHost(host).ok() == at_once_.UpsertHost(host).ok());
+      }
+    }
+    for (int step = 0; step < 20; ++step) Step(step);
+    RC_ASSERT(at_once_.Check().ok());
+  }
+
+ private:
+  void Step(int step) {
+    const HostId host(absl::StrCat("h", dice_.Roll(0, 20)));
+    if (dice_.OneIn(6)) {
+      const auto state = static_cast<Schedulability>(dice_.Roll(0, 2));
+      RC_ASSERT(singly_.SetHostSchedulable(host, state).ok() ==
+                at_once_.SetHostSchedulable(host, state).ok());
+    }
+    if (dice_.OneIn(8) && singly_.reservations() == 0) {
+      RC_ASSERT(singly_.RemoveHost(host).ok() == at_once_.RemoveHost(host).ok());
+    }
+    Request request = dice_.Ask();
+    if (dice_.OneIn(3)) request.anti_affinity.push_back(dice_.Apart());
+    if (dice_.OneIn(3)) request.host_selector.push_back(Selector());
+    ExcludedHosts excluded;
+    if (dice_.OneIn(3)) excluded.insert(host);
+    const absl::StatusOr<Explanation> one = singly_.Explain(request, excluded);
+    const absl::StatusOr<Explanation> all = at_once_.Explain(request, excluded);
+    RC_ASSERT((one.ok() && all.ok()));
+    RC_ASSERT(one->placement.has_value() == all->placement.has_value());
+    RC_ASSERT((!one->placement.has_value() || *one->placement == *all->placement));
+    RC_ASSERT(one->failed == all->failed);
+    RC_ASSERT(one->nearest.empty() == all->nearest.empty());
+    RC_ASSERT((one->nearest.empty() || one->nearest_lacks == all->nearest_lacks));
+    RC_ASSERT(one->unsatisfiable == all->unsatisfiable);
+    RC_ASSERT(one->complete == all->complete);
+    if (!one->placement.has_value()) return;
+    const AssignmentUid uid(absl::StrCat("a", step));
+    RC_ASSERT(singly_.Reserve(uid, *one->placement).ok());
+    RC_ASSERT(at_once_.Reserve(uid, *all->placement).ok());
+  }
+
+  Requirement Selector() {
+    const auto op = static_cast<Operator>(dice_.Roll(0, 5));
+    const std::string key = dice_.OneIn(2) ? "rack" : "size";
+    if (op == Operator::kExists || op == Operator::kDoesNotExist) return {key, op, {}};
+    if (op == Operator::kGt || op == Operator::kLt) return {key, op, {"1"}};
+    return {key, op, {key == "rack" ? "r0" : "2", "nowhere"}};
+  }
+
+  static EngineOptions Looking(uint64_t single_hosts) {
+    EngineOptions options;
+    options.single_hosts = single_hosts;
+    return options;
+  }
+
+  Dice dice_;
+  Engine singly_{Looking(1'000)};
+  Engine at_once_{Looking(0)};
+};
+
+TEST(EnginePropertyTest, HostsThatAreAlikeCanBeLookedAtOnce) {
+  EXPECT_TRUE(rc::check([](uint64_t seed) {
+    for (uint64_t round = 0; round < 5; ++round) Twins(seed * 5 + round).Run();
+  }));
+}
+
 }  // namespace
 }  // namespace berth::placement

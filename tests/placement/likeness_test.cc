@@ -12,10 +12,10 @@ namespace {
 
 class LikenessTest : public ::testing::Test {
  protected:
-  uint64_t Of(const HostSnapshot& host, const std::set<std::string>& labels = {}) {
+  uint64_t Of(const HostSnapshot& host, View view = View::kNow) {
     HostRecord record = MakeRecord(host, kinds_);
     Summarize(record);
-    return HostLikeness(record, labels);
+    return ProfileLikeness(record, view);
   }
 
   KindTable kinds_;
@@ -46,11 +46,27 @@ TEST_F(LikenessTest, AllThatPlacementLooksAtDoes) {
   EXPECT_NE(plain, Of(tainted));
 }
 
-TEST_F(LikenessTest, OnlyTheLabelsThatAreAskedForDo) {
-  const HostSnapshot a = HostBuilder("a").Unit("u0").Devices("gpu", 1).Label("rack", "a");
-  const HostSnapshot b = HostBuilder("b").Unit("u0").Devices("gpu", 1).Label("rack", "b");
+TEST_F(LikenessTest, LabelsAndThePlacesOfGroupsMakeNoDifference) {
+  const HostSnapshot a = HostBuilder("a").Unit("u0").Devices("gpu", 2).Label("rack", "a");
+  HostSnapshot b = HostBuilder("b").Unit("u0").Devices("gpu", 2).Label("rack", "b");
   EXPECT_EQ(Of(a), Of(b));
-  EXPECT_NE(Of(a, {"rack"}), Of(b, {"rack"}));
+  HostSnapshot other = b;
+  b.devices[0].assignability = Assignability::kHeld;
+  other.devices[1].assignability = Assignability::kHeld;
+  EXPECT_EQ(Of(b), Of(other));
+}
+
+TEST_F(LikenessTest, OfAnEmptyHostWhatIsInUseMakesNoDifference) {
+  const auto host = [] { return HostBuilder("h").Unit("u0").Devices("gpu", 2); };
+  const uint64_t plain = Of(host(), View::kEmpty);
+  EXPECT_EQ(plain, Of(host().TaintedBy("t"), View::kEmpty));
+  HostSnapshot held = host();
+  held.devices[1].assignability = Assignability::kHeld;
+  EXPECT_EQ(plain, Of(held, View::kEmpty));
+  held.devices[1].assignability = Assignability::kNotAssignable;
+  EXPECT_NE(plain, Of(held, View::kEmpty));
+  EXPECT_NE(plain, Of(host().Pages(4), View::kEmpty));
+  EXPECT_NE(plain, Of(HostBuilder("h").Unit("u0").Group("gpu", 2), View::kEmpty));
 }
 
 }  // namespace
