@@ -149,14 +149,17 @@ TEST_F(EngineGangTest, AMemberThatNoHostCouldTakeIsNamed) {
 TEST_F(EngineGangTest, WhenTheBudgetEndsTheSearchTheErrorSaysSo) {
   Engine engine({.steps_per_decision = 300});
   GangRequest gang{{}, {{Kind::kSameLabel, {}, "rack"}}};
-  gang.members.assign(6, Ask("gpu"));
+  // Each rack has ten devices, and five that will do.
+  Request member = Ask("gpu");
+  member.devices[0].alternatives[0].requirements = {{"mem", Operator::kIn, {"1"}}};
+  gang.members.assign(6, member);
   for (int i = 0; i < 60; ++i) {
     ASSERT_TRUE(engine
                     .UpsertHost(HostBuilder(absl::StrCat("h", i))
                                     .Unit("smmu0")
-                                    .Devices("gpu", 1)
+                                    .Devices("gpu", 1, {{"mem", int64_t{i % 2}}})
                                     .Pages(i + 1)
-                                    .Label("rack", absl::StrCat("r", i / 5)))
+                                    .Label("rack", absl::StrCat("r", i / 10)))
                     .ok());
   }
   const absl::Status status = engine.PlaceGang(gang).status();
@@ -164,6 +167,25 @@ TEST_F(EngineGangTest, WhenTheBudgetEndsTheSearchTheErrorSaysSo) {
   EXPECT_EQ(MetadataOf(status).at("search"), "incomplete");
   EXPECT_THAT(std::string(status.message()), HasSubstr("ended by its budget"));
   EXPECT_EQ(engine.Check().message(), "");
+}
+
+// What counts alone tell is no matter of the budget.
+TEST_F(EngineGangTest, ThatNoRackHasTheDevicesIsProved) {
+  for (int i = 0; i < 2000; ++i) {
+    Add(HostBuilder(absl::StrCat("h", i))
+            .Unit("smmu0")
+            .Devices("gpu", 1)
+            .Pages(i + 1)
+            .Label("rack", absl::StrCat("r", i / 5)));
+  }
+  GangRequest gang{{}, {{Kind::kSameLabel, {}, "rack"}}};
+  gang.members.assign(6, Ask("gpu"));
+  const absl::Status status = engine_.PlaceGang(gang).status();
+  EXPECT_EQ(ReasonOf(status), Reason::kNoCapacity);
+  EXPECT_EQ(MetadataOf(status).count("search"), 0U) << status.message();
+  Add(HostBuilder("one more").Unit("smmu0").Devices("gpu", 1).Label("rack", "r7"));
+  const absl::StatusOr<std::vector<Placement>> placed = engine_.PlaceGang(gang);
+  ASSERT_TRUE(placed.ok()) << placed.status();
 }
 
 // 2,000 hosts of four makes, and none has VINTFs for two.
