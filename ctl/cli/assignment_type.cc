@@ -27,7 +27,9 @@ std::string State(const Assignment& assignment) {
 absl::Status Hopeless(const Assignment& assignment) {
   const std::string label = LabelOf(AssignmentType(), assignment.name());
   if (assignment.intent() == Assignment::RELEASING) {
-    return Error(Reason::kStateConflict, absl::StrCat(label, " is being released"));
+    const std::string& why = assignment.failure().message();
+    return Error(Reason::kStateConflict,
+                 absl::StrCat(label, " is being released", why.empty() ? "" : ": ", why));
   }
   if (assignment.intent() != Assignment::FAILED) return absl::OkStatus();
   const v1::Failure& failure = assignment.failure();
@@ -110,6 +112,7 @@ class Type : public ResourceType {
   }
 
   absl::StatusOr<Deletion> Delete(Client& client, const DeleteOptions& options) const override {
+    if (options.gone) return UsageError("--gone is for hosts only");
     v1::DeleteAssignmentRequest request;
     request.set_name(options.name);
     request.set_request_id(options.request_id);

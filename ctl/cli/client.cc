@@ -220,6 +220,7 @@ BERTH_CLI_CALL(AssignmentService, assignments, BatchCreateAssignments,
 BERTH_CLI_CALL(AssignmentService, assignments, GetAssignment, Assignment)
 BERTH_CLI_CALL(AssignmentService, assignments, ListAssignments, ListAssignmentsResponse)
 BERTH_CLI_CALL(AssignmentService, assignments, DeleteAssignment, Assignment)
+BERTH_CLI_CALL(AssignmentService, assignments, RenewAssignment, Assignment)
 BERTH_CLI_CALL(AssignmentService, assignments, RotateToken, Assignment)
 BERTH_CLI_CALL(AssignmentService, assignments, ExplainPlacement, ExplainPlacementResponse)
 BERTH_CLI_CALL(HostService, hosts, GetHost, Host)

@@ -56,6 +56,7 @@ class Client {
   absl::StatusOr<v1::ListAssignmentsResponse> ListAssignments(
       const v1::ListAssignmentsRequest& request);
   absl::StatusOr<v1::Assignment> DeleteAssignment(const v1::DeleteAssignmentRequest& request);
+  absl::StatusOr<v1::Assignment> RenewAssignment(const v1::RenewAssignmentRequest& request);
   absl::StatusOr<v1::Assignment> RotateToken(const v1::RotateTokenRequest& request);
   absl::StatusOr<v1::ExplainPlacementResponse> ExplainPlacement(
       const v1::ExplainPlacementRequest& request);

@@ -67,10 +67,11 @@ class Type : public ResourceType {
     v1::DeleteHostRequest request;
     request.set_name(options.name);
     request.set_request_id(options.request_id);
+    request.set_gone(options.gone);
     const absl::Status status = client.DeleteHost(request).status();
     if (absl::IsNotFound(status) && options.ignore_missing) return Deletion::kMissing;
     BERTH_RETURN_IF_ERROR(status);
-    return Deletion::kDone;
+    return options.gone ? Deletion::kStarted : Deletion::kDone;
   }
 
   bool Matches(const Message& resource, const Filter& filter) const override {
@@ -94,13 +95,22 @@ class Type : public ResourceType {
   absl::StatusOr<Goal> ParseGoal(std::string_view text) const override {
     constexpr std::string_view kState = "state=";
     if (text == "deleted") return UntilDeleted();
+    if (text == "drained") {
+      return Goal{
+          .text = std::string(text), .reached = [](const Message& message) -> absl::StatusOr<bool> {
+            const Host& host = Cast(message);
+            if (host.draining()) return IsDrained(host);
+            return Error(Reason::kStateConflict,
+                         absl::StrCat(LabelOf(HostType(), host.name()), " is not being drained"));
+          }};
+    }
     const std::string_view state = text == "ready"            ? "READY"
                                    : text.starts_with(kState) ? text.substr(kState.size())
                                                               : "";
     const auto wanted = ParseEnum(state, Host::State_Parse);
     if (!wanted.has_value()) {
       return UsageError(absl::StrCat("--for=", AbslView(text),
-                                     ": a host can become ready, deleted or state=STATE"));
+                                     ": a host can become ready, drained, deleted or state=STATE"));
     }
     return Goal{.text = std::string(text),
                 .reached = [state = *wanted](const Message& host) -> absl::StatusOr<bool> {

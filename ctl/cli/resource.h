@@ -67,6 +67,7 @@ struct DeleteOptions {
   std::string request_id;
   bool ignore_missing = false;
   bool dry_run = false;  // assignments only
+  bool gone = false;     // hosts only: with what is on them
 };
 
 enum class Deletion {

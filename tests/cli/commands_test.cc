@@ -27,6 +27,20 @@ TEST_F(CommandsTest, CordonsUncordonsAndDrains) {
   EXPECT_EQ(Run({"drain", "a", "--deadline", "soon"}).exit_code, kExitUsage);
 }
 
+TEST_F(CommandsTest, RenewsLeases) {
+  server_.Put(MakeAssignment("web"));
+  server_.Put(MakeAssignment("db"));
+  const CliResult result = Run({"renew", "web", "none", "asg/db"});
+  EXPECT_EQ(result.out,
+            "assignment/web renewed until 2026-01-02T12:00:30Z (in 30s)\n"
+            "assignment/db renewed until 2026-01-02T12:00:30Z (in 30s)\n");
+  EXPECT_EQ(result.exit_code, kExitNotFound);
+  const auto requests = server_.Received<v1::RenewAssignmentRequest>();
+  EXPECT_EQ(requests.at(0).name(), "assignments/web");
+  EXPECT_NE(requests.at(0).request_id(), requests.at(2).request_id());
+  EXPECT_EQ(Run({"renew", "web", "db", "--request-id", "r1"}).exit_code, kExitUsage);
+}
+
 TEST_F(CommandsTest, ShowsCapacity) {
   server_.Set(FromYaml<v1::Capacity>(R"(
 hosts: {total: 3, free: 2}

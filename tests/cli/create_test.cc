@@ -203,6 +203,22 @@ TEST_F(CreateTest, WaitsUntilPrepared) {
   EXPECT_EQ(watch.watch_token(), "store/7");
 }
 
+TEST_F(CreateTest, DeadlinesOfTheCommandLineWin) {
+  EXPECT_EQ(Run({"create", "-f", "-", "--lease", "90s", "--attach-timeout=1h30m"},
+                "name: web\nspec: {lease_duration: 5s}\n")
+                .exit_code,
+            kExitOk);
+  const v1::AssignmentSpec spec = Creates().at(0).assignment().spec();
+  EXPECT_EQ(spec.lease_duration().seconds(), 90);
+  EXPECT_EQ(spec.attach_timeout().seconds(), 5400);
+  for (const char* wrong : {"soon", "-5s", "inf"}) {
+    const CliResult result = Run({"create", "-f", "-", "--lease", wrong}, kWeb);
+    EXPECT_EQ(result.exit_code, kExitUsage) << wrong;
+    EXPECT_THAT(result.err, HasSubstr("--lease: expected a duration")) << wrong;
+  }
+  EXPECT_EQ(Creates().size(), 1u);
+}
+
 class DeleteTest : public CliTest {};
 
 TEST_F(DeleteTest, StartsTheRelease) {
@@ -248,6 +264,12 @@ TEST_F(DeleteTest, CanWaitForTheEnd) {
 TEST_F(DeleteTest, ForgetsHosts) {
   server_.Put(MakeHost("gh200-a"));
   EXPECT_EQ(Run({"delete", "host", "gh200-a"}).out, "host/gh200-a deleted\n");
+  EXPECT_EQ(Run({"delete", "host", "gh200-a", "--gone"}).out, "host/gh200-a going\n");
+  const auto requests = server_.Received<v1::DeleteHostRequest>();
+  EXPECT_FALSE(requests.at(0).gone());
+  EXPECT_TRUE(requests.at(1).gone());
+  server_.Put(MakeAssignment("web"));
+  EXPECT_EQ(Run({"delete", "asg/web", "--gone"}).exit_code, kExitUsage);
 }
 
 TEST_F(CliTest, RotatesTokens) {

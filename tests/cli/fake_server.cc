@@ -145,6 +145,11 @@ class FakeServer::Assignments : public v1::AssignmentService::CallbackService {
     response->set_intent(v1::Assignment::RELEASING);
     return found;
   })
+  BERTH_FAKE(RenewAssignment, Assignment, {
+    BERTH_RETURN_IF_ERROR(Find(fake_->assignments_, request->name(), response));
+    response->mutable_expire_time()->set_seconds(1'767'355'230);  // 2026-01-02T12:00:30Z
+    return absl::OkStatus();
+  })
   BERTH_FAKE(RotateToken, Assignment, {
     BERTH_RETURN_IF_ERROR(Find(fake_->assignments_, request->name(), response));
     response->set_token_version(2);

@@ -214,6 +214,46 @@ Conditions:         <none>
 )");
 }
 
+TEST_F(GetTest, DescribesWhatIsLeftOfTheTime) {
+  v1::Assignment assignment = MakeAssignment("web");
+  assignment.MergeFrom(FromYaml<v1::Assignment>(R"(
+expire_time: 2026-01-02T12:00:45Z
+attach_expire_time: 2026-01-02T12:05:00Z
+eviction_requested: true
+evict_time: 2026-01-02T13:00:00Z
+spec: {lease_duration: 60s, attach_timeout: 600s, evictable: true}
+)"));
+  server_.Put(assignment);
+  const std::string out = Run({"describe", "asg", "web"}).out;
+  EXPECT_THAT(out, HasSubstr("Expires:            2026-01-02T12:00:45Z (in 45s)\n"));
+  EXPECT_THAT(out, HasSubstr("Attach until:       2026-01-02T12:05:00Z (in 5m)\n"));
+  EXPECT_THAT(
+      out, HasSubstr("Eviction:           requested: released at 2026-01-02T13:00:00Z (in 1h)\n"));
+  EXPECT_THAT(out, HasSubstr("Lease:              1m\n"));
+}
+
+TEST_F(GetTest, DescribesADrain) {
+  v1::Host host = MakeHost("gh200-a");
+  host.MergeFrom(FromYaml<v1::Host>(R"(
+draining: true
+drain: {start_time: 2026-01-02T11:55:00Z, deadline: 2026-01-02T12:10:00Z, assignments_left: 3,
+        assignments_leaving: 2}
+)"));
+  server_.Put(host);
+  EXPECT_THAT(Run({"describe", "host/gh200-a"}).out, HasSubstr(R"(Drain:
+  Since:            2026-01-02T11:55:00Z (5m ago)
+  Deadline:         2026-01-02T12:10:00Z (in 10m)
+  Assignments left: 3
+  Will leave:       2
+)"));
+  EXPECT_THAT(Run({"get", "hosts"}).out, HasSubstr("READY,DRAINING "));
+  host.mutable_drain()->clear_assignments_left();
+  host.mutable_drain()->clear_deadline();
+  server_.Put(host);
+  EXPECT_THAT(Run({"get", "hosts"}).out, HasSubstr("READY,DRAINED "));
+  EXPECT_THAT(Run({"describe", "host/gh200-a"}).out, HasSubstr("none: nothing is released\n"));
+}
+
 TEST_F(GetTest, DescribesAHost) {
   server_.Put(MakeHost("gh200-a"));
   const std::string out = Run({"describe", "host/gh200-a"}).out;

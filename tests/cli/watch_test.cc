@@ -232,6 +232,21 @@ TEST_F(WaitTest, WaitsForHosts) {
   EXPECT_EQ(Run({"wait", "host/gh200-a", "--for=state=lost"}).exit_code, kExitOk);
 }
 
+TEST_F(WaitTest, WaitsForTheEndOfADrain) {
+  v1::Host host = MakeHost("gh200-a");
+  server_.Put(host);
+  EXPECT_EQ(Run({"wait", "host/gh200-a", "--for=drained"}).exit_code, kExitConflict);
+  host.set_draining(true);
+  host.mutable_drain()->set_assignments_left(1);
+  server_.Put(host);
+  host.mutable_drain()->clear_assignments_left();
+  v1::WatchHostsResponse response;
+  response.add_events()->set_type(v1::HostEvent::PUT);
+  *response.mutable_events(0)->mutable_host() = host;
+  server_.Expect(Script<v1::WatchHostsResponse>{.messages = {response}, .end = {}});
+  EXPECT_EQ(Run({"wait", "host/gh200-a", "--for=drained"}).out, "host/gh200-a drained\n");
+}
+
 TEST_F(WaitTest, KnowsWhatCanBeWaitedFor) {
   for (const char* goal : {"happy", "intent=", "intent=GONE", "observed=PLACED", "ready"}) {
     EXPECT_EQ(Run({"wait", "asg/web", "--for", goal}).exit_code, kExitUsage) << goal;

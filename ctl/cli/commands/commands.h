@@ -26,6 +26,7 @@ void AddWatch(CLI::App& app, Run* run);
 void AddWait(CLI::App& app, Run* run);
 void AddExplainPlacement(CLI::App& app, Run* run);
 void AddCordon(CLI::App& app, Run* run);  // and uncordon, drain
+void AddRenew(CLI::App& app, Run* run);
 void AddRotateToken(CLI::App& app, Run* run);
 void AddCapacity(CLI::App& app, Run* run);
 void AddVersion(CLI::App& app, Run* run);

@@ -50,11 +50,8 @@ absl::Status RunUncordon(const Options& options, Session& session) {
 absl::Status RunDrain(const Options& options, Session& session) {
   v1::DrainHostRequest prototype;
   if (!options.deadline.empty()) {
-    absl::Duration deadline;
-    if (!absl::ParseDuration(options.deadline, &deadline) || deadline < absl::ZeroDuration()) {
-      return UsageError("--deadline: expected a duration: 10m, 1h");
-    }
-    prototype.mutable_deadline()->set_seconds(absl::ToInt64Seconds(deadline));
+    BERTH_ASSIGN_OR_RETURN(*prototype.mutable_deadline(),
+                           ParseDuration("--deadline", options.deadline));
   }
   return ForEachHost(options, session, prototype, &Client::DrainHost, " draining");
 }
@@ -78,7 +75,7 @@ void AddCordon(CLI::App& app, Run* run) {
                      run, &RunDrain);
   command
       ->add_option("--deadline", options->deadline,
-                   "After this time evictable assignments are released; not supported yet")
+                   "After this time evictable assignments are released; else none is")
       ->type_name("DURATION");
 }
 

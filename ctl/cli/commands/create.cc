@@ -22,6 +22,8 @@ struct Options {
   DryRun dry_run = DryRun::kNone;
   Format format = Format::kTable;
   TokenFlags token;
+  std::string lease;
+  std::string attach_timeout;
   bool wait = false;
   std::string wait_for;
 };
@@ -34,6 +36,9 @@ class Creator {
     if (options_.gang) return RunGang();
     BERTH_ASSIGN_OR_RETURN(std::vector<v1::Assignment> documents,
                            ReadAssignments(options_.files, session_));
+    for (v1::Assignment& document : documents) {
+      BERTH_RETURN_IF_ERROR(SetDeadlines(document.mutable_spec()));
+    }
     BERTH_RETURN_IF_ERROR(Prepare(&documents));
     for (v1::Assignment& document : documents) session_.Report(CreateOne(std::move(document)));
     if (IsData(options_.format) && !created_.empty()) {
@@ -52,6 +57,9 @@ class Creator {
     }
     BERTH_ASSIGN_OR_RETURN(v1::BatchCreateAssignmentsRequest gang,
                            ReadGang(options_.files, session_));
+    for (v1::CreateAssignmentRequest& member : *gang.mutable_requests()) {
+      BERTH_RETURN_IF_ERROR(SetDeadlines(member.mutable_assignment()->mutable_spec()));
+    }
     std::vector<v1::Assignment> none;
     BERTH_RETURN_IF_ERROR(Prepare(&none));
     if (options_.dry_run == DryRun::kClient) {
@@ -72,6 +80,18 @@ class Creator {
       session_.Report(Wait(member.name(), member.attach_token(), static_cast<size_t>(i)));
     }
     return WriteData();
+  }
+
+  absl::Status SetDeadlines(v1::AssignmentSpec* spec) const {
+    if (!options_.lease.empty()) {
+      BERTH_ASSIGN_OR_RETURN(*spec->mutable_lease_duration(),
+                             ParseDuration("--lease", options_.lease));
+    }
+    if (!options_.attach_timeout.empty()) {
+      BERTH_ASSIGN_OR_RETURN(*spec->mutable_attach_timeout(),
+                             ParseDuration("--attach-timeout", options_.attach_timeout));
+    }
+    return absl::OkStatus();
   }
 
   absl::Status WriteData() {
@@ -193,6 +213,14 @@ void AddCreate(CLI::App& app, Run* run) {
       ->type_name("none|client|server");
   AddOutput(command, Formats::kDataAndName, &options->format);
   AddTokenFlags(command, &options->token);
+  command
+      ->add_option("--lease", options->lease,
+                   "Release it unless it is renewed within this time, whatever the file says")
+      ->type_name("DURATION");
+  command
+      ->add_option("--attach-timeout", options->attach_timeout,
+                   "Release it unless a VMM attaches within this time, whatever the file says")
+      ->type_name("DURATION");
   command->add_flag("--wait", options->wait, "Wait until a VMM can attach");
   command->add_option("--wait-for", options->wait_for, "Wait as `wait --for` does")
       ->type_name("STATE");

@@ -16,6 +16,7 @@ struct Options {
   std::string request_id;
   bool ignore_missing = false;
   bool dry_run = false;
+  bool gone = false;
   bool wait = false;
 };
 
@@ -25,7 +26,8 @@ absl::Status DeleteOne(const Target& target, const Options& options, Client& cli
                          target.type->Delete(client, {.name = target.name,
                                                       .request_id = RequestIdOr(options.request_id),
                                                       .ignore_missing = options.ignore_missing,
-                                                      .dry_run = options.dry_run}));
+                                                      .dry_run = options.dry_run,
+                                                      .gone = options.gone}));
   if (deletion == Deletion::kMissing) {
     session.err() << target.Label() << " not found\n";
     return absl::OkStatus();
@@ -35,7 +37,8 @@ absl::Status DeleteOne(const Target& target, const Options& options, Client& cli
     BERTH_RETURN_IF_ERROR(WaitFor(client, target, gone, session.err()));
     deletion = Deletion::kDone;
   }
-  session.out() << target.Label() << (deletion == Deletion::kDone ? " deleted" : " releasing")
+  const char* const going = options.gone ? " going" : " releasing";
+  session.out() << target.Label() << (deletion == Deletion::kDone ? " deleted" : going)
                 << (options.dry_run ? " (server dry run)" : "") << std::endl;
   return absl::OkStatus();
 }
@@ -82,6 +85,8 @@ void AddDelete(CLI::App& app, Run* run) {
   AddRequestId(command, &options->request_id);
   command->add_flag("--ignore-not-found", options->ignore_missing,
                     "Succeed when there is no such resource");
+  command->add_flag("--gone", options->gone,
+                    "A host that is LOST will not come back: fail what is placed there");
   command->add_flag("--wait", options->wait, "Wait until it is gone");
   command
       ->add_option_function<std::string>(

@@ -5,8 +5,12 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "ctl/cli/failure.h"
+#include "lib/base/absl_view.h"
 #include "lib/base/ids.h"
 #include "lib/base/status.h"
+#include "lib/config/duration.h"
 
 namespace berth::cli {
 
@@ -88,6 +92,16 @@ void AddTokenFlags(CLI::App* command, TokenFlags* flags) {
       ->type_name("FILE");
   command->add_flag("--show-token", flags->show,
                     "Print the attach token, also as part of -o json|yaml");
+}
+
+absl::StatusOr<google::protobuf::Duration> ParseDuration(std::string_view name,
+                                                         std::string_view text) {
+  absl::Duration duration;
+  if (!absl::ParseDuration(AbslView(text), &duration) || duration < absl::ZeroDuration() ||
+      duration == absl::InfiniteDuration()) {
+    return UsageError(absl::StrCat(AbslView(name), ": expected a duration: 90s, 10m, 1h30m"));
+  }
+  return ToProtoDuration(duration);
 }
 
 void AddRequestId(CLI::App* command, std::string* request_id) {

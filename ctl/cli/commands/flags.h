@@ -4,6 +4,8 @@
 #ifndef BERTH_CTL_CLI_COMMANDS_FLAGS_H_
 #define BERTH_CTL_CLI_COMMANDS_FLAGS_H_
 
+#include <google/protobuf/duration.pb.h>
+
 #include <memory>
 #include <string>
 #include <string_view>
@@ -67,6 +69,10 @@ struct TokenFlags {
   bool show = false;
 };
 void AddTokenFlags(CLI::App* command, TokenFlags* flags);
+
+// The value `text` of the option `name`: "90s", "1h30m". kInvalidArgument.
+absl::StatusOr<google::protobuf::Duration> ParseDuration(std::string_view name,
+                                                         std::string_view text);
 
 void AddRequestId(CLI::App* command, std::string* request_id);
 // The given one, else a fresh UUID: what makes repeating a mutation harmless.

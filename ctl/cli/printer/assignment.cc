@@ -191,7 +191,12 @@ std::string DescribeAssignment(const Assignment& assignment, absl::Time now) {
   writer.Line("Created", TimeAndAge(assignment.create_time(), now));
   writer.LineIfSet("Updated", TimeAndAge(assignment.update_time(), now));
   writer.LineIfSet("Expires", TimeAndAge(assignment.expire_time(), now));
-  if (assignment.eviction_requested()) writer.Line("Eviction", "requested: release it soon");
+  writer.LineIfSet("Attach until", TimeAndAge(assignment.attach_expire_time(), now));
+  if (assignment.eviction_requested()) {
+    const std::string when = TimeAndAge(assignment.evict_time(), now);
+    writer.Line("Eviction", when.empty() ? "requested: release it soon"
+                                         : absl::StrCat("requested: released at ", when));
+  }
   WriteSpec(assignment.spec(), &writer);
   if (assignment.has_placement()) {
     WritePlacement(assignment.placement(), &writer);

@@ -61,12 +61,32 @@ void WriteHugePages(const Host& host, TextWriter* writer) {
   writer->Rows("Huge pages", {"SIZE", "FREE"}, rows);
 }
 
+void WriteDrain(const v1::Drain& drain, absl::Time now, TextWriter* writer) {
+  writer->Begin("Drain");
+  writer->Line("Since", TimeAndAge(drain.start_time(), now));
+  const std::string deadline = TimeAndAge(drain.deadline(), now);
+  writer->Line("Deadline", deadline.empty() ? "none: nothing is released" : deadline);
+  writer->Line("Assignments left", absl::StrCat(drain.assignments_left()));
+  writer->Line("Will leave", absl::StrCat(drain.assignments_leaving()));
+  writer->End();
+}
+
 }  // namespace
 
+bool IsDrained(const Host& host) {
+  return host.has_drain() && host.drain().assignments_left() == 0;
+}
+
 std::string HostState(const Host& host) {
-  return absl::StrCat(EnumName(Host::State_Name, host.state()), host.draining()   ? ",DRAINING"
-                                                                : host.cordoned() ? ",CORDONED"
-                                                                                  : "");
+  std::string state = EnumName(Host::State_Name, host.state());
+  if (host.gone()) {
+    absl::StrAppend(&state, ",GONE");
+  } else if (host.draining()) {
+    absl::StrAppend(&state, IsDrained(host) ? ",DRAINED" : ",DRAINING");
+  } else if (host.cordoned()) {
+    absl::StrAppend(&state, ",CORDONED");
+  }
+  return state;
 }
 
 TableRow HostHeader(Width width) {
@@ -116,6 +136,7 @@ std::string DescribeHost(const Host& host, absl::Time now) {
   writer.Line("Attach endpoint", host.attach_endpoint());
   writer.Line("Age", AgeOf(host.create_time(), now));
   writer.Line("Free devices", Ratio(host.free_device_count(), host.device_count()));
+  if (host.has_drain()) WriteDrain(host.drain(), now, &writer);
   std::vector<TableRow> units;
   for (const v1::Unit& unit : host.units()) units.push_back(UnitRow(unit));
   writer.Rows("Units",

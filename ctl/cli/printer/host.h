@@ -10,7 +10,9 @@
 
 namespace berth::cli {
 
-// "READY", "READY,CORDONED", "LOST,DRAINING".
+// Whether it is being drained, and nothing is left there.
+bool IsDrained(const v1::Host& host);
+// "READY", "READY,CORDONED", "LOST,DRAINING", "READY,DRAINED", "LOST,GONE".
 std::string HostState(const v1::Host& host);
 
 TableRow HostHeader(Width width);
