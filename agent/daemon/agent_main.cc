@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -14,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/daemon/agent_config.h"
 #include "agent/daemon/agent_daemon.h"
+#include "agent/daemon/bind_devices.h"
 #include "agent/link/agent_state.h"
 #include "berth/internal/v1/agent_config.pb.h"
 #include "lib/base/status.h"
@@ -50,12 +52,48 @@ absl::Status AcceptStore(const internal::v1::AgentConfig& config, std::ostream& 
   return absl::OkStatus();
 }
 
+// What is to be done instead of serving; empty: serve.
+using Command =
+    std::function<absl::Status(const internal::v1::AgentConfig& config, std::ostream& out)>;
+
+void AddAcceptStore(CLI::App& app, Command* command) {
+  app.add_subcommand("accept-store",
+                     "Let another store than the one that this host belongs to take it over, and "
+                     "exit; the agent must not run")
+      ->fallthrough()
+      ->callback([command] { *command = AcceptStore; });
+}
+
+void AddBind(CLI::App& app, BindRequest::To to, BindRequest* request, Command* command) {
+  const bool vfio = to == BindRequest::To::kVfio;
+  CLI::App* parser =
+      vfio
+          ? app.add_subcommand("bind",
+                               "Take PCI devices that the configuration allows from their drivers "
+                               "for vfio-pci, and exit")
+          : app.add_subcommand("unbind",
+                               "Give PCI devices back to the drivers that \"bind\" took them from, "
+                               "and exit");
+  parser->fallthrough();
+  parser->add_option("address", request->addresses, "PCI addresses, as in 0000:01:00.0")
+      ->required()
+      ->type_name("ADDRESS");
+  parser->add_flag("--dry-run", request->dry_run, "Only check, and say what would be done");
+  parser->callback([to, request, command] {
+    request->to = to;
+    *command = [request](const internal::v1::AgentConfig& config, std::ostream& out) {
+      return BindDevices(config, *request, out);
+    };
+  });
+}
+
 }  // namespace
 
 int AgentMain(int argc, const char* const* argv, const DaemonEnvironment& environment,
               const std::string& program_dir) {
   internal::v1::AgentConfig config;
-  bool accept_store = false;
+  BindRequest bind_request;
+  Command command;
   DaemonSpec spec;
   spec.name = "berth-agent";
   spec.description = "Owns this host's IOMMU and turns assignments into grants for its VMs.";
@@ -64,20 +102,19 @@ int AgentMain(int argc, const char* const* argv, const DaemonEnvironment& enviro
   spec.finish_config = [&](const std::string& path) -> absl::StatusOr<DaemonSettings> {
     BERTH_RETURN_IF_ERROR(FinishAgentConfig(path, program_dir, &config));
     // A command at the terminal serves no metrics and logs nothing but its errors.
-    if (accept_store) return DaemonSettings{.log_level = "error", .metrics_address = ""};
+    if (command) return DaemonSettings{.log_level = "error", .metrics_address = ""};
     BERTH_RETURN_IF_ERROR(CheckHostFile(config.backend()));
     return DaemonSettings{.log_level = config.log().level(),
                           .metrics_address = config.metrics().address()};
   };
-  spec.add_options = [&accept_store](CLI::App& app) {
-    app.add_subcommand("accept-store",
-                       "Let another store than the one that this host belongs to take it over, and "
-                       "exit; the agent must not run")
-        ->fallthrough()
-        ->callback([&accept_store] { accept_store = true; });
+  spec.add_options = [&](CLI::App& app) {
+    AddAcceptStore(app, &command);
+    AddBind(app, BindRequest::To::kVfio, &bind_request, &command);
+    AddBind(app, BindRequest::To::kFormerDriver, &bind_request, &command);
+    app.require_subcommand(0, 1);
   };
   spec.run = [&](Daemon& daemon) {
-    return accept_store ? AcceptStore(config, *environment.out) : Serve(config, daemon);
+    return command ? command(config, *environment.out) : Serve(config, daemon);
   };
   return RunDaemon(spec, argc, argv, environment);
 }

@@ -26,16 +26,6 @@ bool Matches(const DeviceRule& rule, const PciFunction& function) {
   return rule.address().empty() || rule.address() == function.address;
 }
 
-// "dddd:bb:dd.f"
-bool IsAddress(std::string_view text) {
-  constexpr std::string_view kShape = "xxxx:xx:xx.x";
-  return text.size() == kShape.size() &&
-         std::equal(text.begin(), text.end(), kShape.begin(), [](char c, char shape) {
-           const bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-           return shape == 'x' ? hex : c == shape;
-         });
-}
-
 bool IsName(std::string_view text) {
   return !text.empty() && text.size() <= 63 && std::all_of(text.begin(), text.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
@@ -51,7 +41,7 @@ absl::Status ValidateRule(const DeviceRule& rule) {
           absl::StrCat("\"", *hex, "\" is not a PCI id; write four hex digits, as in \"10de\""));
     }
   }
-  if (!rule.address().empty() && !IsAddress(rule.address())) {
+  if (!rule.address().empty() && !IsPciAddress(rule.address())) {
     return Error(Reason::kInvalidField,
                  absl::StrCat("\"", rule.address(),
                               "\" is not a PCI address; write it as sysfs does, "
@@ -85,6 +75,15 @@ absl::Status ValidateRules(const internal::v1::InventoryConfig& config) {
     }
   }
   return absl::OkStatus();
+}
+
+bool IsPciAddress(std::string_view text) {
+  constexpr std::string_view kShape = "xxxx:xx:xx.x";
+  return text.size() == kShape.size() &&
+         std::equal(text.begin(), text.end(), kShape.begin(), [](char c, char shape) {
+           const bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+           return shape == 'x' ? hex : c == shape;
+         });
 }
 
 std::string WhyNotAssignable(const PciFunction& function, const DeviceRule* rule) {

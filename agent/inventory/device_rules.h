@@ -2,6 +2,9 @@
 #ifndef BERTH_AGENT_INVENTORY_DEVICE_RULES_H_
 #define BERTH_AGENT_INVENTORY_DEVICE_RULES_H_
 
+#include <string>
+#include <string_view>
+
 #include "absl/status/status.h"
 #include "agent/inventory/pci_sysfs.h"
 #include "berth/internal/v1/agent_config.pb.h"
@@ -15,6 +18,9 @@ const internal::v1::DeviceRule* MatchRule(const internal::v1::InventoryConfig& c
 // INVALID_FIELD for a rule that could never match or says nothing: ids that are not hex, an address
 // that is not "dddd:bb:dd.f", a class that is not a name.
 absl::Status ValidateRules(const internal::v1::InventoryConfig& config);
+
+// Whether `text` is written as sysfs writes an address: "dddd:bb:dd.f", in lower case.
+bool IsPciAddress(std::string_view text);
 
 // Why `function` may not be handed out, for people; empty when it may. `rule` may be nullptr.
 std::string WhyNotAssignable(const PciFunction& function, const internal::v1::DeviceRule* rule);

@@ -4,12 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
 #include "agent/link/agent_state.h"
 #include "lib/base/status.h"
 #include "tests/agent/daemon/emulator_folder.h"
+#include "tests/agent/inventory/sysfs_tree.h"
 
 namespace berth {
 namespace {
@@ -110,9 +112,47 @@ TEST_F(AgentMainTest, AnEmulatedHostIsDescribedByAFileThatIsThere) {
   EXPECT_EQ(Run({"-c", config_file(), "--check-config"}), kExitOk) << err_.str();
 }
 
-TEST_F(AgentMainTest, TheHelpNamesTheCommand) {
+TEST_F(AgentMainTest, BindTakesWhatTheConfigurationNamesAndKeepsToItsWord) {
+  const testing::SysfsTree tree;
+  constexpr char kAddress[] = "0000:01:00.0";
+  tree.AddVfio(kAddress, 7, "smmu3.0", "vfio0");
+  std::filesystem::remove_all(tree.Device(kAddress) + "/vfio-dev");
+  tree.Link(tree.Device(kAddress) + "/driver", "../../drivers/nouveau");
+  std::filesystem::create_directories(tree.root() + "/bus/pci/drivers/vfio-pci");
+  const std::string overriding = tree.Device(kAddress) + "/driver_override";
+  tree.Write(overriding, "(null)\n");
+  tree.Write(tree.root() + "/bus/pci/drivers_probe", "");
+  const auto configure = [&](const std::string& rules) {
+    std::ofstream(config_file()) << "host_id: left\nruntime_dir: " << folder_.path() << "/run\n"
+                                 << "backend: {real: {sysfs_root: " << tree.root() << "}}\n"
+                                 << "inventory: {rules: [" << rules << "]}\n";
+  };
+  configure("{vendor: 10de}");
+  EXPECT_EQ(Run({"bind", kAddress, "-c", config_file()}), kExitFailed);
+  EXPECT_THAT(err_.str(), AllOf(HasSubstr("PERMISSION_DENIED"), HasSubstr("inventory.rules")));
+  configure("{vendor: 10de, assignable: true}");
+  EXPECT_EQ(Run({"bind", "--dry-run", kAddress, "-c", config_file()}), kExitOk) << err_.str();
+  EXPECT_EQ(out_.str(), "0000:01:00.0: nouveau -> vfio-pci (not done: --dry-run)\n");
+  // These files do nothing, but one that is not there cannot be written.
+  EXPECT_EQ(Run({"bind", kAddress, "-c", config_file()}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("driver/unbind"));
+  std::string left;
+  std::getline(std::ifstream(overriding), left);
+  EXPECT_EQ(left, "") << "the override is taken back";
+  EXPECT_EQ(Run({"unbind", kAddress, "-c", config_file()}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("nothing is remembered of it"));
+  EXPECT_EQ(Run({"bind", "-c", config_file()}), kExitUsage) << "which?";
+  EXPECT_EQ(Run({"bind", kAddress, "accept-store"}), kExitUsage);
+}
+
+TEST_F(AgentMainTest, AnEmulatedHostHasNothingToBind) {
+  EXPECT_EQ(Run({"bind", "0000:01:00.0", "-c", config_file()}), kExitFailed);
+  EXPECT_THAT(err_.str(), AllOf(HasSubstr("UNSUPPORTED"), HasSubstr("emulated")));
+}
+
+TEST_F(AgentMainTest, TheHelpNamesTheCommands) {
   EXPECT_EQ(Run({"--help"}), kExitOk);
-  EXPECT_THAT(out_.str(), HasSubstr("accept-store"));
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("accept-store"), HasSubstr("bind"), HasSubstr("unbind")));
   EXPECT_EQ(Run({"accept-stroe"}), kExitUsage);
 }
 
