@@ -130,7 +130,9 @@ class AgentDaemon::Impl : public LinkDelegate {
         .pool = &pool_,
         .clock = options_.clock,
         .limits = limits,
-        .on_status = [this](const agent::v1::GrantStatus& status) { OnGrantStatus(status); }});
+        .on_status = [this](const agent::v1::GrantStatus& status) { OnGrantStatus(status); },
+        .on_unit_fault = [this](const AssignmentUid& by, const UnitId& unit,
+                                const absl::Status& fault) { OnUnitFault(by, unit, fault); }});
   }
 
   void OnGrantStatus(const agent::v1::GrantStatus& status) {
@@ -139,6 +141,22 @@ class AgentDaemon::Impl : public LinkDelegate {
                                  {"failure", status.failure().message()}});
     absl::MutexLock lock(&mu_);
     if (link_ != nullptr) link_->TellGrant(status);
+  }
+
+  void OnUnitFault(const AssignmentUid& by, const UnitId& unit, const absl::Status& fault) {
+    options_.log->Warn("unit refuses", {{"unit", unit.str()}, {"error", fault}});
+    // Also those that come or go: one too many is found out by the next refusal, one too few by
+    // nobody.
+    int in_use = 0;
+    for (const agent::v1::GrantStatus& status : grants_->Statuses()) {
+      if (status.assignment_uid() == by.str()) continue;
+      in_use += static_cast<int>(
+          std::count_if(status.units().begin(), status.units().end(),
+                        [&unit](const v1::UnitPlacement& u) { return u.unit() == unit.str(); }));
+    }
+    inventory_.NoteUnitFault(unit, fault, in_use);
+    absl::MutexLock lock(&mu_);
+    look_now_ = true;
   }
 
   absl::Status StartSockets() {
@@ -219,6 +237,7 @@ class AgentDaemon::Impl : public LinkDelegate {
     agent::v1::Inventory now = inventory_.Current();
     if (google::protobuf::util::MessageDifferencer::Equals(now, told_)) return;
     told_ = std::move(now);
+    if (grants_ != nullptr) grants_->DevicesChanged();
     absl::MutexLock lock(&mu_);
     if (link_ != nullptr) link_->TellInventory(told_);
   }
@@ -227,12 +246,18 @@ class AgentDaemon::Impl : public LinkDelegate {
     const absl::Duration interval = FromProtoDuration(config_.inventory().interval());
     absl::Time next = options_.clock->Now() + interval;
     for (;;) {
+      bool due = false;
       {
         absl::MutexLock lock(&mu_);
         const absl::Time wake = options_.clock->Now() + std::min(interval, kHealthInterval);
-        if (options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&stopping_), wake)) return;
+        const auto woken = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+          return stopping_ || look_now_;
+        };
+        options_.clock->AwaitWithDeadline(&mu_, absl::Condition(&woken), wake);
+        if (stopping_) return;
+        due = std::exchange(look_now_, false);
       }
-      const bool due = options_.clock->Now() >= next;
+      due = due || options_.clock->Now() >= next;
       if (kernel_.ok()) {
         const absl::Status answer = backend_.kernel()->OpenContext().status();
         if (answer.ok() && !due) continue;
@@ -281,6 +306,7 @@ class AgentDaemon::Impl : public LinkDelegate {
 
   absl::Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool look_now_ ABSL_GUARDED_BY(mu_) = false;  // without waiting for the interval
   std::unique_ptr<ControllerLink> link_ ABSL_GUARDED_BY(mu_);
   std::thread watcher_;
 };

@@ -17,6 +17,7 @@ namespace {
 constexpr std::string_view kPinned = "Pinned";
 constexpr std::string_view kKernelHealthy = "KernelHealthy";
 constexpr std::string_view kClaimed = "Claimed";
+constexpr std::string_view kDevicesPresent = "DevicesPresent";
 
 // Whether what is built for one is right for the other.
 bool SameBuild(const agent::v1::DesiredGrant& a, const agent::v1::DesiredGrant& b) {
@@ -85,6 +86,12 @@ void Grant::KernelGone() {
   ScheduleRun();
 }
 
+void Grant::DevicesChanged() {
+  absl::MutexLock lock(&mu_);
+  check_devices_ = true;
+  ScheduleRun();
+}
+
 void Grant::Shutdown() {
   absl::MutexLock lock(&mu_);
   shutdown_ = true;
@@ -114,15 +121,18 @@ agent::v1::DesiredGrant Grant::desired() const {
 
 void Grant::Run() {
   bool check_kernel = false;
+  bool check_devices = false;
   bool shutdown = false;
   {
     absl::MutexLock lock(&mu_);
     run_pending_ = false;
     check_kernel = std::exchange(check_kernel_, false);
+    check_devices = std::exchange(check_devices_, false);
     shutdown = shutdown_;
   }
   if (shutdown) return ShutDownNow();
   if (check_kernel && context_ != nullptr && !context_->CheckAlive().ok()) HandleKernelGone();
+  if (check_devices) CheckDevices();
   while (Step()) {
   }
 }
@@ -228,6 +238,7 @@ bool Grant::Prepare() {
     Move(Observed::kPrepared);
     return true;
   }
+  NoteUnitFault(status);
   const Reason reason = ReasonOf(status);
   if (reason == Reason::kKernelGone) {
     SetCondition(kKernelHealthy, false, status);
@@ -312,7 +323,7 @@ absl::Status Grant::DestroyContext() {
   absl::Status status = guest_ != nullptr ? guest_->Reset() : absl::OkStatus();
   if (status.ok()) {
     guest_.reset();
-    if (!devices_reset_) status = context_->ResetDevices();
+    if (!devices_reset_) status = context_->ResetDevices(*env_.options.devices);
     devices_reset_ = status.ok();
   }
   if (status.ok()) status = context_->Destroy();
@@ -365,6 +376,34 @@ void Grant::HandleKernelGone() {
   } else if (observed_ == Observed::kAttached) {
     Move(Wanted() ? Observed::kPreparing : Observed::kScrubbing);
   }
+}
+
+void Grant::CheckDevices() {
+  if (observed_ != Observed::kPrepared && observed_ != Observed::kAttached) return;
+  const absl::Status status = MakePlan(current_, *env_.options.devices).status();
+  const Reason reason = ReasonOf(status);
+  const bool gone = reason == Reason::kDeviceGone || reason == Reason::kUnitUnknown;
+  if (observed_ == Observed::kPrepared) {
+    // The kernel takes a device away only when nobody has it open (Linux drivers/vfio/vfio_main.c,
+    // vfio_unregister_group_dev()).
+    if (gone) Move(Observed::kScrubbing);
+  } else if (gone) {
+    SetCondition(kDevicesPresent, false, status);
+  } else if (status.ok() && status_.conditions_size() > 0 &&
+             status_.conditions(0).type() == kDevicesPresent) {
+    status_.clear_conditions();
+    Publish();
+  }
+}
+
+// A unit that fails its grants fails others as well.
+void Grant::NoteUnitFault(const absl::Status& status) const {
+  const Reason reason = ReasonOf(status);
+  if (reason != Reason::kVintfExhausted && reason != Reason::kHardwareTimeout) return;
+  const ErrorMetadata metadata = MetadataOf(status);
+  const auto unit = metadata.find("unit");
+  if (unit == metadata.end() || !env_.options.on_unit_fault) return;
+  env_.options.on_unit_fault(uid_, UnitId(unit->second), status);
 }
 
 void Grant::ShutDownNow() {

@@ -67,6 +67,7 @@ class Grant : public std::enable_shared_from_this<Grant> {
   void Disclaim();
   void Forget();
   void KernelGone();
+  void DevicesChanged();
   // Ends sessions (SHUTTING_DOWN) and destroys a context that no VMM has.
   void Shutdown();
   void Drain() { executor_.Drain(); }
@@ -165,6 +166,8 @@ class Grant : public std::enable_shared_from_this<Grant> {
   absl::Status DestroyContext();
   absl::Status ProveFree();
   void HandleKernelGone();
+  void CheckDevices();
+  void NoteUnitFault(const absl::Status& status) const;
   void ShutDownNow();
   void EndSession(const absl::Status& why);
   void OnEvents(size_t queue);
@@ -187,6 +190,7 @@ class Grant : public std::enable_shared_from_this<Grant> {
   bool forgotten_ ABSL_GUARDED_BY(mu_) = false;
   bool gone_ ABSL_GUARDED_BY(mu_) = false;
   bool check_kernel_ ABSL_GUARDED_BY(mu_) = false;
+  bool check_devices_ ABSL_GUARDED_BY(mu_) = false;
   bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
   bool run_pending_ ABSL_GUARDED_BY(mu_) = false;
   agent::v1::LocalGrant shown_ ABSL_GUARDED_BY(mu_);

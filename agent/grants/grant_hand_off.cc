@@ -35,7 +35,7 @@ absl::Status Grant::BuildHandOff(const GrantPlan& plan) {
 // VMM.
 absl::Status Grant::ResetHandedOff() {
   if (!hand_off() || devices_reset_ || !bound_.has_value()) return absl::OkStatus();
-  absl::Status status = bound_->ResetDevices();
+  absl::Status status = bound_->ResetDevices(*env_.options.devices);
   devices_reset_ = status.ok();
   return status;
 }

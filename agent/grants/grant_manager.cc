@@ -149,6 +149,10 @@ void GrantManager::KernelGone() {
   for (const std::shared_ptr<Grant>& grant : impl_->All()) grant->KernelGone();
 }
 
+void GrantManager::DevicesChanged() {
+  for (const std::shared_ptr<Grant>& grant : impl_->All()) grant->DevicesChanged();
+}
+
 int64_t GrantManager::fenced() const { return impl_->fenced(); }
 
 std::shared_ptr<Grant> GrantManager::Find(const AssignmentUid& uid) const {

@@ -39,6 +39,11 @@ class GrantManager {
   // and may call no method of the manager but Statuses().
   using StatusSink = std::function<void(const agent::v1::GrantStatus&)>;
 
+  // Told when the hardware of a unit refuses what its books allow: VINTF_EXHAUSTED while the grant
+  // `by` was prepared, HARDWARE_TIMEOUT at any time. As StatusSink.
+  using UnitFaultSink =
+      std::function<void(const AssignmentUid& by, const UnitId& unit, const absl::Status& fault)>;
+
   // Everything pointed to outlives the manager.
   struct Options {
     KernelApi* kernel = nullptr;
@@ -46,7 +51,8 @@ class GrantManager {
     ThreadPool* pool = nullptr;
     Clock* clock = nullptr;
     GrantLimits limits;
-    StatusSink on_status;  // may be empty
+    StatusSink on_status;         // may be empty
+    UnitFaultSink on_unit_fault;  // may be empty
   };
 
   explicit GrantManager(Options options);
@@ -79,6 +85,10 @@ class GrantManager {
   // Every grant ends its VMM's session and prepares anew as soon as the kernel is back. Grants find
   // out by themselves as well, through their own calls and event queues. Idempotent.
   void KernelGone();
+
+  // Devices have come or gone. A grant that lacks one is released and prepared anew, which fails
+  // with DEVICE_GONE; while a VMM is attached its condition DevicesPresent says so instead.
+  void DevicesChanged();
 
   // Commands refused because of their generation or intent.
   [[nodiscard]] int64_t fenced() const;

@@ -129,6 +129,7 @@ v1::AssignmentSpec::Isolation Grant::isolation() const {
 }
 
 void Grant::AfterCall(const absl::Status& status) {
+  NoteUnitFault(status);
   if (ReasonOf(status) == Reason::kKernelGone) {
     HandleKernelGone();
     Run();

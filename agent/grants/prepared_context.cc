@@ -24,6 +24,11 @@ absl::Status UnlessGone(absl::Status status) {
   return status;
 }
 
+// What was pulled out cannot be reset, and nobody will meet it as it was left.
+bool IsGone(const GrantDevice& device, const DeviceLookup& lookup) {
+  return !lookup.FindDevice(device.id).has_value() && lookup.CheckKnown(device.unit).ok();
+}
+
 template <typename T>
 absl::Status DestroyIfAny(std::optional<T>& object) {
   return object.has_value() ? UnlessGone(object->Destroy()) : absl::OkStatus();
@@ -48,11 +53,11 @@ absl::StatusOr<BoundContext> BoundContext::Bind(KernelApi* kernel,
   return bound;
 }
 
-absl::Status BoundContext::ResetDevices() {
+absl::Status BoundContext::ResetDevices(const DeviceLookup& lookup) {
   for (size_t i = 0; i < devices.size(); ++i) {
     if (!facts[i].resettable) continue;
     const absl::Status status = UnlessGone(devices[i].Reset());
-    if (!status.ok()) {
+    if (!status.ok() && !IsGone(facts[i], lookup)) {
       return WithMetadata(WithMetadata(status, "step", "reset_device"), "device",
                           facts[i].id.str());
     }
@@ -134,7 +139,9 @@ absl::Status PreparedContext::BuildUnit(Unit& unit, uint32_t event_depth) {
   return absl::OkStatus();
 }
 
-absl::Status PreparedContext::ResetDevices() { return bound_->ResetDevices(); }
+absl::Status PreparedContext::ResetDevices(const DeviceLookup& lookup) {
+  return bound_->ResetDevices(lookup);
+}
 
 absl::Status PreparedContext::DestroyUnit(Unit& unit) {
   for (Veventq& queue : unit.events) BERTH_RETURN_IF_ERROR(UnlessGone(queue.Destroy()));

@@ -30,8 +30,9 @@ struct BoundContext {
   static absl::StatusOr<BoundContext> Bind(KernelApi* kernel, std::span<const GrantDevice> devices,
                                            Context::LeakReporter on_leak);
 
-  // Resets every device that can be reset. Stops at the first that fails.
-  absl::Status ResetDevices();
+  // Resets every device that can be reset and that `lookup` knows to be there still. Stops at the
+  // first that fails.
+  absl::Status ResetDevices(const DeviceLookup& lookup);
 
   Context context;
   std::vector<Device> devices;     // in the order given
@@ -80,8 +81,8 @@ class PreparedContext {
   // Where guest memory may lie, found after all devices were attached.
   [[nodiscard]] const Ioas::IovaRanges& iova_ranges() const { return iova_ranges_; }
 
-  // Resets every device that can be reset. Stops at the first that fails.
-  absl::Status ResetDevices();
+  // See BoundContext.
+  absl::Status ResetDevices(const DeviceLookup& lookup);
 
   // Destroys what is there, in order. Stops where the kernel does not let go (STILL_MAPPED,
   // STATE_CONFLICT) and goes on from there when called again. What the kernel has lost (NOT_FOUND,

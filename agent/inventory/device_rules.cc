@@ -90,7 +90,8 @@ std::string WhyNotAssignable(const PciFunction& function, const DeviceRule* rule
   if (rule != nullptr && rule->has_assignable() && !rule->assignable()) {
     return "the agent's configuration keeps it back";
   }
-  if (function.driver != "vfio-pci") {
+  // A cdev without vfio-pci is of a VFIO driver for single devices, such as nvgrace-gpu-vfio-pci.
+  if (function.driver != "vfio-pci" && function.cdev.empty()) {
     return function.driver.empty()
                ? "it has no driver; bind it to vfio-pci"
                : absl::StrCat("it belongs to ", function.driver, ", not to vfio-pci");

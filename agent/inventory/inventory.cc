@@ -19,7 +19,9 @@ using v1::Unit;
 
 constexpr char kHealthCondition[] = "KernelHealthy";
 
-bool IsVfio(const PciFunction& function) { return function.driver == "vfio-pci"; }
+bool IsVfio(const PciFunction& function) {
+  return function.driver == "vfio-pci" || !function.cdev.empty();
+}
 
 // Endpoints on vfio-pci, and what shares an IOMMU group with them: those make a group unavailable.
 std::vector<PciFunction> Relevant(std::vector<PciFunction> functions) {
@@ -92,7 +94,11 @@ Inventory::Inventory(KernelApi* kernel, Clock* clock, Options options)
 absl::Status Inventory::CheckKernel(const absl::Status& known) {
   absl::Status status = known.ok() ? kernel_->OpenContext().status() : known;
   // Another error (no fds left, say) is of this process: the units are what they were.
-  if (ReasonOf(status) == Reason::kKernelGone) units_.clear();
+  if (ReasonOf(status) == Reason::kKernelGone) {
+    units_.clear();
+    absl::MutexLock lock(&mu_);
+    faults_.clear();
+  }
   return status;
 }
 
@@ -106,6 +112,7 @@ absl::Status Inventory::Refresh(const absl::Status& kernel) {
   }
   if (status.ok()) {
     ProbeUnits(functions);
+    RecheckFaults(functions);
     agent::v1::Inventory built = Build(functions);
     std::map<DeviceId, GrantDevice> devices;
     std::map<UnitId, GrantUnit> units;
@@ -173,6 +180,93 @@ void Inventory::ProbeUnits(const std::vector<PciFunction>& functions) {
   }
 }
 
+void Inventory::NoteUnitFault(const UnitId& unit, const absl::Status& fault, int vintfs_in_use) {
+  absl::MutexLock lock(&mu_);
+  UnitFault& known = faults_[unit.str()];
+  if (ReasonOf(fault) == Reason::kVintfExhausted) {
+    known.most_vintfs = std::min(known.most_vintfs.value_or(vintfs_in_use), vintfs_in_use);
+  } else {
+    known.timeout = std::string(fault.message());
+  }
+  known.next_check = clock_->Now() + kFaultRecheck;
+}
+
+void Inventory::ApplyFault(Unit* unit) const {
+  absl::MutexLock lock(&mu_);
+  const auto known = faults_.find(unit->id());
+  if (known == faults_.end()) return;
+  if (known->second.most_vintfs.has_value() && *known->second.most_vintfs < unit->vintfs()) {
+    unit->set_vintfs(*known->second.most_vintfs);
+    unit->set_vintf_source(Unit::OBSERVED);
+  }
+  if (known->second.timeout.empty()) return;
+  v1::Taint* taint = unit->add_taints();
+  taint->set_key(kTimeoutTaint);
+  taint->set_effect(v1::Taint::NO_NEW);
+  taint->set_message(known->second.timeout);
+}
+
+std::vector<PciFunction> Inventory::AssignableBehind(
+    const std::string& unit, const std::vector<PciFunction>& functions) const {
+  std::vector<PciFunction> found;
+  for (const PciFunction& function : functions) {
+    if (function.unit != unit) continue;
+    if (!WhyNotAssignable(function, MatchRule(options_.config, function)).empty()) continue;
+    found.push_back(function);
+  }
+  return found;
+}
+
+// Whether nothing is left of it.
+bool Inventory::RecheckFault(const std::string& unit, const std::vector<PciFunction>& functions,
+                             UnitFault* fault) {
+  const std::vector<PciFunction> devices = AssignableBehind(unit, functions);
+  for (const PciFunction& device : devices) {
+    if (fault->timeout.empty()) break;
+    const absl::Status answer = CheckVintf(kernel_, device.cdev);
+    if (answer.ok()) fault->timeout.clear();
+    if (ReasonOf(answer) != Reason::kDeviceBusy) break;
+  }
+  if (!fault->timeout.empty()) return false;
+  if (!fault->most_vintfs.has_value()) return true;
+  if (devices.empty()) return false;
+  const absl::StatusOr<UnitFacts> facts =
+      ProbeUnit(kernel_, devices.front().cdev, VintfCount::kObserve,
+                OthersBehind(devices.front(), functions));
+  if (!facts.ok() || !facts->observed_vintfs.has_value()) return false;
+  units_[unit] = *facts;
+  // The operator's number stands, unless there are fewer.
+  if (options_.config.vintfs().count(unit) == 0) return true;
+  fault->most_vintfs = facts->observed_vintfs;
+  fault->next_check = absl::InfiniteFuture();
+  return false;
+}
+
+void Inventory::RecheckFaults(const std::vector<PciFunction>& functions) {
+  std::map<std::string, UnitFault> due;
+  {
+    absl::MutexLock lock(&mu_);
+    for (auto& [unit, fault] : faults_) {
+      if (fault.next_check > clock_->Now()) continue;
+      fault.next_check = clock_->Now() + kFaultRecheck;
+      due[unit] = fault;
+    }
+  }
+  for (auto& [unit, fault] : due) {
+    const absl::Time asked = fault.next_check;
+    const bool over = RecheckFault(unit, functions, &fault);
+    absl::MutexLock lock(&mu_);
+    const auto known = faults_.find(unit);
+    // Unless there is news of it.
+    if (known == faults_.end() || known->second.next_check != asked) continue;
+    if (over) {
+      faults_.erase(known);
+    } else {
+      known->second = fault;
+    }
+  }
+}
+
 agent::v1::Inventory Inventory::Build(const std::vector<PciFunction>& functions) const {
   agent::v1::Inventory inventory;
   for (const auto& [id, facts] : units_) {
@@ -213,6 +307,7 @@ Unit Inventory::BuildUnit(const std::string& id, const UnitFacts& facts) const {
     unit.set_vintfs(DefaultVintfs(facts.profile));
     unit.set_vintf_source(Unit::DEFAULT);
   }
+  ApplyFault(&unit);
   return unit;
 }
 

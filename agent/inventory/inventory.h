@@ -42,6 +42,15 @@ class Inventory : public DeviceLookup {
   // look that finds all devices of their unit idle.
   absl::Status Refresh(const absl::Status& kernel = absl::OkStatus());
 
+  // The hardware of a unit has refused what its number of VINTFs or its health promised; from the
+  // next Refresh() on the inventory says so. VINTF_EXHAUSTED with `vintfs_in_use` (as far as Berth
+  // knows): there are not more than those; counted again when all devices of the unit are idle.
+  // HARDWARE_TIMEOUT: the unit has the taint kTimeoutTaint until one of its devices that is idle
+  // gets a VINTF. Both are looked into once in kFaultRecheck. Any thread.
+  void NoteUnitFault(const UnitId& unit, const absl::Status& fault, int vintfs_in_use);
+  static constexpr char kTimeoutTaint[] = "berth/hardware-timeout";
+  static constexpr absl::Duration kFaultRecheck = absl::Minutes(1);
+
   agent::v1::Inventory Current() const;
   // Whether the last Refresh() succeeded.
   bool healthy() const;
@@ -51,10 +60,22 @@ class Inventory : public DeviceLookup {
   absl::Status CheckKnown(const UnitId& id) const override;
 
  private:
+  struct UnitFault {
+    std::optional<int> most_vintfs;
+    std::string timeout;  // what the kernel said; empty: none
+    absl::Time next_check;
+  };
+
   absl::Status CheckKernel(const absl::Status& known);
+  void RecheckFaults(const std::vector<PciFunction>& functions);
+  bool RecheckFault(const std::string& unit, const std::vector<PciFunction>& functions,
+                    UnitFault* fault);
+  std::vector<PciFunction> AssignableBehind(const std::string& unit,
+                                            const std::vector<PciFunction>& functions) const;
   void ProbeUnits(const std::vector<PciFunction>& functions);
   agent::v1::Inventory Build(const std::vector<PciFunction>& functions) const;
   v1::Unit BuildUnit(const std::string& id, const UnitFacts& facts) const;
+  void ApplyFault(v1::Unit* unit) const;
   v1::Device BuildDevice(const PciFunction& function) const;
   void SetHealth(const absl::Status& status);
 
@@ -67,6 +88,7 @@ class Inventory : public DeviceLookup {
   std::map<std::string, absl::Status> unit_errors_;
 
   mutable absl::Mutex mu_;
+  std::map<std::string, UnitFault> faults_ ABSL_GUARDED_BY(mu_);  // by unit
   agent::v1::Inventory current_ ABSL_GUARDED_BY(mu_);
   v1::Condition health_ ABSL_GUARDED_BY(mu_);
   absl::Status last_look_ ABSL_GUARDED_BY(mu_);

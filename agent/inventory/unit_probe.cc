@@ -22,11 +22,21 @@ int QueueLog2(const uapi::IommuHwInfoArmSmmuv3& smmu) {
   return static_cast<int>(smmu.idr[1] >> 21 & 0x1f);
 }
 
-absl::StatusOr<int> CountVintfs(const Context& context, const Device& device) {
+// Of an IOMMU that is no SMMUv3. One that says nothing of itself counts as one without a vIOMMU:
+// devices get a plain page table there.
+absl::StatusOr<v1::Unit::Profile> OtherProfile(const Device& device) {
+  auto info = Sized<uapi::IommuHwInfo>();
+  info.dev_id = device.id();
+  BERTH_RETURN_IF_ERROR(device.context().Call(uapi::kIommuGetHwInfo, &info));
+  return info.data_type == uapi::kHwInfoAmd ? v1::Unit::AMD_IOMMU : v1::Unit::VTD;
+}
+
+// As many as there are, but not more than `most`.
+absl::StatusOr<int> CountVintfs(const Context& context, const Device& device, size_t most) {
   BERTH_ASSIGN_OR_RETURN(Ioas ioas, Ioas::Create(context));
   BERTH_ASSIGN_OR_RETURN(Hwpt parent, Hwpt::CreateNestingParent(device, ioas));
   std::vector<Viommu> viommus;
-  while (viommus.size() < kMostVintfs) {
+  while (viommus.size() < most) {
     absl::StatusOr<Viommu> viommu = Viommu::Create(device, parent, Viommu::Type::kTegra241Cmdqv);
     if (ReasonOf(viommu.status()) == Reason::kVintfExhausted) break;
     BERTH_RETURN_IF_ERROR(viommu.status());
@@ -59,8 +69,7 @@ absl::StatusOr<UnitFacts> ProbeUnit(KernelApi* kernel, const std::string& name, 
   UnitFacts facts;
   absl::StatusOr<Device::SmmuInfo> smmu = device.GetSmmuInfo();
   if (ReasonOf(smmu.status()) == Reason::kKernelFeatureMissing) {
-    // Another kind of IOMMU: devices get a plain page table there.
-    facts.profile = v1::Unit::VTD;
+    BERTH_ASSIGN_OR_RETURN(facts.profile, OtherProfile(device));
     return facts;
   }
   BERTH_RETURN_IF_ERROR(smmu.status());
@@ -79,9 +88,17 @@ absl::StatusOr<UnitFacts> ProbeUnit(KernelApi* kernel, const std::string& name, 
     const absl::StatusOr<std::vector<Device>> idle = OpenAll(context, others);
     if (ReasonOf(idle.status()) == Reason::kKernelGone) return idle.status();
     if (!idle.ok()) return facts;
-    BERTH_ASSIGN_OR_RETURN(facts.observed_vintfs, CountVintfs(context, device));
+    BERTH_ASSIGN_OR_RETURN(facts.observed_vintfs, CountVintfs(context, device, kMostVintfs));
   }
   return facts;
+}
+
+absl::Status CheckVintf(KernelApi* kernel, const std::string& name) {
+  BERTH_ASSIGN_OR_RETURN(const Context context, Context::Open(kernel));
+  BERTH_ASSIGN_OR_RETURN(const Device device, Device::Open(context, name));
+  BERTH_ASSIGN_OR_RETURN(const int count, CountVintfs(context, device, 1));
+  return count == 1 ? absl::OkStatus()
+                    : Error(Reason::kVintfExhausted, "all VINTFs of the unit are in use");
 }
 
 }  // namespace berth

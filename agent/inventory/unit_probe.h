@@ -34,6 +34,10 @@ enum class VintfCount { kAssume, kObserve };
 absl::StatusOr<UnitFacts> ProbeUnit(KernelApi* kernel, const std::string& name, VintfCount count,
                                     std::span<const std::string> others = {});
 
+// Whether the CMDQV behind which the cdev `name` is gives a VINTF, which goes back at once. Errors:
+// those of ProbeUnit() and Viommu::Create(): HARDWARE_TIMEOUT, VINTF_EXHAUSTED.
+absl::Status CheckVintf(KernelApi* kernel, const std::string& name);
+
 }  // namespace berth
 
 #endif  // BERTH_AGENT_INVENTORY_UNIT_PROBE_H_

@@ -53,6 +53,12 @@ class GrantsFixture : public ::testing::Test {
         absl::MutexLock lock(&mu_);
         reported_[status.assignment_uid()].push_back(status);
       };
+      options.on_unit_fault = [this](const AssignmentUid& by, const UnitId& unit,
+                                     const absl::Status& fault) {
+        absl::MutexLock lock(&mu_);
+        unit_faults_.push_back(by.str() + ": " + unit.str() + " " +
+                               std::string(ReasonName(ReasonOf(fault))));
+      };
       manager_ = std::make_unique<GrantManager>(std::move(options));
     }
     return *manager_;
@@ -97,6 +103,12 @@ class GrantsFixture : public ::testing::Test {
     return states;
   }
 
+  // "uid: unit REASON" of each that was told.
+  std::vector<std::string> UnitFaults() {
+    absl::MutexLock lock(&mu_);
+    return unit_faults_;
+  }
+
   void ExpectNothingLeft() { EXPECT_EQ(host_.Leftovers(), ""); }
 
   EmulatedHost host_;
@@ -117,6 +129,7 @@ class GrantsFixture : public ::testing::Test {
   absl::Mutex mu_;
   std::map<std::string, std::vector<agent::v1::GrantStatus>> reported_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, size_t> seen_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::string> unit_faults_ ABSL_GUARDED_BY(mu_);
   std::unique_ptr<GrantManager> manager_;
 };
 

@@ -48,6 +48,53 @@ TEST_F(UnitProbeTest, APlainSmmuHasNoQueues) {
   EXPECT_EQ(facts->observed_vintfs, std::nullopt) << "there is nothing to count";
 }
 
+// A kernel whose IOMMUs say that they are of this type.
+class OtherIommu : public testing::FailingKernel {
+ public:
+  OtherIommu(KernelApi* base, uint32_t type) : FailingKernel(base), type_(type) {}
+  int Ioctl(int fd, unsigned long request, void* arg) override {  // NOLINT(google-runtime-int)
+    if (request != uapi::kIommuGetHwInfo) return FailingKernel::Ioctl(fd, request, arg);
+    auto* info = static_cast<uapi::IommuHwInfo*>(arg);
+    // Linux drivers/iommu/iommufd/device.c, iommufd_get_hw_info(): only its own type, or any.
+    const bool any = (info->flags & uapi::kHwInfoInputType) == 0;
+    if (!any && info->data_type != type_) return -EOPNOTSUPP;
+    info->data_type = type_;
+    return 0;
+  }
+
+ private:
+  const uint32_t type_;
+};
+
+TEST_F(UnitProbeTest, TheProfileOfOtherIommusIsWhatTheySayOfThemselves) {
+  const std::pair<uint32_t, v1::Unit::Profile> kinds[] = {
+      {uapi::kHwInfoVtd, v1::Unit::VTD},
+      {uapi::kHwInfoAmd, v1::Unit::AMD_IOMMU},
+      {uapi::kHwInfoDefault, v1::Unit::VTD},
+  };
+  for (const auto& [type, profile] : kinds) {
+    OtherIommu kernel(&client(), type);
+    // The emulator would give it a vIOMMU.
+    const auto facts = ProbeUnit(&kernel, "vfio0", VintfCount::kObserve);
+    ASSERT_TRUE(facts.ok()) << facts.status();
+    EXPECT_EQ(facts->profile, profile);
+    EXPECT_EQ(facts->vcmdqs_per_vintf, 0);
+    ExpectNothingHeld();
+  }
+}
+
+TEST_F(UnitProbeTest, ChecksWithOneVintf) {
+  EXPECT_TRUE(CheckVintf(&client(), "vfio0").ok());
+  ExpectNothingHeld();
+  const emulator::Guest guest = MakeGuest("vfio0");
+  EXPECT_EQ(ReasonOf(CheckVintf(&client(), "vfio0")), Reason::kDeviceBusy);
+  testing::FailingKernel failing(&client());
+  failing.FailRequest(uapi::kIommuViommuAlloc, ETIMEDOUT);
+  EXPECT_EQ(ReasonOf(CheckVintf(&failing, "vfio1")), Reason::kHardwareTimeout);
+  failing.FailRequest(uapi::kIommuViommuAlloc, ENOSPC);
+  EXPECT_EQ(ReasonOf(CheckVintf(&failing, "vfio1")), Reason::kVintfExhausted);
+}
+
 TEST_F(UnitProbeTest, CountsFreeVintfsAndGivesThemBack) {
   const auto all = ProbeUnit(&client(), "vfio0", VintfCount::kObserve);
   ASSERT_TRUE(all.ok()) << all.status();
