@@ -96,6 +96,7 @@ absl::Status Inventory::CheckKernel(const absl::Status& known) {
   // Another error (no fds left, say) is of this process: the units are what they were.
   if (ReasonOf(status) == Reason::kKernelGone) {
     units_.clear();
+    nodes_.clear();
     absl::MutexLock lock(&mu_);
     faults_.clear();
   }
@@ -111,15 +112,16 @@ absl::Status Inventory::Refresh(const absl::Status& kernel) {
     if (read.ok()) functions = Relevant(*std::move(read));
   }
   if (status.ok()) {
+    ProbeNodes(functions);
     ProbeUnits(functions);
     RecheckFaults(functions);
     agent::v1::Inventory built = Build(functions);
+    agent::v1::Hardware hardware = BuildHardware(functions);
     std::map<DeviceId, GrantDevice> devices;
     std::map<UnitId, GrantUnit> units;
     for (const PciFunction& function : functions) {
       const auto facts = units_.find(function.unit);
-      const DeviceRule* rule = MatchRule(options_.config, function);
-      if (facts == units_.end() || !WhyNotAssignable(function, rule).empty()) continue;
+      if (facts == units_.end() || !WhyNot(function).empty()) continue;
       const GrantDevice device = ToGrantDevice(function);
       devices[device.id] = device;
       units[device.unit] = ToGrantUnit(device.unit, facts->second);
@@ -134,6 +136,7 @@ absl::Status Inventory::Refresh(const absl::Status& kernel) {
     absl::MutexLock lock(&mu_);
     not_asked_ = std::move(not_asked);
     current_ = std::move(built);
+    hardware_ = std::move(hardware);
     devices_ = std::move(devices);
     grant_units_ = std::move(units);
   }
@@ -155,6 +158,29 @@ void Inventory::SetHealth(const absl::Status& status) {
   health_.set_message(std::string(message));
 }
 
+// sysfs knows a cdev also where its node is missing, or is not for this process. Whoever has it
+// bound keeps nobody from opening it (Linux drivers/vfio/device_cdev.c,
+// vfio_device_fops_cdev_open()).
+void Inventory::ProbeNodes(const std::vector<PciFunction>& functions) {
+  std::map<std::pair<std::string, std::string>, absl::Status> nodes;
+  for (const PciFunction& function : functions) {
+    if (!WhyNotAssignable(function, MatchRule(options_.config, function)).empty()) continue;
+    const auto node = std::make_pair(function.cdev, MakeDeviceId(function));
+    const auto known = nodes_.find(node);
+    const bool opened = known != nodes_.end() && known->second.ok();
+    nodes[node] = opened ? absl::OkStatus() : kernel_->OpenDevice(function.cdev).status();
+  }
+  nodes_ = std::move(nodes);
+}
+
+std::string Inventory::WhyNot(const PciFunction& function) const {
+  std::string why = WhyNotAssignable(function, MatchRule(options_.config, function));
+  if (!why.empty()) return why;
+  const auto node = nodes_.find({function.cdev, MakeDeviceId(function)});
+  if (node == nodes_.end() || node->second.ok()) return "";
+  return absl::StrCat("its cdev ", function.cdev, " cannot be opened: ", node->second.message());
+}
+
 void Inventory::ProbeUnits(const std::vector<PciFunction>& functions) {
   unit_errors_.clear();
   std::set<std::string> asked;
@@ -164,8 +190,7 @@ void Inventory::ProbeUnits(const std::vector<PciFunction>& functions) {
     const bool observe =
         options_.config.observe_vintfs() && options_.config.vintfs().count(function.unit) == 0;
     if (known != units_.end() && !(observe && IsUncounted(known->second))) continue;
-    const DeviceRule* rule = MatchRule(options_.config, function);
-    if (!WhyNotAssignable(function, rule).empty()) continue;
+    if (!WhyNot(function).empty()) continue;
     absl::StatusOr<UnitFacts> facts =
         ProbeUnit(kernel_, function.cdev, observe ? VintfCount::kObserve : VintfCount::kAssume,
                   OthersBehind(function, functions));
@@ -211,7 +236,7 @@ std::vector<PciFunction> Inventory::AssignableBehind(
   std::vector<PciFunction> found;
   for (const PciFunction& function : functions) {
     if (function.unit != unit) continue;
-    if (!WhyNotAssignable(function, MatchRule(options_.config, function)).empty()) continue;
+    if (!WhyNot(function).empty()) continue;
     found.push_back(function);
   }
   return found;
@@ -327,7 +352,7 @@ v1::Device Inventory::BuildDevice(const PciFunction& function) const {
   device.set_iommu_group(function.iommu_group);
   device.set_numa_node(function.numa_node);
   device.set_resettable(function.resettable);
-  std::string why = WhyNotAssignable(function, rule);
+  std::string why = WhyNot(function);
   if (why.empty() && units_.count(function.unit) == 0) {
     const auto error = unit_errors_.find(function.unit);
     why = error == unit_errors_.end() ? "its unit is not known yet"
@@ -337,6 +362,39 @@ v1::Device Inventory::BuildDevice(const PciFunction& function) const {
   device.set_unassignable_reason(why);
   if (rule != nullptr) *device.mutable_attributes() = rule->attributes();
   return device;
+}
+
+agent::v1::Hardware Inventory::BuildHardware(const std::vector<PciFunction>& functions) const {
+  agent::v1::Hardware hardware;
+  std::set<std::string> shown;
+  for (const PciFunction& function : functions) {
+    agent::v1::DeviceHardware* device = hardware.add_devices();
+    device->set_device(MakeDeviceId(function));
+    device->set_cdev(function.cdev);
+    for (const std::string& method : function.reset_methods) device->add_reset_methods(method);
+    for (const ReservedIovas& reserved : function.reserved_iovas) {
+      agent::v1::ReservedIovas* range = device->add_reserved_iovas();
+      range->set_first(reserved.first);
+      range->set_last(reserved.last);
+      range->set_kind(reserved.kind);
+    }
+    const auto facts = units_.find(function.unit);
+    if (facts == units_.end() || !shown.insert(function.unit).second) continue;
+    agent::v1::UnitHardware* unit = hardware.add_units();
+    unit->set_unit(function.unit);
+    unit->set_cmdqv_version(facts->second.cmdqv_version);
+    for (const int64_t size : PageSizes(facts->second)) unit->add_page_sizes_bytes(size);
+    if (!facts->second.smmu.has_value()) continue;
+    for (const uint32_t idr : facts->second.smmu->idr) unit->add_smmu_idr(idr);
+    unit->set_smmu_iidr(facts->second.smmu->iidr);
+    unit->set_smmu_aidr(facts->second.smmu->aidr);
+  }
+  return hardware;
+}
+
+agent::v1::Hardware Inventory::CurrentHardware() const {
+  absl::MutexLock lock(&mu_);
+  return hardware_;
 }
 
 agent::v1::Inventory Inventory::Current() const {

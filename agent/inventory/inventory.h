@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -13,6 +14,7 @@
 #include "agent/grants/device_lookup.h"
 #include "agent/inventory/pci_sysfs.h"
 #include "agent/inventory/unit_probe.h"
+#include "berth/agent/v1/agent_local.pb.h"
 #include "berth/agent/v1/inventory.pb.h"
 #include "berth/internal/v1/agent_config.pb.h"
 #include "lib/base/clock.h"
@@ -52,6 +54,7 @@ class Inventory : public DeviceLookup {
   static constexpr absl::Duration kFaultRecheck = absl::Minutes(1);
 
   agent::v1::Inventory Current() const;
+  agent::v1::Hardware CurrentHardware() const;
   // Whether the last Refresh() succeeded.
   bool healthy() const;
   // Assignable devices, and the units in front of them, only.
@@ -72,10 +75,13 @@ class Inventory : public DeviceLookup {
                     UnitFault* fault);
   std::vector<PciFunction> AssignableBehind(const std::string& unit,
                                             const std::vector<PciFunction>& functions) const;
+  void ProbeNodes(const std::vector<PciFunction>& functions);
   void ProbeUnits(const std::vector<PciFunction>& functions);
+  std::string WhyNot(const PciFunction& function) const;
   agent::v1::Inventory Build(const std::vector<PciFunction>& functions) const;
   v1::Unit BuildUnit(const std::string& id, const UnitFacts& facts) const;
   void ApplyFault(v1::Unit* unit) const;
+  agent::v1::Hardware BuildHardware(const std::vector<PciFunction>& functions) const;
   v1::Device BuildDevice(const PciFunction& function) const;
   void SetHealth(const absl::Status& status);
 
@@ -86,10 +92,14 @@ class Inventory : public DeviceLookup {
   // asked.
   std::map<std::string, UnitFacts> units_;
   std::map<std::string, absl::Status> unit_errors_;
+  // What came of opening a cdev, by its name and its device. A node that could be opened is not
+  // opened again.
+  std::map<std::pair<std::string, std::string>, absl::Status> nodes_;
 
   mutable absl::Mutex mu_;
   std::map<std::string, UnitFault> faults_ ABSL_GUARDED_BY(mu_);  // by unit
   agent::v1::Inventory current_ ABSL_GUARDED_BY(mu_);
+  agent::v1::Hardware hardware_ ABSL_GUARDED_BY(mu_);
   v1::Condition health_ ABSL_GUARDED_BY(mu_);
   absl::Status last_look_ ABSL_GUARDED_BY(mu_);
   std::map<UnitId, absl::Status> not_asked_ ABSL_GUARDED_BY(mu_);  // units that are there

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "lib/base/status.h"
 
 namespace berth {
@@ -86,6 +87,24 @@ std::string FindCdev(const fs::path& device) {
   return "";
 }
 
+// "0x0000000008000000 0x00000000080fffff msi", one in a line (Linux
+// Documentation/ABI/testing/sysfs-kernel-iommu_groups).
+std::vector<ReservedIovas> ReadReserved(const fs::path& path) {
+  std::vector<ReservedIovas> all;
+  const std::string text = ReadText(path);
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+    ReservedIovas reserved;
+    if (words.size() != 3 || !absl::SimpleHexAtoi(words[0], &reserved.first) ||
+        !absl::SimpleHexAtoi(words[1], &reserved.last)) {
+      continue;
+    }
+    reserved.kind = words[2];
+    all.push_back(std::move(reserved));
+  }
+  return all;
+}
+
 std::optional<PciFunction> ReadFunction(const fs::path& device) {
   PciFunction function;
   function.address = device.filename().string();
@@ -101,7 +120,10 @@ std::optional<PciFunction> ReadFunction(const fs::path& device) {
   function.unit = LinkName(device / "iommu");
   function.driver = LinkName(device / "driver");
   function.cdev = FindCdev(device);
-  function.resettable = !ReadText(device / "reset_method").empty();
+  function.reset_methods =
+      absl::StrSplit(ReadText(device / "reset_method"), ' ', absl::SkipEmpty());
+  function.resettable = !function.reset_methods.empty();
+  function.reserved_iovas = ReadReserved(device / "iommu_group/reserved_regions");
   constexpr uint32_t kBridge = 0x06;
   function.is_endpoint = function.pci_class >> 16 != kBridge;
   return function;

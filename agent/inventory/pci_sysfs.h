@@ -10,6 +10,13 @@
 
 namespace berth {
 
+// IOVAs that no mapping may use: a line of iommu_groups/N/reserved_regions.
+struct ReservedIovas {
+  uint64_t first = 0;
+  uint64_t last = 0;
+  std::string kind;  // "direct", "direct-relaxable", "reserved", "msi"
+};
+
 // One PCI function as sysfs shows it (Linux Documentation/ABI/testing/sysfs-bus-pci, -vfio-dev).
 struct PciFunction {
   std::string address;  // "0000:01:00.0"
@@ -18,11 +25,13 @@ struct PciFunction {
   uint32_t pci_class = 0;  // 24 bits
   std::string serial;      // 16 hex digits, or empty
   int numa_node = -1;
-  int iommu_group = -1;     // -1: not behind an IOMMU
-  std::string unit;         // name under /sys/class/iommu, or empty
-  std::string driver;       // "vfio-pci", or empty
-  std::string cdev;         // "vfio3", or empty
-  bool resettable = false;  // reset_method names one
+  int iommu_group = -1;                    // -1: not behind an IOMMU
+  std::string unit;                        // name under /sys/class/iommu, or empty
+  std::string driver;                      // "vfio-pci", or empty
+  std::string cdev;                        // "vfio3", or empty
+  bool resettable = false;                 // reset_method names one
+  std::vector<std::string> reset_methods;  // in the order in which the kernel tries them
+  std::vector<ReservedIovas> reserved_iovas;
   bool is_endpoint = true;  // false for bridges
 };
 

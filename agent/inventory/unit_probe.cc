@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/inventory/unit_probe.h"
 
+#include <algorithm>
+#include <initializer_list>
 #include <utility>
 #include <vector>
 
@@ -9,6 +11,7 @@
 #include "lib/iommufd/device.h"
 #include "lib/iommufd/hwpt.h"
 #include "lib/iommufd/ioas.h"
+#include "lib/iommufd/uapi/smmuv3.h"
 #include "lib/iommufd/viommu.h"
 
 namespace berth {
@@ -62,6 +65,23 @@ absl::StatusOr<std::vector<Device>> OpenAll(const Context& context,
 
 }  // namespace
 
+// IDR5 says which granules; the blocks of each are those of Linux
+// drivers/iommu/arm/arm-smmu-v3/arm-smmu-v3.c, arm_smmu_device_hw_probe().
+std::vector<int64_t> PageSizes(const UnitFacts& facts) {
+  if (!facts.smmu.has_value()) return {};
+  const uint32_t idr5 = facts.smmu->idr[5];
+  constexpr int64_t kKib = 1024;
+  std::vector<int64_t> sizes;
+  const auto add = [&sizes](uint64_t offered, std::initializer_list<int64_t> more) {
+    if (offered != 0) sizes.insert(sizes.end(), more);
+  };
+  add(uapi::kIdr5Gran4k.Get(idr5), {4 * kKib, 2 * kKib * kKib, kKib * kKib * kKib});
+  add(uapi::kIdr5Gran16k.Get(idr5), {16 * kKib, 32 * kKib * kKib});
+  add(uapi::kIdr5Gran64k.Get(idr5), {64 * kKib, 512 * kKib * kKib});
+  std::sort(sizes.begin(), sizes.end());
+  return sizes;
+}
+
 absl::StatusOr<UnitFacts> ProbeUnit(KernelApi* kernel, const std::string& name, VintfCount count,
                                     std::span<const std::string> others) {
   BERTH_ASSIGN_OR_RETURN(Context context, Context::Open(kernel));
@@ -74,6 +94,7 @@ absl::StatusOr<UnitFacts> ProbeUnit(KernelApi* kernel, const std::string& name, 
   }
   BERTH_RETURN_IF_ERROR(smmu.status());
   facts.profile = v1::Unit::ARM_SMMUV3;
+  facts.smmu = smmu->smmu;
   facts.sids_per_vintf = static_cast<int>(DefaultCapacity(UnitProfile::kArmSmmuV3).sids_per_vintf);
   absl::StatusOr<uapi::IommuHwInfoTegra241Cmdqv> cmdqv = device.GetCmdqvInfo();
   if (ReasonOf(cmdqv.status()) == Reason::kKernelFeatureMissing) return facts;

@@ -6,10 +6,12 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "berth/v1/device.pb.h"
 #include "lib/iommufd/kernel_api.h"
+#include "lib/iommufd/uapi/iommufd.h"
 
 namespace berth {
 
@@ -20,8 +22,12 @@ struct UnitFacts {
   int sids_per_vintf = 0;
   int max_queue_log2 = 0;  // IDR1.CMDQS
   int cmdqv_version = 0;
+  std::optional<uapi::IommuHwInfoArmSmmuv3> smmu;
   std::optional<int> observed_vintfs;  // nothing: not counted (yet)
 };
+
+// Bytes of the pages and blocks that the unit translates, ascending; empty where it does not say.
+std::vector<int64_t> PageSizes(const UnitFacts& facts);
 
 enum class VintfCount { kAssume, kObserve };
 

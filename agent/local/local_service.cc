@@ -35,6 +35,13 @@ class LocalService : public AgentLocal::CallbackService {
     return Finish(context, absl::OkStatus());
   }
 
+  ServerUnaryReactor* GetHardware(CallbackServerContext* context,
+                                  const agent::v1::GetHardwareRequest*,
+                                  agent::v1::Hardware* response) override {
+    *response = options_.inventory->CurrentHardware();
+    return Finish(context, absl::OkStatus());
+  }
+
   ServerUnaryReactor* ListGrants(CallbackServerContext* context,
                                  const agent::v1::ListGrantsRequest*,
                                  agent::v1::ListGrantsResponse* response) override {

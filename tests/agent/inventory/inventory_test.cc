@@ -13,6 +13,8 @@
 namespace berth {
 namespace {
 
+using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 // SmallHost(), with a plain SMMUv3 for its second unit: GPUs vfio0 to vfio2 behind "smmu3.0",
@@ -129,6 +131,42 @@ TEST_F(InventoryTest, ShowsUnitsDevicesAndHugePages) {
   ASSERT_EQ(found.conditions_size(), 1);
   EXPECT_EQ(found.conditions(0).type(), "KernelHealthy");
   EXPECT_TRUE(found.conditions(0).status());
+}
+
+TEST_F(InventoryTest, TheHardwareIsShownAsTheKernelDescribesIt) {
+  const std::string group = tree_.root() + "/kernel/iommu_groups/0";
+  tree_.Write(group + "/reserved_regions", "0x8000000 0x80fffff msi\n");
+  Look();
+  const agent::v1::Hardware hardware = inventory().CurrentHardware();
+  ASSERT_EQ(hardware.devices_size(), 4);
+  EXPECT_EQ(hardware.devices(0).device(), IdOf(kFirst));
+  EXPECT_EQ(hardware.devices(0).cdev(), "vfio0");
+  EXPECT_THAT(hardware.devices(0).reset_methods(), ElementsAre("flr", "bus"));
+  ASSERT_EQ(hardware.devices(0).reserved_iovas_size(), 1);
+  EXPECT_EQ(hardware.devices(0).reserved_iovas(0).last(), 0x80fffffU);
+  ASSERT_EQ(hardware.units_size(), 2);
+  const agent::v1::UnitHardware& cmdqv = hardware.units(0);
+  EXPECT_EQ(cmdqv.unit(), "smmu3.0");
+  EXPECT_EQ(cmdqv.cmdqv_version(), 1);
+  ASSERT_EQ(cmdqv.smmu_idr_size(), 6);
+  EXPECT_EQ(cmdqv.smmu_idr(1) >> 21 & 0x1f, 17U) << "IDR1.CMDQS";
+  EXPECT_THAT(cmdqv.page_sizes_bytes(), Contains(4096));
+  EXPECT_EQ(hardware.units(1).cmdqv_version(), 0);
+}
+
+TEST_F(InventoryTest, ACdevWhoseNodeCannotBeOpenedIsNotOffered) {
+  std::filesystem::rename(tree_.Device(kSecond) + "/vfio-dev/vfio1",
+                          tree_.Device(kSecond) + "/vfio-dev/vfio77");
+  EXPECT_FALSE(Device(Look(), kSecond).assignable());
+  EXPECT_THAT(Device(Look(), kSecond).unassignable_reason(),
+              HasSubstr("its cdev vfio77 cannot be opened"));
+  EXPECT_EQ(inventory().FindDevice(DeviceId(IdOf(kSecond))), std::nullopt);
+  EXPECT_TRUE(Device(Look(), kFirst).assignable());
+  // Another number is the same device.
+  std::filesystem::rename(tree_.Device(kSecond) + "/vfio-dev/vfio77",
+                          tree_.Device(kSecond) + "/vfio-dev/vfio1");
+  EXPECT_TRUE(Device(Look(), kSecond).assignable());
+  EXPECT_EQ(inventory().FindDevice(DeviceId(IdOf(kSecond)))->cdev, "vfio1");
 }
 
 TEST_F(InventoryTest, NothingIsKnownBeforeTheFirstLook) {

@@ -14,6 +14,7 @@ namespace berth {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using testing::SysfsTree;
 
@@ -65,6 +66,7 @@ TEST(PciSysfs, ReadsWhatAnEmulatedHostShows) {
   EXPECT_EQ(first.driver, "vfio-pci");
   EXPECT_EQ(first.cdev, "vfio0");
   EXPECT_TRUE(first.resettable);
+  EXPECT_THAT(first.reset_methods, ElementsAre("flr", "bus"));
   EXPECT_TRUE(first.is_endpoint);
   EXPECT_EQ(functions[1].address, "0000:01:00.1") << "sorted by address";
   EXPECT_EQ(functions[1].serial, "");
@@ -86,6 +88,24 @@ TEST(PciSysfs, AFunctionWithHardlyAnyFilesIsStillShown) {
   EXPECT_EQ(function.driver, "");
   EXPECT_EQ(function.cdev, "");
   EXPECT_FALSE(function.resettable);
+}
+
+TEST(PciSysfs, ReadsReservedIovas) {
+  const SysfsTree tree;
+  tree.AddVfio(kAddress, 3, "smmu3.0", "vfio0");
+  const std::string file = tree.root() + "/kernel/iommu_groups/3/reserved_regions";
+  // The link of the group is relative to where the function really is.
+  tree.Link(tree.Device(kAddress) + "/iommu_group", tree.root() + "/kernel/iommu_groups/3");
+  tree.Write(file,
+             "0x0000000008000000 0x00000000080fffff msi\n"
+             "nonsense\n"
+             "0xfffff00000000000 0xffffffffffffffff reserved\n");
+  const std::vector<ReservedIovas> reserved = ReadOne(tree).reserved_iovas;
+  ASSERT_EQ(reserved.size(), 2U);
+  EXPECT_EQ(reserved[0].first, 0x8000000U);
+  EXPECT_EQ(reserved[0].last, 0x80fffffU);
+  EXPECT_EQ(reserved[0].kind, "msi");
+  EXPECT_EQ(reserved[1].last, UINT64_MAX);
 }
 
 TEST(PciSysfs, AFunctionThatIsGoneOrSpeaksNonsenseIsLeftOut) {

@@ -107,6 +107,10 @@ TEST_F(LocalServiceTest, ShowsTheInventoryAsLastFound) {
   ASSERT_EQ(found.devices_size(), 1);
   EXPECT_EQ(found.devices(0).address(), "0000:01:00.0");
   EXPECT_EQ(found.labels().at("rack"), "r1");
+  agent::v1::Hardware hardware;
+  ASSERT_TRUE(Call(&AgentLocal::Stub::GetHardware, {}, &hardware).ok());
+  ASSERT_EQ(hardware.devices_size(), 1);
+  EXPECT_EQ(hardware.devices(0).device(), found.devices(0).id());
 }
 
 TEST_F(LocalServiceTest, ListsGrantsAndTheirKernelObjects) {
