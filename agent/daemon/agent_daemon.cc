@@ -123,6 +123,14 @@ class AgentDaemon::Impl : public LinkDelegate {
   void StartGrants() {
     GrantLimits limits;
     limits.memory_per_grant = static_cast<uint64_t>(config_.limits().memory_per_grant());
+    // Said now, where it can be mended, and not by the kernel to the first VMM that is too large.
+    if (const uint64_t lockable = backend_.lockable_memory(); lockable < limits.memory_per_grant) {
+      options_.log->Warn(
+          "RLIMIT_MEMLOCK is less than limits.memory_per_grant and takes its place; "
+          "LimitMEMLOCK=infinity lifts it",
+          {{"bytes", lockable}});
+      limits.memory_per_grant = lockable;
+    }
     limits.regions_per_grant = static_cast<size_t>(config_.limits().regions_per_grant());
     grants_ = std::make_unique<GrantManager>(GrantManager::Options{
         .kernel = backend_.kernel(),

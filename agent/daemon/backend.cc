@@ -2,6 +2,7 @@
 #include "agent/daemon/backend.h"
 
 #include <linux/capability.h>
+#include <sys/resource.h>
 
 #include "absl/strings/str_cat.h"
 #include "lib/emulator/argument.h"
@@ -30,6 +31,13 @@ Backend::Backend(const internal::v1::BackendConfig& config) {
     return capability == CAP_SYS_RESOURCE || emulator::HasCapability(capability);
   };
   kernel_ = std::make_unique<emulator::EmulatorClient>(emulator_->socket_path(), capable);
+}
+
+uint64_t Backend::lockable_memory() const {
+  rlimit limit = {};
+  const bool limited = emulator_ == nullptr && !emulator::HasCapability(CAP_IPC_LOCK) &&
+                       ::getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  return limited ? limit.rlim_cur : UINT64_MAX;
 }
 
 absl::Status Backend::Ensure() {

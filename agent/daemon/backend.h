@@ -2,6 +2,7 @@
 #ifndef BERTH_AGENT_DAEMON_BACKEND_H_
 #define BERTH_AGENT_DAEMON_BACKEND_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -22,6 +23,10 @@ class Backend {
   const std::string& sysfs_root() const { return sysfs_root_; }
   // "real" or "emulated".
   const std::string& name() const { return name_; }
+
+  // Bytes of guest memory that this process may pin; UINT64_MAX: no limit. RLIMIT_MEMLOCK, unless
+  // it has CAP_IPC_LOCK (Linux drivers/iommu/iommufd/pages.c, incr_user_locked_vm()).
+  uint64_t lockable_memory() const;
 
   // Starts the emulator when there is to be one and none listens. KERNEL_GONE.
   absl::Status Ensure();

@@ -5,15 +5,19 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <sstream>
 
 #include "agent/daemon/agent_config.h"
+#include "agent/daemon/backend.h"
 #include "berth/agent/v1/agent_local.grpc.pb.h"
 #include "lib/base/status.h"
 #include "lib/config/config.h"
+#include "lib/emulator/argument.h"
 #include "lib/emulator/emulator_client.h"
 #include "lib/emulator/host_file.h"
 #include "lib/emulator/host_tree.h"
@@ -306,6 +310,20 @@ TEST_F(AgentDaemonTest, AHostFileThatIsWrongMakesTheHostBrokenNotTheAgent) {
   EXPECT_EQ(AwaitHealth(true).devices_size(), 2) << "the agent goes on trying";
   StopAgent();
   EXPECT_THAT(log_text_.str(), HasSubstr("it exited with code 3"));
+}
+
+TEST_F(AgentDaemonTest, MemoryThatCannotBePinnedIsNotPromised) {
+  rlimit before = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_MEMLOCK, &before), 0);
+  rlimit low = before;
+  low.rlim_cur = 4096;
+  ASSERT_EQ(::setrlimit(RLIMIT_MEMLOCK, &low), 0);
+  internal::v1::BackendConfig real;
+  real.mutable_real();
+  EXPECT_EQ(Backend(real).lockable_memory(),
+            emulator::HasCapability(CAP_IPC_LOCK) ? UINT64_MAX : 4096);
+  EXPECT_EQ(Backend(config_.backend()).lockable_memory(), UINT64_MAX) << "nothing is pinned there";
+  EXPECT_EQ(::setrlimit(RLIMIT_MEMLOCK, &before), 0);
 }
 
 TEST_F(AgentDaemonTest, ASecondAgentOnTheSameFoldersDoesNotStart) {
