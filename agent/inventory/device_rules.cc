@@ -86,12 +86,13 @@ bool IsPciAddress(std::string_view text) {
          });
 }
 
+bool IsVfioDriver(std::string_view driver) { return driver.find("vfio") != std::string_view::npos; }
+
 std::string WhyNotAssignable(const PciFunction& function, const DeviceRule* rule) {
   if (rule != nullptr && rule->has_assignable() && !rule->assignable()) {
     return "the agent's configuration keeps it back";
   }
-  // A cdev without vfio-pci is of a VFIO driver for single devices, such as nvgrace-gpu-vfio-pci.
-  if (function.driver != "vfio-pci" && function.cdev.empty()) {
+  if (!IsVfioDriver(function.driver)) {
     return function.driver.empty()
                ? "it has no driver; bind it to vfio-pci"
                : absl::StrCat("it belongs to ", function.driver, ", not to vfio-pci");

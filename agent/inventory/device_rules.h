@@ -22,6 +22,10 @@ absl::Status ValidateRules(const internal::v1::InventoryConfig& config);
 // Whether `text` is written as sysfs writes an address: "dddd:bb:dd.f", in lower case.
 bool IsPciAddress(std::string_view text);
 
+// "vfio-pci", or one of the VFIO drivers for single devices: "nvgrace-gpu-vfio-pci",
+// "mlx5_vfio_pci" (Linux drivers/vfio/pci).
+bool IsVfioDriver(std::string_view driver);
+
 // Why `function` may not be handed out, for people; empty when it may. `rule` may be nullptr.
 std::string WhyNotAssignable(const PciFunction& function, const internal::v1::DeviceRule* rule);
 

@@ -19,9 +19,7 @@ using v1::Unit;
 
 constexpr char kHealthCondition[] = "KernelHealthy";
 
-bool IsVfio(const PciFunction& function) {
-  return function.driver == "vfio-pci" || !function.cdev.empty();
-}
+bool IsVfio(const PciFunction& function) { return IsVfioDriver(function.driver); }
 
 // Endpoints on vfio-pci, and what shares an IOMMU group with them: those make a group unavailable.
 std::vector<PciFunction> Relevant(std::vector<PciFunction> functions) {

@@ -32,8 +32,8 @@ std::string NameOf(const std::string& driver) { return driver.empty() ? "no driv
 // Drivers that leave their function to whoever has its IOMMU group (Linux drivers/iommu/iommu.c,
 // driver_managed_dma), and the VFIO drivers of single vendors.
 bool SharesItsGroup(const PciFunction& member) {
-  static constexpr const char* kHarmless[] = {"", kVfio, "pci-stub", "pcieport"};
-  return !member.cdev.empty() ||
+  static constexpr const char* kHarmless[] = {"", "pci-stub", "pcieport"};
+  return IsVfioDriver(member.driver) ||
          std::any_of(std::begin(kHarmless), std::end(kHarmless),
                      [&member](const char* driver) { return member.driver == driver; });
 }

@@ -141,7 +141,7 @@ TEST_F(InventoryTest, TheHardwareIsShownAsTheKernelDescribesIt) {
   ASSERT_EQ(hardware.devices_size(), 4);
   EXPECT_EQ(hardware.devices(0).device(), IdOf(kFirst));
   EXPECT_EQ(hardware.devices(0).cdev(), "vfio0");
-  EXPECT_THAT(hardware.devices(0).reset_methods(), ElementsAre("flr", "bus"));
+  EXPECT_THAT(hardware.devices(0).reset_methods(), ElementsAre("flr"));
   ASSERT_EQ(hardware.devices(0).reserved_iovas_size(), 1);
   EXPECT_EQ(hardware.devices(0).reserved_iovas(0).last(), 0x80fffffU);
   ASSERT_EQ(hardware.units_size(), 2);

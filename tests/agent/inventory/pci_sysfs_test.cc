@@ -66,7 +66,7 @@ TEST(PciSysfs, ReadsWhatAnEmulatedHostShows) {
   EXPECT_EQ(first.driver, "vfio-pci");
   EXPECT_EQ(first.cdev, "vfio0");
   EXPECT_TRUE(first.resettable);
-  EXPECT_THAT(first.reset_methods, ElementsAre("flr", "bus"));
+  EXPECT_THAT(first.reset_methods, ElementsAre("flr"));
   EXPECT_TRUE(first.is_endpoint);
   EXPECT_EQ(functions[1].address, "0000:01:00.1") << "sorted by address";
   EXPECT_EQ(functions[1].serial, "");
@@ -90,7 +90,7 @@ TEST(PciSysfs, AFunctionWithHardlyAnyFilesIsStillShown) {
   EXPECT_FALSE(function.resettable);
 }
 
-TEST(PciSysfs, ReadsReservedIovas) {
+TEST(PciSysfs, ReadsReservedIovasAndResetMethods) {
   const SysfsTree tree;
   tree.AddVfio(kAddress, 3, "smmu3.0", "vfio0");
   const std::string file = tree.root() + "/kernel/iommu_groups/3/reserved_regions";
@@ -106,6 +106,8 @@ TEST(PciSysfs, ReadsReservedIovas) {
   EXPECT_EQ(reserved[0].last, 0x80fffffU);
   EXPECT_EQ(reserved[0].kind, "msi");
   EXPECT_EQ(reserved[1].last, UINT64_MAX);
+  tree.Write(tree.Device(kAddress) + "/reset_method", "device_specific flr bus\n");
+  EXPECT_THAT(ReadOne(tree).reset_methods, ElementsAre("device_specific", "flr", "bus"));
 }
 
 TEST(PciSysfs, AFunctionThatIsGoneOrSpeaksNonsenseIsLeftOut) {
