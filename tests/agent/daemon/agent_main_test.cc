@@ -142,7 +142,6 @@ TEST_F(AgentMainTest, BindTakesWhatTheConfigurationNamesAndKeepsToItsWord) {
   EXPECT_EQ(Run({"unbind", kAddress, "-c", config_file()}), kExitFailed);
   EXPECT_THAT(err_.str(), HasSubstr("nothing is remembered of it"));
   EXPECT_EQ(Run({"bind", "-c", config_file()}), kExitUsage) << "which?";
-  EXPECT_EQ(Run({"bind", kAddress, "accept-store"}), kExitUsage);
 }
 
 TEST_F(AgentMainTest, AnEmulatedHostHasNothingToBind) {
