@@ -137,7 +137,7 @@ absl::StatusOr<PciFunction> PciBinder::Look(const std::string& address) const {
   const auto found =
       std::find_if(functions.begin(), functions.end(),
                    [&address](const PciFunction& f) { return f.address == address; });
-  if (found != functions.end()) return *std::move(found);
+  if (found != functions.end()) return std::move(*found);
   return Error(Reason::kNotFound, absl::StrCat(address, ": there is no such PCI function"),
                {{"device", address}});
 }
@@ -203,7 +203,7 @@ absl::StatusOr<PciBinder::Memory> PciBinder::CheckReturnable(const PciFunction& 
 absl::Status PciBinder::BindOne(const PciFunction& function) {
   BERTH_RETURN_IF_ERROR(Remember(function));
   const absl::Status status = TakeDriver(function);
-  if (status.ok()) return status;
+  if (status.ok()) return absl::OkStatus();
   absl::StatusOr<Memory> memory = Recall(function.address);
   const absl::Status back = memory.ok() ? GiveBack(function.address, *memory) : memory.status();
   return back.ok() ? status : Annotate(status, std::string(back.message()));
