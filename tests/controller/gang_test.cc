@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "berth/v1/quota_service.pb.h"
 #include "tests/controller/controller_fixture.h"
 
 namespace berth::controller_test {
@@ -24,6 +25,18 @@ class GangTest : public ControllerTest {
     v1::BatchCreateAssignmentsRequest request;
     for (int i = 0; i < members; ++i) {
       *request.add_requests() = CreateOf(absl::StrCat("m", i), devices);
+    }
+    return request;
+  }
+  // One that waits; its members are named `name` and their place.
+  static v1::BatchCreateAssignmentsRequest Waiting(int members, const std::string& name,
+                                                   int priority = 0) {
+    v1::BatchCreateAssignmentsRequest request;
+    for (int i = 0; i < members; ++i) {
+      *request.add_requests() = CreateOf(absl::StrCat(name, i));
+      auto* spec = request.mutable_requests(i)->mutable_assignment()->mutable_spec();
+      spec->set_when_unavailable(v1::AssignmentSpec::QUEUE);
+      spec->set_priority(priority);
     }
     return request;
   }
@@ -144,7 +157,144 @@ TEST_F(GangTest, RefusesWhatItCannotDo) {
   gang.set_mode(v1::BatchCreateAssignmentsRequest::ATOMIC);
   gang.mutable_requests(1)->mutable_assignment()->mutable_spec()->set_when_unavailable(
       v1::AssignmentSpec::QUEUE);
-  EXPECT_THAT(Batch(gang), FailsWith(Reason::kUnsupported));
+  const auto mixed = Batch(gang);
+  ASSERT_THAT(mixed, FailsWith(Reason::kInvalidField)) << "some wait and some do not";
+  EXPECT_THAT(std::string(mixed.status().message()), HasSubstr("requests[1]"));
+  auto priorities = Waiting(2, "p");
+  priorities.mutable_requests(1)->mutable_assignment()->mutable_spec()->set_priority(1);
+  EXPECT_THAT(Batch(priorities), FailsWith(Reason::kInvalidField));
+}
+
+TEST_F(GangTest, WaitsAsAWholeAndIsPlacedAsAWhole) {
+  const auto small = Host("small", 2);
+  const auto created = Batch(Waiting(3, "m"));
+  ASSERT_THAT(created, IsOk());
+  for (int i = 0; i < 3; ++i) {
+    const Assignment& member = created->results(i).assignment();
+    EXPECT_EQ(member.intent(), Assignment::PENDING);
+    EXPECT_FALSE(member.has_placement());
+    EXPECT_EQ(member.generation(), 0);
+    EXPECT_EQ(member.failure().reason(), "NO_CAPACITY");
+    EXPECT_FALSE(member.attach_token().empty());
+    EXPECT_EQ(member.gang().uid(), created->results(0).assignment().gang().uid());
+    EXPECT_EQ(member.gang().member(), i);
+    EXPECT_EQ(member.gang().members(), 3);
+    EXPECT_TRUE(member.gang().waiting());
+  }
+  EXPECT_EQ(client().GetHost("hosts/small")->free_device_count(), 2) << "it holds nothing";
+  v1::WatchAssignmentsRequest changes;
+  const auto watch = client().Watch(changes);
+  const auto present = watch->Next();
+  ASSERT_THAT(present, IsOk());
+  EXPECT_EQ(present->events_size(), 3);
+  const auto other = Host("other", 1);
+  for (const char* name : {"assignments/m0", "assignments/m1", "assignments/m2"}) {
+    const Assignment prepared = client().AwaitObserved(name, Assignment::PREPARED);
+    EXPECT_EQ(prepared.intent(), Assignment::PLACED);
+    EXPECT_FALSE(prepared.gang().waiting());
+    EXPECT_FALSE(prepared.has_failure());
+  }
+  auto next = watch->Next();
+  while (next.ok() && next->events_size() == 0) next = watch->Next();
+  ASSERT_THAT(next, IsOk());
+  EXPECT_EQ(next->events_size(), 3) << "placed in one commit";
+  for (const auto& event : next->events()) {
+    EXPECT_EQ(event.assignment().intent(), Assignment::PLACED);
+  }
+}
+
+TEST_F(GangTest, TheMostImportantGangIsFirstAndThenTheOldest) {
+  const auto agent = Host("h1", 2);
+  ASSERT_THAT(client().Create(CreateOf("now", 2)), IsOk());
+  ASSERT_THAT(Batch(Waiting(2, "z-old-")), IsOk());
+  clock.Advance(absl::Milliseconds(1));
+  ASSERT_THAT(Batch(Waiting(2, "a-young-")), IsOk());
+  clock.Advance(absl::Milliseconds(1));
+  ASSERT_THAT(Batch(Waiting(2, "m-important-", 5)), IsOk());
+  ASSERT_THAT(client().Delete("assignments/now"), IsOk());
+  for (const char* next : {"m-important-", "z-old-", "a-young-"}) {
+    for (const char* member : {"0", "1"}) {
+      client().AwaitObserved(absl::StrCat("assignments/", next, member), Assignment::PREPARED);
+    }
+    for (const char* other : {"z-old-0", "a-young-1"}) {
+      const auto seen = client().Get(absl::StrCat("assignments/", other));
+      if (seen.ok() && std::string(other).rfind(next, 0) != 0) {
+        EXPECT_NE(seen->intent(), Assignment::PLACED) << other << " before " << next;
+      }
+    }
+    // With one of two devices back, a gang of two still waits.
+    for (const char* member : {"0", "1"}) {
+      const std::string name = absl::StrCat("assignments/", next, member);
+      ASSERT_THAT(client().Delete(name), IsOk());
+      client().AwaitGone(name);
+    }
+  }
+}
+
+TEST_F(GangTest, AGangThatWaitsIsCancelledAsAWhole) {
+  ASSERT_THAT(Batch(Waiting(3, "m")), IsOk());
+  ASSERT_THAT(Batch(Waiting(2, "other")), IsOk());
+  const auto deleted = client().Delete("assignments/m1");
+  ASSERT_THAT(deleted, IsOk());
+  EXPECT_EQ(deleted->name(), "assignments/m1");
+  for (const char* name : {"assignments/m0", "assignments/m1", "assignments/m2"}) {
+    EXPECT_THAT(client().Get(name), FailsWith(Reason::kNotFound)) << name;
+  }
+  const auto agent = Host("h1", 2);
+  client().AwaitObserved("assignments/other0", Assignment::PREPARED);
+  client().AwaitObserved("assignments/other1", Assignment::PREPARED);
+  ASSERT_THAT(client().Delete("assignments/other0"), IsOk());
+  client().AwaitGone("assignments/other0");
+  EXPECT_THAT(client().Get("assignments/other1"), IsOk()) << "a gang that is placed is not a whole";
+}
+
+TEST_F(GangTest, WaitsOverARestartForThePlacesThatItsConstraintsSay) {
+  ControllerTest::Stop();
+  config.mutable_store()->mutable_sqlite()->set_path(folder + "/book.db");
+  Start();
+  auto a = Host("a", 2);
+  auto gang = Waiting(2, "m");
+  gang.add_constraints()->mutable_distinct_hosts();
+  gang.set_request_id("g1");
+  const auto created = Batch(gang);
+  ASSERT_THAT(created, IsOk());
+  a.reset();
+  Restart();
+  EXPECT_EQ(client().Get("assignments/m1")->intent(), Assignment::PENDING);
+  const auto again = Batch(gang);
+  ASSERT_THAT(again, IsOk());
+  EXPECT_EQ(again->results(1).assignment().uid(), created->results(1).assignment().uid());
+  a = Host("a", 2);
+  EXPECT_THAT(client().Create(CreateOf("probe")), IsOk()) << "two on one host are no place";
+  const auto b = Host("b", 1);
+  const Assignment m0 = client().AwaitObserved("assignments/m0", Assignment::PREPARED);
+  const Assignment m1 = client().AwaitObserved("assignments/m1", Assignment::PREPARED);
+  EXPECT_NE(m0.placement().host(), m1.placement().host());
+  EXPECT_EQ(m0.attach_token(), "");
+}
+
+TEST_F(GangTest, AWaitingGangIsHeldToTheQuotaOfItsOwner) {
+  const auto agent = Host("h1", 8);
+  const auto first = client().Create(CreateOf("first"));
+  ASSERT_THAT(first, IsOk());
+  v1::UpdateQuotaRequest update;
+  update.mutable_quota()->set_name("quotas/" + first->owner());
+  (*update.mutable_quota()->mutable_max_devices())["gpu"] = 3;
+  ASSERT_THAT(client().Call<v1::Quota>("QuotaService/UpdateQuota", update), IsOk());
+  const auto waiting = Batch(Waiting(3, "m"));
+  ASSERT_THAT(waiting, IsOk());
+  EXPECT_EQ(waiting->results(0).assignment().intent(), Assignment::PENDING);
+  EXPECT_EQ(waiting->results(0).assignment().failure().reason(), "QUOTA_EXCEEDED");
+  const auto used = [&] {
+    v1::GetQuotaRequest get;
+    get.set_name("quotas/" + first->owner());
+    return client().Call<v1::Quota>("QuotaService/GetQuota", get)->used_devices().at("gpu");
+  };
+  EXPECT_EQ(used(), 1) << "what waits uses nothing";
+  ASSERT_THAT(client().Delete("assignments/first"), IsOk());
+  client().AwaitObserved("assignments/m2", Assignment::PREPARED);
+  EXPECT_EQ(used(), 3);
+  EXPECT_THAT(client().Create(CreateOf("more")), FailsWith(Reason::kQuotaExceeded));
 }
 
 TEST_F(GangTest, AntiAffinityHoldsAlsoAfterARestart) {

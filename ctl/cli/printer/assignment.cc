@@ -185,6 +185,11 @@ std::string DescribeAssignment(const Assignment& assignment, absl::Time now) {
   writer.LineIfSet("Annotations", JoinLabels(assignment.annotations()));
   writer.Line("Intent", IntentOf(assignment));
   writer.Line("Observed", ObservedText(assignment));
+  if (assignment.has_gang()) {
+    const v1::GangMembership& gang = assignment.gang();
+    writer.Line("Gang", absl::StrCat(gang.uid(), ", member ", gang.member() + 1, " of ",
+                                     gang.members(), gang.waiting() ? ", waits as a whole" : ""));
+  }
   writer.Line("Generation", absl::StrCat(assignment.generation()));
   writer.Line("Token version", absl::StrCat(assignment.token_version()));
   writer.Line("Age", AgeOf(assignment.create_time(), now));

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "ctl/controller/book/assignment_book.h"
 #include "ctl/controller/book/convert.h"
+#include "lib/base/ids.h"
 #include "lib/base/status.h"
 
 namespace berth {
@@ -32,21 +33,49 @@ absl::Status InBatch(const absl::Status& status) {
   return InRequest(status, index);
 }
 
+// Whether the gang is to wait when it has no place. INVALID_FIELD when its members differ in that,
+// or in the priority that it would wait with.
+absl::StatusOr<bool> GangMayWait(const v1::BatchCreateAssignmentsRequest& request) {
+  using Spec = v1::AssignmentSpec;
+  const auto waits = [](const Spec& spec) { return spec.when_unavailable() == Spec::QUEUE; };
+  const Spec& first = request.requests(0).assignment().spec();
+  for (int i = 1; i < request.requests_size(); ++i) {
+    const Spec& spec = request.requests(i).assignment().spec();
+    const char* field = nullptr;
+    if (waits(spec) != waits(first)) field = "spec.when_unavailable";
+    if (waits(first) && spec.priority() != first.priority()) field = "spec.priority";
+    if (field == nullptr) continue;
+    return InRequest(
+        Error(Reason::kInvalidField,
+              absl::StrCat(field, ": a gang waits as a whole, so all members have the same"),
+              {{"field", field}}),
+        static_cast<size_t>(i));
+  }
+  return waits(first);
+}
+
 }  // namespace
+
+void AssignmentBook::MakeMembers(const placement::GangRequest& gang,
+                                 const std::vector<Draft>& drafts) {
+  const std::string uid = NewUuid();
+  for (size_t i = 0; i < drafts.size(); ++i) {
+    v1::GangMembership* member = drafts[i].record->mutable_assignment()->mutable_gang();
+    member->set_uid(uid);
+    member->set_member(static_cast<int32_t>(i));
+    member->set_members(static_cast<int32_t>(drafts.size()));
+    drafts[i].record->set_gang_bound(
+        std::any_of(gang.constraints.begin(), gang.constraints.end(),
+                    [i](const placement::GangConstraint& bond) { return bond.Binds(i); }));
+  }
+}
 
 absl::StatusOr<placement::GangRequest> AssignmentBook::ToGang(
     const v1::BatchCreateAssignmentsRequest& request) {
   placement::GangRequest gang;
-  BERTH_ASSIGN_OR_RETURN(gang.constraints, ToGangConstraints(request));
+  BERTH_ASSIGN_OR_RETURN(gang.constraints, ToGangConstraints(request.constraints()));
   for (int i = 0; i < request.requests_size(); ++i) {
     const v1::AssignmentSpec& spec = request.requests(i).assignment().spec();
-    if (spec.when_unavailable() == v1::AssignmentSpec::QUEUE) {
-      return InRequest(
-          Error(Reason::kUnsupported,
-                "spec.when_unavailable: members of a gang do not wait in this version; use FAIL",
-                {{"field", "spec.when_unavailable"}}),
-          static_cast<size_t>(i));
-    }
     absl::StatusOr<placement::Request> member = ToPlacementRequest(spec, kSeed);
     if (!member.ok()) return InRequest(member.status(), static_cast<size_t>(i));
     gang.members.push_back(*std::move(member));
@@ -70,10 +99,8 @@ absl::StatusOr<std::vector<AssignmentBook::Draft>> AssignmentBook::MakeDrafts(
   return drafts;
 }
 
-absl::StatusOr<Decision<v1::BatchCreateAssignmentsResponse>> AssignmentBook::DecideBatch(
-    const v1::BatchCreateAssignmentsRequest& request, const std::string& owner) {
-  BERTH_ASSIGN_OR_RETURN(const std::vector<Draft> drafts, MakeDrafts(request, owner));
-  BERTH_ASSIGN_OR_RETURN(const placement::GangRequest gang, ToGang(request));
+absl::Status AssignmentBook::PlaceTogether(const placement::GangRequest& gang,
+                                           const std::vector<Draft>& drafts) {
   const absl::StatusOr<std::vector<placement::Placement>> placements =
       fleet_->engine.PlaceGang(gang);
   if (!placements.ok()) return InBatch(placements.status());
@@ -83,9 +110,35 @@ absl::StatusOr<Decision<v1::BatchCreateAssignmentsResponse>> AssignmentBook::Dec
       Release(drafts);
       return InRequest(charged, i);
     }
-    drafts[i].record->set_gang_bound(
-        std::any_of(gang.constraints.begin(), gang.constraints.end(),
-                    [i](const placement::GangConstraint& bond) { return bond.Binds(i); }));
+  }
+  return absl::OkStatus();
+}
+
+void AssignmentBook::Queue(const absl::Status& why,
+                           const v1::BatchCreateAssignmentsRequest& request,
+                           const std::vector<Draft>& drafts) {
+  const v1::Failure failure = ToFailure(why, fleet_->clock().Now());
+  for (const Draft& draft : drafts) {
+    Assignment* assignment = draft.record->mutable_assignment();
+    assignment->set_intent(Assignment::PENDING);
+    assignment->clear_placement();
+    assignment->clear_generation();
+    *assignment->mutable_failure() = failure;
+    assignment->mutable_gang()->set_waiting(true);
+    *draft.record->mutable_gang_constraints() = request.constraints();
+  }
+}
+
+absl::StatusOr<Decision<v1::BatchCreateAssignmentsResponse>> AssignmentBook::DecideBatch(
+    const v1::BatchCreateAssignmentsRequest& request, const std::string& owner) {
+  BERTH_ASSIGN_OR_RETURN(const std::vector<Draft> drafts, MakeDrafts(request, owner));
+  BERTH_ASSIGN_OR_RETURN(const placement::GangRequest gang, ToGang(request));
+  BERTH_ASSIGN_OR_RETURN(const bool may_wait, GangMayWait(request));
+  MakeMembers(gang, drafts);
+  const absl::Status placed = PlaceTogether(gang, drafts);
+  if (!placed.ok()) {
+    if (!may_wait || !MayWait(placed)) return placed;
+    Queue(placed, request, drafts);
   }
   Decision<v1::BatchCreateAssignmentsResponse> change;
   for (const Draft& draft : drafts) {

@@ -20,13 +20,6 @@ namespace {
 using internal::v1::AssignmentRecord;
 using v1::Assignment;
 
-// Whether it could be placed at another time.
-bool MayWait(const absl::Status& status) {
-  const Reason reason = ReasonOf(status);
-  return reason == Reason::kNoCapacity || reason == Reason::kUnsatisfiable ||
-         reason == Reason::kQuotaExceeded;
-}
-
 // Does nothing for one that has none.
 void GrantLease(absl::Time now, Assignment* assignment) {
   if (!assignment->spec().has_lease_duration()) return;
@@ -212,7 +205,9 @@ absl::StatusOr<AssignmentBook::AssignmentChange> AssignmentBook::DecideDelete(
     return ReplaceRecord(id, record);
   }
   change.response = *next;
-  change.changes.assignments.emplace_back(id, nullptr);
+  for (const std::string& ended : fleet_->EndsWith(id, *entry.latest)) {
+    change.changes.assignments.emplace_back(ended, nullptr);
+  }
   return change;
 }
 

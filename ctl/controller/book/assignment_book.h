@@ -78,6 +78,14 @@ class AssignmentBook {
   absl::StatusOr<std::vector<Draft>> MakeDrafts(const v1::BatchCreateAssignmentsRequest& request,
                                                 const std::string& owner)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  // Notes in each draft which gang it is a member of.
+  static void MakeMembers(const placement::GangRequest& gang, const std::vector<Draft>& drafts);
+  // Reserves a place for each, or for none: the engine's errors, QUOTA_EXCEEDED.
+  absl::Status PlaceTogether(const placement::GangRequest& gang, const std::vector<Draft>& drafts)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  // Makes all of them wait for each other.
+  void Queue(const absl::Status& why, const v1::BatchCreateAssignmentsRequest& request,
+             const std::vector<Draft>& drafts) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   absl::StatusOr<Decision<v1::BatchCreateAssignmentsResponse>> DecideBatch(
       const v1::BatchCreateAssignmentsRequest& request, const std::string& owner)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);

@@ -312,7 +312,7 @@ v1::Failure ToFailure(const absl::Status& status, absl::Time now) {
 }
 
 absl::StatusOr<std::vector<placement::GangConstraint>> ToGangConstraints(
-    const v1::BatchCreateAssignmentsRequest& request) {
+    const google::protobuf::RepeatedPtrField<v1::GangConstraint>& from_constraints) {
   using Kind = placement::GangConstraint::Kind;
   const auto invalid = [](int index, std::string_view what) {
     const std::string field = absl::StrCat("constraints[", index, "]");
@@ -320,8 +320,8 @@ absl::StatusOr<std::vector<placement::GangConstraint>> ToGangConstraints(
                  {{"field", field}});
   };
   std::vector<placement::GangConstraint> constraints;
-  for (int i = 0; i < request.constraints_size(); ++i) {
-    const v1::GangConstraint& from = request.constraints(i);
+  for (int i = 0; i < from_constraints.size(); ++i) {
+    const v1::GangConstraint& from = from_constraints[i];
     placement::GangConstraint& to = constraints.emplace_back();
     for (const int32_t member : from.members()) {
       if (member < 0) return invalid(i, "members begin at 0");

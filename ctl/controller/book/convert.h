@@ -32,9 +32,9 @@ absl::StatusOr<placement::Request> ToPlacementRequest(const v1::AssignmentSpec& 
 placement::HostSnapshot ToSnapshot(const std::string& host_id,
                                    const internal::v1::HostRecord& record);
 
-// The gang's constraints; its members are those of the request. INVALID_FIELD.
+// INVALID_FIELD.
 absl::StatusOr<std::vector<placement::GangConstraint>> ToGangConstraints(
-    const v1::BatchCreateAssignmentsRequest& request);
+    const google::protobuf::RepeatedPtrField<v1::GangConstraint>& constraints);
 
 v1::Failure ToFailure(const absl::Status& status, absl::Time now);
 

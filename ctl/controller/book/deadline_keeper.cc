@@ -91,7 +91,13 @@ absl::Status DeadlineKeeper::Release(const std::string& id, const AssignmentEntr
     *next->mutable_update_time() = ToTimestamp(fleet_->clock().Now());
   }
   ChangeSet changes;
-  changes.assignments.emplace_back(id, record);
+  if (record != nullptr) {
+    changes.assignments.emplace_back(id, record);
+  } else {
+    for (const std::string& ended : fleet_->EndsWith(id, *entry.committed)) {
+      changes.assignments.emplace_back(ended, nullptr);
+    }
+  }
   return fleet_->Submit(std::move(changes), [this, record](Revision) {
     if (record != nullptr) tracker_->Tell(record);
   });

@@ -107,7 +107,22 @@ absl::Status Fleet::Load() {
       options_.on_broken_record({.kind = kAssignmentKind, .id = id}, restored);
     }
   }
+  if (options_.on_broken_record) NameBrokenGangs();
   return absl::OkStatus();
+}
+
+void Fleet::NameBrokenGangs() const {
+  for (const std::string& id : waiting.ids()) {
+    const AssignmentRecord& record = *assignments.at(id).committed;
+    if (!WaitsInGang(record)) continue;
+    const v1::GangMembership& gang = record.assignment().gang();
+    const size_t there = waiting.Gang(gang.uid()).size();
+    if (there == static_cast<size_t>(gang.members())) continue;
+    options_.on_broken_record(
+        {.kind = kAssignmentKind, .id = id},
+        Contradiction(absl::StrCat("it waits with a gang of ", gang.members(), ", of which ", there,
+                                   " are there; delete it")));
+  }
 }
 
 absl::Status Fleet::LoadAssignment(const Record& record) {
@@ -126,7 +141,7 @@ absl::Status Fleet::LoadAssignment(const Record& record) {
   entry.revision = record.revision;
   CountPlaced(record.key.id, parsed, 1);
   quotas.Add(assignment.owner(), UseOf(assignment));
-  if (IntentOf(parsed) == Intent::kPending) pending.insert(record.key.id);
+  waiting.Update(record.key.id, nullptr, parsed);
   return absl::OkStatus();
 }
 
@@ -264,11 +279,7 @@ void Fleet::PublishAssignment(const std::string& id, const AssignmentRecordPtr& 
   const AssignmentRecordPtr before = std::exchange(entry.committed, record);
   entry.revision = revision;
   CountPlaced(id, before, -1);
-  if (IntentOf(record) == Intent::kPending) {
-    pending.insert(id);
-  } else {
-    pending.erase(id);
-  }
+  waiting.Update(id, before, record);
   const std::string host = PlacedOn(record);
   if (record != nullptr) {
     due.Add(id, NextDeadline(entry).at);
@@ -398,6 +409,13 @@ absl::Status Fleet::UpdateEngine(const std::string& id, const HostEntry& entry) 
   placement::HostSnapshot snapshot = ToSnapshot(id, *entry.committed);
   snapshot.schedulability = SchedulabilityOf(entry);
   return engine.UpsertHost(snapshot);
+}
+
+std::vector<std::string> Fleet::EndsWith(const std::string& id,
+                                         const AssignmentRecord& record) const {
+  if (!WaitsInGang(record)) return {id};
+  const std::set<std::string> gang = waiting.Gang(record.assignment().gang().uid());
+  return {gang.begin(), gang.end()};
 }
 
 AssignmentEntry* Fleet::FindByUid(const std::string& uid) {

@@ -11,7 +11,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,6 +28,7 @@
 #include "ctl/controller/book/due_table.h"
 #include "ctl/controller/book/quota_table.h"
 #include "ctl/controller/book/request_table.h"
+#include "ctl/controller/book/waiting.h"
 #include "ctl/controller/watch/watch_hub.h"
 #include "lib/base/clock.h"
 #include "lib/base/lifecycle.h"
@@ -107,8 +107,9 @@ class Fleet {
     // The store does not take commits any more: the process must end and read back at its next
     // start. Called once, on the store's thread.
     std::function<void(const absl::Status&)> on_store_failed;
-    // A record that cannot be read or contradicts another is left out and named here; so is an
-    // assignment whose placement cannot be charged.
+    // A record that cannot be read or contradicts another is left out and named here. Named too,
+    // but not left out, are an assignment whose placement cannot be charged, and what waits with a
+    // gang of which another member was left out: it is never placed.
     std::function<void(const RecordKey&, const absl::Status&)> on_broken_record;
   };
 
@@ -180,6 +181,10 @@ class Fleet {
   absl::Status UpdateEngine(const std::string& id, const HostEntry& entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
 
+  // Ids of what ends with the assignment `id`, itself included: a gang that waits ends as a whole.
+  std::vector<std::string> EndsWith(const std::string& id,
+                                    const internal::v1::AssignmentRecord& record) const
+      ABSL_SHARED_LOCKS_REQUIRED(mu);
   AssignmentEntry* FindByUid(const std::string& uid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // Committed assignments placed on a host, in order of their ids.
   std::vector<AssignmentEntry*> OnHost(const std::string& host_id)
@@ -199,8 +204,7 @@ class Fleet {
   // By id: the last part of the name.
   std::map<std::string, AssignmentEntry> assignments ABSL_GUARDED_BY(mu);
   std::map<std::string, HostEntry> hosts ABSL_GUARDED_BY(mu);
-  // Ids of the assignments whose committed intent is PENDING.
-  std::set<std::string> pending ABSL_GUARDED_BY(mu);
+  WaitingTable waiting ABSL_GUARDED_BY(mu);
   // Ids of assignments with a deadline.
   DueTable due ABSL_GUARDED_BY(mu);
   placement::Engine engine ABSL_GUARDED_BY(mu);
@@ -212,6 +216,8 @@ class Fleet {
   // STORE_CORRUPT for a record that is left out.
   absl::Status LoadRecord(const Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   absl::Status LoadAssignment(const Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // Names the members of waiting gangs of which others were left out.
+  void NameBrokenGangs() const ABSL_SHARED_LOCKS_REQUIRED(mu);
   absl::Status LoadQuota(const Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   absl::Status CheckEdges(const ChangeSet& changes) const ABSL_SHARED_LOCKS_REQUIRED(mu);
   void Publish(const ChangeSet& changes, Revision revision) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);

@@ -270,51 +270,6 @@ void GrantTracker::SubmitRecord(const AssignmentEntry& before, const AssignmentR
   }
 }
 
-void GrantTracker::PlacePending() {
-  std::vector<AssignmentEntry*> waiting;
-  for (const std::string& id : fleet_->pending) {
-    AssignmentEntry& entry = fleet_->assignments.at(id);
-    if (!IsChanging(entry)) waiting.push_back(&entry);
-  }
-  std::stable_sort(waiting.begin(), waiting.end(),
-                   [](const AssignmentEntry* a, const AssignmentEntry* b) {
-                     const Assignment& x = a->committed->assignment();
-                     const Assignment& y = b->committed->assignment();
-                     if (x.spec().priority() != y.spec().priority())
-                       return x.spec().priority() > y.spec().priority();
-                     return FromTimestamp(x.create_time()) < FromTimestamp(y.create_time());
-                   });
-  // What did not fit does not fit a moment later, so that of many that ask for the same one is
-  // tried.
-  std::set<std::string> hopeless;
-  for (AssignmentEntry* entry : waiting) {
-    const Assignment& now_waiting = entry->committed->assignment();
-    std::string asked = now_waiting.spec().SerializeAsString();
-    for (const std::string& host : entry->committed->failed_hosts()) absl::StrAppend(&asked, host);
-    if (hopeless.count(asked) > 0) continue;
-    absl::StatusOr<placement::Request> wanted = ToPlacementRequest(now_waiting.spec(), kSeed);
-    placement::ExcludedHosts excluded;
-    for (const std::string& host : entry->committed->failed_hosts()) {
-      excluded.insert(HostId(HostIdOf(host)));
-    }
-    if (!wanted.ok()) continue;
-    const absl::StatusOr<placement::Placement> placement = fleet_->engine.Place(*wanted, excluded);
-    if (!placement.ok()) {
-      hopeless.insert(std::move(asked));
-      continue;
-    }
-    auto record = std::make_shared<AssignmentRecord>(*entry->committed);
-    Assignment* assignment = record->mutable_assignment();
-    // An owner's quota says nothing about others who ask for the same.
-    if (!Charge(*placement, QuotaUse(), assignment).ok()) continue;
-    assignment->set_intent(Assignment::PLACED);
-    assignment->set_generation(assignment->generation() + 1);
-    assignment->clear_failure();
-    *assignment->mutable_update_time() = ToTimestamp(fleet_->clock().Now());
-    SubmitRecord(*entry, std::move(record));
-  }
-}
-
 void GrantTracker::Sweep() {
   absl::MutexLock lock(&fleet_->mu);
   PlacePending();

@@ -42,8 +42,9 @@ class GrantTracker {
   std::vector<agent::v1::DesiredGrant> DesiredFor(const std::string& host_id)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
 
-  // Places what waits, as far as capacity goes: highest priority first, then oldest. Also ends what
-  // a store that was busy left undone. Called after capacity came, and from time to time.
+  // Places what waits, as far as capacity goes: highest priority first, then oldest; a gang that
+  // waits as a whole all at once. What does not fit does not hold up what comes after it. Also ends
+  // what a store that was busy left undone. Called after capacity came, and from time to time.
   void Sweep();
 
   // After the commit of `record`, on the store's thread: tells its host, and does what a report
@@ -58,6 +59,10 @@ class GrantTracker {
   void EndRelease(AssignmentEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   void PlaceAnew(AssignmentEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   void PlacePending() ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  // Puts those that wait for each other where `places` says, in one commit, or none of them.
+  void PlaceParty(const std::vector<const AssignmentEntry*>& party,
+                  const std::vector<placement::Placement>& places)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   // Reserves the placement and notes it in `assignment`, which held `held` before. QUOTA_EXCEEDED.
   absl::Status Charge(const placement::Placement& placement, const QuotaUse& held,
                       v1::Assignment* assignment) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
