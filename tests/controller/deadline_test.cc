@@ -143,6 +143,23 @@ TEST_F(DeadlineTest, ALeaseEndsWhateverBecameOfTheAssignment) {
   PassUntil(agent.get(), [&] { return IsGone("assignments/fails"); });
 }
 
+TEST_F(DeadlineTest, AGangThatWaitsEndsWithTheFirstLeaseOfAMember) {
+  v1::BatchCreateAssignmentsRequest gang;
+  for (const char* id : {"leased", "other"}) {
+    *gang.add_requests() = CreateOf(id, 1, "nic");
+    gang.mutable_requests()->rbegin()->mutable_assignment()->mutable_spec()->set_when_unavailable(
+        v1::AssignmentSpec::QUEUE);
+  }
+  auto* spec = gang.mutable_requests(0)->mutable_assignment()->mutable_spec();
+  spec->mutable_lease_duration()->set_seconds(10);
+  ASSERT_THAT(client().Call<v1::BatchCreateAssignmentsResponse>(
+                  "AssignmentService/BatchCreateAssignments", gang),
+              IsOk());
+  const auto agent = AddHost();
+  PassUntil(agent.get(), [&] { return IsGone("assignments/leased"); });
+  EXPECT_TRUE(IsGone("assignments/other"));
+}
+
 TEST_F(DeadlineTest, TheNextControllerGrantsLeasesAfresh) {
   auto agent = AddHost();
   ASSERT_THAT(client().Create(Leased("vm", 30)), IsOk());

@@ -197,9 +197,10 @@ TEST_F(GangTest, WaitsAsAWholeAndIsPlacedAsAWhole) {
   auto next = watch->Next();
   while (next.ok() && next->events_size() == 0) next = watch->Next();
   ASSERT_THAT(next, IsOk());
-  EXPECT_EQ(next->events_size(), 3) << "placed in one commit";
-  for (const auto& event : next->events()) {
-    EXPECT_EQ(event.assignment().intent(), Assignment::PLACED);
+  ASSERT_GE(next->events_size(), 3) << "placed in one commit";
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(next->events(i).assignment().intent(), Assignment::PLACED);
+    EXPECT_EQ(next->events(i).assignment().etag(), next->events(0).assignment().etag());
   }
 }
 
