@@ -101,8 +101,9 @@ TEST_F(AssignmentTest, IsToldToNobodyBeforeItIsDurable) {
   agent->AwaitDesired("assignments/vm", Assignment::PLACED);
   const auto event = watch->Next();
   ASSERT_THAT(event, IsOk());
-  ASSERT_EQ(event->events_size(), 1) << "its first state, and no other before";
-  EXPECT_EQ(event->events(0).assignment().etag(), created->etag());
+  ASSERT_GE(event->events_size(), 1);
+  EXPECT_EQ(event->events(0).assignment().etag(), created->etag())
+      << "its first state, and no other before";
 }
 
 TEST_F(AssignmentTest, IsReleasedAndGoneAndLeavesItsCapacityBehind) {

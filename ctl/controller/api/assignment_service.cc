@@ -16,16 +16,16 @@ using v1::Assignment;
 
 constexpr char kService[] = "/berth.v1.AssignmentService/";
 
-void FillResponse(const WatchBatch& batch, v1::WatchAssignmentsResponse* response) {
-  for (const WatchChange& change : batch.changes) {
-    v1::AssignmentEvent* event = response->add_events();
-    event->set_type(change.deleted ? v1::AssignmentEvent::DELETE : v1::AssignmentEvent::PUT);
-    event->mutable_assignment()->CheckTypeAndMergeFrom(
-        static_cast<const google::protobuf::MessageLite&>(*change.resource));
-  }
+using CallbackService = v1::AssignmentService::WithRawCallbackMethod_WatchAssignments<
+    v1::AssignmentService::CallbackService>;
+
+absl::StatusOr<WatchRequest> ToWatchRequest(const grpc::ByteBuffer& bytes) {
+  BERTH_ASSIGN_OR_RETURN(const auto request, ParseRequest<v1::WatchAssignmentsRequest>(bytes));
+  return WatchRequest{
+      .view = WatchView::kAssignments, .token = request.watch_token(), .name = request.name()};
 }
 
-class AssignmentService : public v1::AssignmentService::CallbackService {
+class AssignmentService : public CallbackService {
  public:
   AssignmentService(const Authoriser* authoriser, AssignmentBook* book, WatchSource* watches)
       : authoriser_(*authoriser), book_(book), watches_(watches) {}
@@ -70,12 +70,10 @@ class AssignmentService : public v1::AssignmentService::CallbackService {
                                                     [&] { return book_->List(*request); });
   }
 
-  grpc::ServerWriteReactor<v1::WatchAssignmentsResponse>* WatchAssignments(
-      CallbackServerContext* context, const v1::WatchAssignmentsRequest* request) override {
-    return StartWatch<v1::WatchAssignmentsResponse>(
-        context, authoriser_, Method("WatchAssignments"), watches_,
-        {.kind = WatchKind::kAssignments, .token = request->watch_token(), .name = request->name()},
-        FillResponse);
+  WatchWriter* WatchAssignments(CallbackServerContext* context,
+                                const grpc::ByteBuffer* request) override {
+    return StartWatch(*context, authoriser_, Method("WatchAssignments"), watches_,
+                      ToWatchRequest(*request));
   }
 
   ServerUnaryReactor* UpdateAssignment(CallbackServerContext* context,

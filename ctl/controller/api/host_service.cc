@@ -13,7 +13,18 @@ using grpc::CallbackServerContext;
 using grpc::ServerUnaryReactor;
 using v1::Host;
 
-class HostService : public v1::HostService::CallbackService {
+using CallbackService =
+    v1::HostService::WithRawCallbackMethod_WatchHosts<v1::HostService::CallbackService>;
+
+absl::StatusOr<WatchRequest> ToWatchRequest(const grpc::ByteBuffer& bytes) {
+  BERTH_ASSIGN_OR_RETURN(const auto request, ParseRequest<v1::WatchHostsRequest>(bytes));
+  return WatchRequest{
+      .view = request.view() == v1::FULL ? WatchView::kFullHosts : WatchView::kBasicHosts,
+      .token = request.watch_token(),
+      .name = request.name()};
+}
+
+class HostService : public CallbackService {
  public:
   HostService(const Authoriser* authoriser, HostRegistry* registry, WatchSource* watches)
       : authoriser_(*authoriser), registry_(registry), watches_(watches) {}
@@ -30,22 +41,10 @@ class HostService : public v1::HostService::CallbackService {
                                               [&] { return registry_->List(*request); });
   }
 
-  grpc::ServerWriteReactor<v1::WatchHostsResponse>* WatchHosts(
-      CallbackServerContext* context, const v1::WatchHostsRequest* request) override {
-    const bool basic = request->view() != v1::FULL;
-    const auto fill = [basic](const WatchBatch& batch, v1::WatchHostsResponse* response) {
-      for (const WatchChange& change : batch.changes) {
-        v1::HostEvent* event = response->add_events();
-        event->set_type(change.deleted ? v1::HostEvent::DELETE : v1::HostEvent::PUT);
-        event->mutable_host()->CheckTypeAndMergeFrom(
-            static_cast<const google::protobuf::MessageLite&>(*change.resource));
-        if (basic) event->mutable_host()->clear_devices();
-      }
-    };
-    return StartWatch<v1::WatchHostsResponse>(
-        context, authoriser_, Method("WatchHosts"), watches_,
-        {.kind = WatchKind::kHosts, .token = request->watch_token(), .name = request->name()},
-        fill);
+  WatchWriter* WatchHosts(CallbackServerContext* context,
+                          const grpc::ByteBuffer* request) override {
+    return StartWatch(*context, authoriser_, Method("WatchHosts"), watches_,
+                      ToWatchRequest(*request));
   }
 
   ServerUnaryReactor* UpdateHost(CallbackServerContext* context,

@@ -94,7 +94,8 @@ Watch::~Watch() {
 }
 
 bool Watch::IsWanted(const WatchChange& change) const {
-  return change.kind == request_.kind && (request_.name.empty() || request_.name == change.name);
+  return change.kind == KindOf(request_.view) &&
+         (request_.name.empty() || request_.name == change.name);
 }
 
 absl::Status Watch::CheckPosition(const WatchPosition& from, const WatchPosition& now) const {
@@ -116,16 +117,23 @@ absl::Status Watch::Start(std::function<void()> wake) {
     position_ = fleet_->Position();
     if (resume) BERTH_RETURN_IF_ERROR(CheckPosition(from, position_));
     // From here on nothing is missed: later changes wait in the subscription.
-    BERTH_ASSIGN_OR_RETURN(subscription_, fleet_->hub().Subscribe(std::move(wake)));
+    BERTH_ASSIGN_OR_RETURN(subscription_,
+                           fleet_->hub().Subscribe(request_.view, request_.name, std::move(wake)));
     // Reports of another term were counted, and are forgotten, by somebody else: everything may be
     // news.
     const int64_t sequence =
         resume && from.term == position_.term ? from.observed_sequence : kEverything;
-    present = Present(fleet_, request_.kind, sequence);
+    present = Present(fleet_, KindOf(request_.view), sequence);
   }
   if (resume) BERTH_RETURN_IF_ERROR(ReadMissed(from, position_));
   AddPresent(std::move(present), from);
   return absl::OkStatus();
+}
+
+void Watch::AddFirst(const WatchBatch& batch) {
+  auto message = std::make_shared<std::string>(EncodeEvents(batch, request_.view, request_.name));
+  message->append(EncodeToken(batch.position));
+  first_.push_back(std::move(message));
 }
 
 void Watch::AddPresent(std::vector<WatchChange> present, const WatchPosition& from) {
@@ -134,51 +142,51 @@ void Watch::AddPresent(std::vector<WatchChange> present, const WatchPosition& fr
   WatchPosition part = position_;
   part.term = from.term;
   part.observed_sequence = from.observed_sequence;
-  auto batch = std::make_shared<WatchBatch>();
+  WatchBatch batch;
   size_t bytes = 0;
   for (WatchChange& change : present) {
     if (!IsWanted(change)) continue;
     const size_t size = change.resource->ByteSizeLong();
     if (bytes > 0 && bytes + size > kMaxBatchBytes) {
-      batch->position = part;
-      first_.push_back(std::exchange(batch, std::make_shared<WatchBatch>()));
+      batch.position = part;
+      AddFirst(std::exchange(batch, WatchBatch()));
       bytes = 0;
     }
     bytes += size;
-    batch->changes.push_back(std::move(change));
+    batch.changes.push_back(std::move(change));
   }
-  batch->position = position_;
+  batch.position = position_;
   // Also when it is empty: a bookmark says that the watch is up to date.
-  first_.push_back(std::move(batch));
+  AddFirst(batch);
 }
 
 absl::Status Watch::ReadMissed(const WatchPosition& from, const WatchPosition& now) {
-  const std::string kind = request_.kind == WatchKind::kAssignments ? kAssignmentKind : kHostKind;
+  const WatchKind wanted = KindOf(request_.view);
+  const std::string kind = wanted == WatchKind::kAssignments ? kAssignmentKind : kHostKind;
   Revision after = from.revision;
   while (after < now.revision) {
     BERTH_ASSIGN_OR_RETURN(const ChangeLog log, fleet_->store().ReadChanges(after, kReadLimit));
     for (const RevisionChanges& revision : log.revisions) {
       if (revision.revision > now.revision) break;
-      auto batch = std::make_shared<WatchBatch>();
-      batch->position = now;
-      batch->position.revision = revision.revision;
-      batch->position.term = from.term;
-      batch->position.observed_sequence = from.observed_sequence;
+      WatchBatch batch;
+      batch.position = now;
+      batch.position.revision = revision.revision;
+      batch.position.term = from.term;
+      batch.position.observed_sequence = from.observed_sequence;
       for (const Change& change : revision.changes) {
         if (change.key.kind != kind) continue;
-        WatchChange seen{.kind = request_.kind,
-                         .name = request_.kind == WatchKind::kAssignments
-                                     ? AssignmentName(change.key.id)
-                                     : HostName(change.key.id),
+        WatchChange seen{.kind = wanted,
+                         .name = wanted == WatchKind::kAssignments ? AssignmentName(change.key.id)
+                                                                   : HostName(change.key.id),
                          .deleted = !change.payload.has_value(),
                          .resource = nullptr};
         if (!IsWanted(seen)) continue;
-        seen.resource = seen.deleted ? Gone(request_.kind, seen.name)
-                                     : FromRecord(fleet_, request_.kind, change.key.id,
-                                                  *change.payload, revision.revision);
-        if (seen.resource != nullptr) batch->changes.push_back(std::move(seen));
+        seen.resource = seen.deleted ? Gone(wanted, seen.name)
+                                     : FromRecord(fleet_, wanted, change.key.id, *change.payload,
+                                                  revision.revision);
+        if (seen.resource != nullptr) batch.changes.push_back(std::move(seen));
       }
-      if (!batch->changes.empty()) first_.push_back(std::move(batch));
+      if (!batch.changes.empty()) AddFirst(batch);
     }
     if (log.up_to <= after) break;
     after = log.up_to;
@@ -186,26 +194,11 @@ absl::Status Watch::ReadMissed(const WatchPosition& from, const WatchPosition& n
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<const WatchBatch>> Watch::Next() {
-  if (!first_.empty()) {
-    std::shared_ptr<const WatchBatch> batch = std::move(first_.front());
-    first_.pop_front();
-    return batch;
-  }
-  for (;;) {
-    BERTH_ASSIGN_OR_RETURN(std::shared_ptr<const WatchBatch> batch, subscription_->Take());
-    if (batch == nullptr) return batch;
-    position_ = batch->position;
-    auto wanted = std::make_shared<WatchBatch>();
-    wanted->position = batch->position;
-    for (const WatchChange& change : batch->changes) {
-      if (IsWanted(change)) wanted->changes.push_back(change);
-    }
-    // A batch that is empty for everybody is a bookmark.
-    if (!wanted->changes.empty() || batch->changes.empty()) {
-      return std::shared_ptr<const WatchBatch>(std::move(wanted));
-    }
-  }
+absl::StatusOr<WatchMessage> Watch::Next() {
+  if (first_.empty()) return fleet_->hub().Take(subscription_);
+  WatchMessage message = std::move(first_.front());
+  first_.pop_front();
+  return message;
 }
 
 }  // namespace berth

@@ -17,7 +17,7 @@ namespace berth {
 class Fleet;
 
 struct WatchRequest {
-  WatchKind kind = WatchKind::kAssignments;
+  WatchView view = WatchView::kAssignments;
   std::string token;  // empty: from the present state on
   std::string name;   // empty: all
 };
@@ -35,23 +35,21 @@ class Watch {
   // SHUTTING_DOWN.
   absl::Status Start(std::function<void()> wake);
 
-  // The next batch with something in it for this watch; nothing when there is none now. A batch
-  // without changes is a bookmark. Errors: WATCH_OVERFLOW, SHUTTING_DOWN.
-  absl::StatusOr<std::shared_ptr<const WatchBatch>> Next();
-
-  // Where the watch stands, for bookmarks.
-  const WatchPosition& position() const { return position_; }
+  // The next message: changes that this watch wants, or a bookmark; null when there is nothing now.
+  // Errors: WATCH_OVERFLOW, SHUTTING_DOWN.
+  absl::StatusOr<WatchMessage> Next();
 
  private:
   absl::Status CheckPosition(const WatchPosition& from, const WatchPosition& now) const;
   absl::Status ReadMissed(const WatchPosition& from, const WatchPosition& now);
   void AddPresent(std::vector<WatchChange> present, const WatchPosition& from);
   bool IsWanted(const WatchChange& change) const;
+  void AddFirst(const WatchBatch& batch);
 
   Fleet* const fleet_;
   const WatchRequest request_;
   std::shared_ptr<WatchHub::Subscription> subscription_;
-  std::deque<std::shared_ptr<const WatchBatch>> first_;
+  std::deque<WatchMessage> first_;
   WatchPosition position_;
 };
 
