@@ -177,10 +177,17 @@ std::optional<AgentMessage> ControllerLink::NextMessage() {
   } else if (heartbeat_due_) {
     heartbeat_due_ = false;
     message.mutable_heartbeat()->set_sequence(++heartbeat_sequence_);
+    // An answer costs the controller as much as the heartbeat, and there are many agents.
+    message.mutable_heartbeat()->set_needs_no_answer(options_.clock->Now() - last_heard_ <
+                                                     SilenceLimit() / 2);
   } else {
     return std::nullopt;
   }
   return message;
+}
+
+absl::Duration ControllerLink::SilenceLimit() const {
+  return std::max(options_.silence_max, 4 * heartbeat_interval_);
 }
 
 absl::Status ControllerLink::OnWelcome(const agent::v1::Welcome& welcome) {
@@ -267,7 +274,7 @@ absl::Status ControllerLink::AwaitEnd(Session* session) {
       if (session_done_) return gave_up;
       if (heartbeat_interval_ != interval) continue;
       const absl::Duration silence = options_.clock->Now() - last_heard_;
-      if (silence > std::max(options_.silence_max, 4 * interval)) {
+      if (silence > SilenceLimit()) {
         cancel = true;
         gave_up = Error(Reason::kUnavailable, absl::StrCat("the controller said nothing for ",
                                                            absl::FormatDuration(silence)));

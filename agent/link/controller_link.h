@@ -51,7 +51,8 @@ class ControllerLink {
     Clock* clock = nullptr;            // outlives the link
     absl::Duration backoff_min = absl::Milliseconds(100);
     absl::Duration backoff_max = absl::Seconds(5);
-    // Silence after which a session is given up.
+    // Silence after which a session is given up; 4 heartbeats if that is more. When half of it has
+    // passed the controller is asked for answers.
     absl::Duration silence_max = absl::Seconds(10);
     // Told from the link's thread why it is not connected, once for each new reason. May be null.
     std::function<void(const std::string&)> on_failure = nullptr;
@@ -88,6 +89,7 @@ class ControllerLink {
   void SetLastError(const std::string& address, const absl::Status& status);
   // The next message worth sending, or nothing.
   std::optional<agent::v1::AgentMessage> NextMessage();
+  absl::Duration SilenceLimit() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   absl::Status OnMessage(const agent::v1::ControllerMessage& message);
   absl::Status OnWelcome(const agent::v1::Welcome& welcome);
 

@@ -121,6 +121,7 @@ class FakeAgent::Impl {
   std::map<std::string, DesiredGrant> desired_ ABSL_GUARDED_BY(mu_);  // by name
   std::set<std::string> forgotten_ ABSL_GUARDED_BY(mu_);
   int64_t acknowledged_ ABSL_GUARDED_BY(mu_) = 0;
+  int answers_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t sequence_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mu_);
 
@@ -147,7 +148,10 @@ class FakeAgent::Impl {
         };
         news.erase(std::remove_if(news.begin(), news.end(), same), news.end());
         for (const std::string& uid : message.delta().forget()) forgotten_.insert(uid);
-        if (message.has_heartbeat_ack()) acknowledged_ = message.heartbeat_ack().sequence();
+        if (message.has_heartbeat_ack()) {
+          acknowledged_ = message.heartbeat_ack().sequence();
+          ++answers_;
+        }
       }
       for (const DesiredGrant& grant : news) Oblige(grant);
     }
@@ -253,6 +257,11 @@ void FakeAgent::Heartbeat() {
   impl_->Await("the answer to a heartbeat", [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
     return impl_->acknowledged_ == message.heartbeat().sequence();
   });
+}
+
+int FakeAgent::answers() const {
+  absl::MutexLock lock(&impl_->mu_);
+  return impl_->answers_;
 }
 
 void FakeAgent::Send(const AgentMessage& message) { impl_->Send(message); }

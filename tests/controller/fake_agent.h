@@ -73,6 +73,8 @@ class FakeAgent {
   void SendInventory(const agent::v1::Inventory& inventory);
   // Sends a sign of life and waits for the answer.
   void Heartbeat();
+  // How many answers to heartbeats have come.
+  int answers() const;
   void Send(const agent::v1::AgentMessage& message);
   // Cuts the stream, as a host that loses its network.
   void Disconnect();

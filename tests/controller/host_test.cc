@@ -89,6 +89,19 @@ TEST_F(HostTest, ABadInventoryExcludesThatHostOnlyAndNamesTheCulprit) {
   EXPECT_THAT(client().GetHost("hosts/h3"), FailsWith(Reason::kNotFound));
 }
 
+TEST_F(HostTest, AHeartbeatThatNeedsNoAnswerIsASignOfLifeAllTheSame) {
+  const auto agent = AddHost();
+  clock.Advance(absl::Seconds(4));
+  client().AwaitHostState("hosts/h1", Host::SUSPECT);
+  agent::v1::AgentMessage message;
+  message.mutable_heartbeat()->set_sequence(1'000'000);
+  message.mutable_heartbeat()->set_needs_no_answer(true);
+  agent->Send(message);
+  client().AwaitHostState("hosts/h1", Host::READY);
+  agent->Heartbeat();
+  EXPECT_EQ(agent->answers(), 1) << "to the second";
+}
+
 TEST_F(HostTest, SilenceMakesItSuspectAndThenLostAndAHeartbeatBringsItBack) {
   const auto agent = AddHost();
   ASSERT_THAT(client().Create(CreateOf("vm")), IsOk());

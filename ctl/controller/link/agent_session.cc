@@ -141,7 +141,9 @@ absl::Status AgentSession::OnMessage() {
       return absl::OkStatus();
     case AgentMessage::kHeartbeat:
       options_.registry->Heartbeat(host_id_, handle_.get());
-      handle_->Ack(in_.heartbeat().sequence(), options_.fleet->epoch());
+      if (!in_.heartbeat().needs_no_answer()) {
+        handle_->Ack(in_.heartbeat().sequence(), options_.fleet->epoch());
+      }
       return absl::OkStatus();
     // A newer agent may say what this controller does not know.
     case AgentMessage::MESSAGE_NOT_SET:

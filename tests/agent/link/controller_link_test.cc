@@ -62,6 +62,27 @@ TEST_F(ControllerLinkTest, HeartbeatsComeNoMoreOftenThanAsked) {
   EXPECT_GE(clock.Now() - start, absl::Minutes(1));
 }
 
+TEST_F(ControllerLinkTest, AsksForAnAnswerOnlyAfterASilence) {
+  FakeClock& clock = UseFakeClock();
+  StartController();
+  StartLink();
+  AwaitConnected();
+  const absl::Time start = clock.Now();
+  const auto sends_one = [this](bool that_asks) {
+    while (controller().Has(AgentMessage::kHeartbeat)) {
+      const auto heartbeat = controller().AwaitKind(AgentMessage::kHeartbeat).heartbeat();
+      if (heartbeat.needs_no_answer() != that_asks) return true;
+    }
+    return false;
+  };
+  const auto asks = [&] { return sends_one(true); };
+  AdvanceUntil(absl::Milliseconds(200), absl::Milliseconds(2), asks);
+  EXPECT_GE(clock.Now() - start, options_.silence_max / 2);
+  // The answer is as good as any.
+  const auto is_content = [&] { return sends_one(false); };
+  AdvanceUntil(absl::Milliseconds(200), absl::Milliseconds(2), is_content);
+}
+
 TEST_F(ControllerLinkTest, TheFirstHeartbeatDoesNotWaitForTheIntervalOfBefore) {
   UseFakeClock();
   StartController();

@@ -170,7 +170,7 @@ void FakeController::OnMessage(Stream* stream, const AgentMessage& message) {
   ControllerMessage answer;
   if (message.has_hello()) {
     *answer.mutable_welcome() = welcome_;
-  } else if (message.has_heartbeat()) {
+  } else if (message.has_heartbeat() && !message.heartbeat().needs_no_answer()) {
     answer.mutable_heartbeat_ack()->set_sequence(message.heartbeat().sequence());
     *answer.mutable_heartbeat_ack()->mutable_epoch() = welcome_.epoch();
   } else {
