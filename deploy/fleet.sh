@@ -3,11 +3,13 @@
 #
 # Functions for a small fleet of emulated hosts in one folder, to be sourced:
 #   fleet=FOLDER bin=FOLDER-OF-PROGRAMS hosts=FOLDER-OF-HOST-FILES
+#   [store="{etcd: {endpoints: [...]}}"]
 #   start_controller; start_agent NAME...; await_hosts NAME...; stop_fleet
 # Every process of the fleet has a path below $fleet among its arguments: that is how it is found
 # again, also the emulators, which outlive the agents that start them.
 
 fleet=${fleet:?} bin=${bin:?} hosts=${hosts:?}
+[[ -n "${store:-}" ]] || store='{sqlite: {path: store.db}}'
 
 complain() { echo "${0##*/}: $*" >&2; }
 
@@ -53,7 +55,7 @@ start_controller() {
   cat >"$fleet/controller.yaml" <<YAML
 api: {address: "127.0.0.1:0"}
 agent_link: {address: "127.0.0.1:0"}
-store: {sqlite: {path: store.db}}
+store: $store
 cluster_key_file: cluster.key
 YAML
   : >"$fleet/controller.log"

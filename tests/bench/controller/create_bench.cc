@@ -15,6 +15,7 @@
 #include "lib/base/status.h"
 #include "lib/base/unique_fd.h"
 #include "tests/bench/controller/callers.h"
+#include "tests/bench/controller/process_cpu.h"
 #include "tests/bench/report.h"
 
 namespace berth::bench {
@@ -61,6 +62,7 @@ void Add(LoadResult slice, LoadResult* whole) {
 struct Pair {
   LoadResult controller;
   LoadResult echo;
+  double cpu_seconds = 0;  // of the controller
   [[nodiscard]] static double Rate(const LoadResult& of, int per_call) {
     return per_call * static_cast<double>(of.latencies_us.size()) / of.seconds;
   }
@@ -75,8 +77,11 @@ absl::StatusOr<Pair> RunPair(const CreateBenchOptions& options, const std::strin
     const auto load = make(absl::StrCat(prefix, i), calls / kSlices);
     BERTH_ASSIGN_OR_RETURN(LoadResult echo, Run(options.echo, load));
     Add(std::move(echo), &pair.echo);
+    BERTH_ASSIGN_OR_RETURN(const double before, CpuSeconds(options.controller_pid));
     BERTH_ASSIGN_OR_RETURN(LoadResult controller, Run(options.api, load));
+    BERTH_ASSIGN_OR_RETURN(const double after, CpuSeconds(options.controller_pid));
     Add(std::move(controller), &pair.controller);
+    pair.cpu_seconds += after - before;
   }
   return pair;
 }
@@ -85,7 +90,7 @@ Conditions FleetConditions(const CreateBenchOptions& options) {
   return {{"hosts", absl::StrCat(options.shape.hosts)},
           {"devices_per_host",
            absl::StrCat(options.shape.units_per_host * options.shape.gpus_per_unit)},
-          {"store", "\"sqlite\""}};
+          {"store", JsonText(options.store)}};
 }
 
 Conditions With(Conditions conditions, const Conditions& more) {
@@ -93,13 +98,16 @@ Conditions With(Conditions conditions, const Conditions& more) {
   return conditions;
 }
 
-void PrintPair(const std::string& name, const Pair& pair, int per_call,
-               const Conditions& conditions) {
+void PrintPair(const Pair& pair, int per_call, const Conditions& conditions) {
   const double rate = Pair::Rate(pair.controller, per_call);
   const double echo_rate = Pair::Rate(pair.echo, per_call);
-  PrintRate(name, rate, QuantilesOf(pair.controller.latencies_us),
-            With(conditions, {{"echo_rate", JsonNumber(echo_rate)},
-                              {"ratio_to_echo", JsonNumber(rate / echo_rate)}}));
+  const double creates = per_call * static_cast<double>(pair.controller.latencies_us.size());
+  PrintRate("create_rate", rate, QuantilesOf(pair.controller.latencies_us),
+            With(conditions,
+                 {{"batch", absl::StrCat(per_call)},
+                  {"echo_rate", JsonNumber(echo_rate)},
+                  {"ratio_to_echo", JsonNumber(rate / echo_rate)},
+                  {"controller_cpu_us_per_create", JsonNumber(1e6 * pair.cpu_seconds / creates)}}));
 }
 
 // Of 4 KiB written over what a file has, as the store's log does most of the time.
@@ -143,31 +151,33 @@ absl::Status Latency(const CreateBenchOptions& options) {
   PrintLatency("create_latency", create,
                With(FleetConditions(options),
                     {{"callers", "1"},
+                     {"case", JsonText("fill")},
+                     {"batch", "1"},
                      {"echo_p50", JsonNumber(echo)},
                      {"fdatasync_p50", JsonNumber(fdatasync_us)},
                      {"above_echo_and_fdatasync", JsonNumber(create.p50 - echo - fdatasync_us)}}));
   return absl::OkStatus();
 }
 
-absl::Status Rate(const CreateBenchOptions& options, const std::string& fill, int calls) {
-  std::cerr << "create_rate: " << options.callers << " callers, " << calls << " creates, " << fill
+absl::Status Rate(const CreateBenchOptions& options, const std::string& when, int calls) {
+  std::cerr << "create_rate: " << options.callers << " callers, " << calls << " creates, " << when
             << "\n";
-  BERTH_ASSIGN_OR_RETURN(const Pair pair, RunPair(options, absl::StrCat(fill, "-"), calls,
+  BERTH_ASSIGN_OR_RETURN(const Pair pair, RunPair(options, absl::StrCat(when, "-"), calls,
                                                   [&options](const std::string& prefix, int slice) {
                                                     return Creates(prefix, options.callers, slice);
                                                   }));
-  PrintPair("create_rate", pair, 1,
+  PrintPair(pair, 1,
             With(FleetConditions(options),
-                 {{"callers", absl::StrCat(options.callers)}, {"fill", JsonText(fill)}}));
+                 {{"callers", absl::StrCat(options.callers)}, {"case", JsonText(when)}}));
   return absl::OkStatus();
 }
 
-absl::Status BatchRate(const CreateBenchOptions& options, int creates) {
-  std::cerr << "batch_create_rate: " << kBatchCallers << " callers, batches of " << kBatch << "\n";
+absl::Status BatchRate(const CreateBenchOptions& options, const std::string& when, int creates) {
+  std::cerr << "create_rate: " << kBatchCallers << " callers, batches of " << kBatch << "\n";
   BERTH_ASSIGN_OR_RETURN(const Pair pair, RunPair(options, "batch", creates / kBatch, Batches));
-  PrintPair("batch_create_rate", pair, kBatch,
+  PrintPair(pair, kBatch,
             With(FleetConditions(options),
-                 {{"callers", absl::StrCat(kBatchCallers)}, {"batch", absl::StrCat(kBatch)}}));
+                 {{"callers", absl::StrCat(kBatchCallers)}, {"case", JsonText(when)}}));
   return absl::OkStatus();
 }
 
@@ -183,12 +193,13 @@ absl::Status BenchCreate(const CreateBenchOptions& options) {
   std::cerr << "connecting " << shape.hosts << " agents\n";
   SyntheticFleet fleet(options.agents, shape);
   BERTH_RETURN_IF_ERROR(fleet.AwaitWelcome());
-  // A third for each, and a little left.
-  const int third = (devices - kUnloadedCalls) / 3;
+  // A quarter for each, and a little left.
+  const int quarter = (devices - kUnloadedCalls) / 4;
   BERTH_RETURN_IF_ERROR(Latency(options));
-  BERTH_RETURN_IF_ERROR(Rate(options, "empty", third));
-  BERTH_RETURN_IF_ERROR(BatchRate(options, third));
-  BERTH_RETURN_IF_ERROR(Rate(options, "two-thirds", third));
+  BERTH_RETURN_IF_ERROR(Rate(options, "fill", quarter));
+  BERTH_RETURN_IF_ERROR(BatchRate(options, "fill", quarter));
+  BERTH_RETURN_IF_ERROR(Rate(options, "half", quarter));
+  BERTH_RETURN_IF_ERROR(Rate(options, "three-quarters", quarter));
   return fleet.Check();
 }
 

@@ -2,6 +2,8 @@
 #ifndef BERTH_TESTS_BENCH_CONTROLLER_CREATE_BENCH_H_
 #define BERTH_TESTS_BENCH_CONTROLLER_CREATE_BENCH_H_
 
+#include <sys/types.h>
+
 #include <string>
 
 #include "absl/status/status.h"
@@ -14,12 +16,14 @@ struct CreateBenchOptions {
   std::string agents;  // its agent link
   std::string echo;    // of ServeEcho()
   std::string folder;  // on the file system of the controller's store
+  std::string store;   // its name, for the conditions
+  pid_t controller_pid = 0;
   FleetShape shape;
   int callers = 64;
 };
 
-// Fills the fleet, half and whole, each time beside the echo in alternating slices, and prints
-// create_latency, create_rate and batch_create_rate (README.md).
+// Fills the fleet, quarter by quarter, each time beside the echo in alternating slices, and prints
+// create_latency and create_rate (README.md).
 absl::Status BenchCreate(const CreateBenchOptions& options);
 
 }  // namespace berth::bench

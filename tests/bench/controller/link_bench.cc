@@ -1,22 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/bench/controller/link_bench.h"
 
-#include <unistd.h>
-
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <map>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "lib/base/status.h"
 #include "tests/bench/controller/callers.h"
+#include "tests/bench/controller/process_cpu.h"
 #include "tests/bench/report.h"
 
 namespace berth::bench {
@@ -24,24 +19,6 @@ namespace {
 
 constexpr absl::Duration kIdle = absl::Seconds(10);
 constexpr int kCallers = 16;
-
-// What the process has used of CPUs, in seconds: proc(5), the 14th and 15th field of stat.
-absl::StatusOr<double> CpuSeconds(pid_t pid) {
-  std::ifstream file(absl::StrCat("/proc/", pid, "/stat"));
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  const size_t name_end = text.rfind(')');
-  if (name_end == std::string::npos) return absl::NotFoundError("the controller has ended");
-  const std::vector<std::string> fields = absl::StrSplit(text.substr(name_end + 2), ' ');
-  double ticks = 0;
-  for (const size_t field : {11, 12}) {
-    double value = 0;
-    if (field >= fields.size() || !absl::SimpleAtod(fields[field], &value)) {
-      return absl::InternalError("cannot read /proc/PID/stat");
-    }
-    ticks += value;
-  }
-  return ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
-}
 
 // When each agent has heard of its grant.
 class Arrivals {
@@ -74,13 +51,16 @@ void PrintSeconds(const std::string& name, double seconds, const Conditions& con
   PrintMeasure(name, "s", seconds, {.p50 = seconds, .p99 = seconds}, conditions);
 }
 
-absl::Status IdleCpu(const LinkBenchOptions& options) {
+absl::Status IdleCpu(const LinkBenchOptions& options, const SyntheticFleet& fleet) {
   BERTH_ASSIGN_OR_RETURN(const double before, CpuSeconds(options.controller_pid));
   absl::SleepFor(kIdle);
   BERTH_ASSIGN_OR_RETURN(const double after, CpuSeconds(options.controller_pid));
   const double percent = 100 * (after - before) / absl::ToDoubleSeconds(kIdle);
   Conditions conditions = ConditionsOf(options);
   conditions.emplace_back("heartbeat_s", "1");
+  conditions.emplace_back("answered_after_silence_s", JsonNumber(kAsksAfterSilenceSeconds));
+  conditions.emplace_back("connections", absl::StrCat(fleet.connections()));
+  conditions.emplace_back("cpu_us_per_heartbeat", JsonNumber(percent * 1e4 / options.shape.hosts));
   PrintMeasure("agents_idle_cpu", "percent", percent, {.p50 = percent, .p99 = percent}, conditions);
   return absl::OkStatus();
 }
@@ -137,7 +117,7 @@ absl::Status BenchLink(const LinkBenchOptions& options) {
     return fleet.Check();
   }
   PrintSeconds("agents_register", seconds, conditions);
-  BERTH_RETURN_IF_ERROR(IdleCpu(options));
+  BERTH_RETURN_IF_ERROR(IdleCpu(options, fleet));
   BERTH_RETURN_IF_ERROR(LinkLatency(options, arrivals));
   return fleet.Check();
 }

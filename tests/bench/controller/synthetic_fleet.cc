@@ -120,6 +120,7 @@ class SyntheticAgent : public grpc::ClientBidiReactor<AgentMessage, ControllerMe
       return;
     }
     absl::MutexLock lock(&mu_);
+    last_heard_ = absl::Now();
     if (in_.has_welcome()) {
       for (const DesiredGrant& grant : in_.welcome().desired()) Report(grant);
       desired_ = in_.welcome().desired_size();
@@ -163,6 +164,8 @@ class SyntheticAgent : public grpc::ClientBidiReactor<AgentMessage, ControllerMe
       }
     } else if (heartbeat_due_) {
       out_.mutable_heartbeat()->set_sequence(++sequence_);
+      out_.mutable_heartbeat()->set_needs_no_answer(absl::Now() - last_heard_ <
+                                                    absl::Seconds(kAsksAfterSilenceSeconds));
       heartbeat_due_ = false;
     } else {
       return;
@@ -185,6 +188,7 @@ class SyntheticAgent : public grpc::ClientBidiReactor<AgentMessage, ControllerMe
   bool held_ ABSL_GUARDED_BY(mu_) = true;
   bool heartbeat_due_ ABSL_GUARDED_BY(mu_) = false;
   int64_t sequence_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::Time last_heard_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, GrantStatus> reports_ ABSL_GUARDED_BY(mu_);
 };
 
@@ -198,6 +202,7 @@ SyntheticFleet::SyntheticFleet(const std::string& agents_address, const FleetSha
       arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection of its own
       channel =
           grpc::CreateCustomChannel(agents_address, grpc::InsecureChannelCredentials(), arguments);
+      ++connections_;
     }
     agents_.push_back(std::make_unique<SyntheticAgent>(channel, i, shape, &on_grant_));
     if (agents_.size() % kAtOnce == 0) {

@@ -23,6 +23,9 @@ struct FleetShape {
   int64_t incarnation = 1;
 };
 
+// As an agent does with its default options: below that it wants no answer to a heartbeat.
+inline constexpr int kAsksAfterSilenceSeconds = 5;
+
 // Told on gRPC's threads that an agent has heard of a grant that it is to prepare.
 using OnGrant = std::function<void(const std::string& assignment_uid)>;
 
@@ -41,6 +44,7 @@ class SyntheticFleet {
 
   // Waits until the controller has welcomed every agent.
   absl::Status AwaitWelcome();
+  int connections() const { return connections_; }
   // Of all Welcomes: how many grants the controller wants.
   int64_t desired() const;
   // OK while every session stands.
@@ -50,6 +54,7 @@ class SyntheticFleet {
   void SendHeartbeats();
 
   const OnGrant on_grant_;
+  int connections_ = 0;
   std::vector<std::unique_ptr<SyntheticAgent>> agents_;
   absl::Notification stop_;
   std::thread heartbeats_;

@@ -2,6 +2,8 @@
 #ifndef BERTH_TESTS_BENCH_CONTROLLER_WATCH_BENCH_H_
 #define BERTH_TESTS_BENCH_CONTROLLER_WATCH_BENCH_H_
 
+#include <sys/types.h>
+
 #include <string>
 
 #include "absl/status/status.h"
@@ -10,6 +12,7 @@ namespace berth::bench {
 
 struct WatchBenchOptions {
   std::string api;  // of a controller that has nothing yet
+  pid_t controller_pid = 0;
   int watchers = 1000;
   int changes_per_second = 1000;
   int seconds = 5;
