@@ -30,18 +30,24 @@ class MemlockLimit {
   rlimit before_ = {};
 };
 
-// The errno of CHANGE_PROCESS as a child of this process calls it, with that limit.
-int ChangeProcess(KernelApi* kernel, const UniqueFd& context, uint64_t limit) {
+// What `call`, which returns 0 or a negative errno, is in a child of this process that then ends.
+template <typename Call>
+int InAChild(Call call) {
   const pid_t child = ::fork();
-  if (child == 0) {
-    const MemlockLimit its_own(limit);
-    auto arg = Sized<uapi::IommuIoasChangeProcess>();
-    ::_exit(-kernel->Ioctl(context.get(), uapi::kIommuIoasChangeProcess, &arg));
-  }
+  if (child == 0) ::_exit(-call());
   int status = 0;
   EXPECT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status));
-  return WEXITSTATUS(status);
+  return -WEXITSTATUS(status);
+}
+
+// CHANGE_PROCESS as a child of this process calls it, with that limit.
+int ChangeProcess(KernelApi* kernel, const UniqueFd& context, uint64_t limit) {
+  return InAChild([&] {
+    const MemlockLimit its_own(limit);
+    auto arg = Sized<uapi::IommuIoasChangeProcess>();
+    return kernel->Ioctl(context.get(), uapi::kIommuIoasChangeProcess, &arg);
+  });
 }
 
 }  // namespace
@@ -103,7 +109,7 @@ TEST_P(KernelApiSuite, ChangeProcessStaysWithinTheLimit) {
   for (const uint64_t iova : {kHoleIova, kHoleIova + 2 * page()}) {
     ASSERT_EQ(MapFile(vm.context, vm.ioas, fd, 2 * page(), iova), 0);
   }
-  EXPECT_EQ(ChangeProcess(&kernel(), vm.context, 3 * page()), ENOMEM) << "enough for one of them";
+  EXPECT_EQ(ChangeProcess(&kernel(), vm.context, 3 * page()), -ENOMEM) << "enough for one of them";
   EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, page(), kHoleIova + kMemorySize), -ENOMEM)
       << "still charged here";
   EXPECT_EQ(ChangeProcess(&kernel(), vm.context, 4 * page()), 0);
@@ -122,10 +128,26 @@ TEST_P(KernelApiSuite, ChangeProcessChargesAUserTwiceForAMoment) {
   ASSERT_EQ(MapFile(vm.context, vm.ioas, fd, 4 * page(), kHoleIova), 0);
   auto here = Sized<uapi::IommuIoasChangeProcess>();
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasChangeProcess, here), 0) << "nothing changes";
-  EXPECT_EQ(ChangeProcess(&kernel(), vm.context, 7 * page()), ENOMEM);
+  EXPECT_EQ(ChangeProcess(&kernel(), vm.context, 7 * page()), -ENOMEM);
   EXPECT_EQ(ChangeProcess(&kernel(), vm.context, 8 * page()), 0);
   EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, page(), kHoleIova + kMemorySize), -ENOMEM)
       << "it is the same user";
+}
+
+// pages.c, decr_user_locked_vm(): so it is with an agent that comes back and takes over what the
+// one before it has mapped.
+TEST_P(KernelApiSuite, MappingsAreChargedWhenTheirProcessHasEnded) {
+  BERTH_NEEDS(Need::kMemlockLimit);
+  const Vm vm = NewVm();
+  const MemlockLimit limit(4 * page());
+  SetIpcLock(false);
+  const int fd = vm.memory.get();
+  ASSERT_EQ(InAChild([&] { return MapFile(vm.context, vm.ioas, fd, 4 * page(), kHoleIova); }), 0);
+  const uint64_t other = kHoleIova + kMemorySize;
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, page(), other), -ENOMEM) << "the user pays still";
+  EXPECT_EQ(Unmap(vm.context, vm.ioas, kHoleIova, 4 * page()), 0);
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, 5 * page(), other), -ENOMEM);
+  EXPECT_EQ(MapFile(vm.context, vm.ioas, fd, 4 * page(), other), 0) << "and no more";
 }
 
 }  // namespace berth::conformance

@@ -6,6 +6,7 @@
 // BERTH_DEVICES (names of cdevs, with commas), BERTH_GROUP (the same, of all devices of one IOMMU
 // group; may be missing) and BERTH_VINTFS.
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 
 #include <cstdlib>
 #include <iostream>
@@ -14,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "lib/iommufd/real_kernel.h"
 #include "tests/conformance/mapped_region_suite.h"
+#include "tests/testing/capability.h"
 
 namespace berth::conformance {
 namespace {
@@ -33,6 +35,8 @@ std::optional<Driver> DriverOf(const std::string& name) {
 
 class RealUnderTest : public KernelUnderTest {
  public:
+  ~RealUnderTest() override { SetIpcLock(true); }
+
   static std::unique_ptr<KernelUnderTest> Make() {
     const std::optional<Driver> driver = DriverOf(Variable("BERTH_DRIVER"));
     if (!driver.has_value()) {
@@ -41,6 +45,7 @@ class RealUnderTest : public KernelUnderTest {
     }
     auto made = std::make_unique<RealUnderTest>();
     made->machine_.driver = *driver;
+    made->machine_.limits_memlock = true;
     made->machine_.devices = absl::StrSplit(Variable("BERTH_DEVICES"), ',', absl::SkipEmpty());
     made->machine_.group = absl::StrSplit(Variable("BERTH_GROUP"), ',', absl::SkipEmpty());
     if (!absl::SimpleAtoi(Variable("BERTH_VINTFS"), &made->machine_.vintfs)) {
@@ -51,6 +56,9 @@ class RealUnderTest : public KernelUnderTest {
 
   KernelApi& kernel() override { return kernel_; }
   [[nodiscard]] const Machine& machine() const override { return machine_; }
+  void SetIpcLock(bool has) override {
+    EXPECT_TRUE(testing::SetEffectiveCapability(CAP_IPC_LOCK, has));
+  }
 
  private:
   RealKernel kernel_;

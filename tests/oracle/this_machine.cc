@@ -2,8 +2,6 @@
 #include "tests/oracle/this_machine.h"
 
 #include <linux/capability.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -11,6 +9,7 @@
 
 #include "lib/base/status.h"
 #include "lib/iommufd/real_kernel.h"
+#include "tests/testing/capability.h"
 #include "tests/testing/scattered_memory.h"
 
 namespace berth::oracle {
@@ -18,13 +17,9 @@ namespace {
 
 // Gives this thread CAP_SYS_RESOURCE, which it may have, or takes it.
 absl::Status SetSysResource(bool may) {
-  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-  __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
-  if (::syscall(SYS_capget, &header, sets) != 0) return ErrnoToStatus(errno, "capget");
-  uint32_t& effective = sets[CAP_TO_INDEX(CAP_SYS_RESOURCE)].effective;
-  const uint32_t bit = CAP_TO_MASK(CAP_SYS_RESOURCE);
-  effective = may ? effective | bit : effective & ~bit;
-  if (::syscall(SYS_capset, &header, sets) != 0) return ErrnoToStatus(errno, "capset");
+  if (!testing::SetEffectiveCapability(CAP_SYS_RESOURCE, may)) {
+    return ErrnoToStatus(errno, "capset");
+  }
   return absl::OkStatus();
 }
 
