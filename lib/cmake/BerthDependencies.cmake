@@ -8,6 +8,12 @@ find_package(Threads REQUIRED)
 find_package(absl CONFIG REQUIRED)
 find_package(Protobuf MODULE REQUIRED)
 find_package(gRPC CONFIG REQUIRED)
+if(CMAKE_CROSSCOMPILING)
+  # The package's is a program of the target's architecture, and has to run here.
+  find_program(BERTH_GRPC_PLUGIN grpc_cpp_plugin REQUIRED)
+  set_target_properties(gRPC::grpc_cpp_plugin PROPERTIES
+                        IMPORTED_LOCATION_RELEASE "${BERTH_GRPC_PLUGIN}")
+endif()
 find_package(OpenSSL REQUIRED)
 find_package(spdlog CONFIG REQUIRED)
 find_package(CLI11 CONFIG REQUIRED)

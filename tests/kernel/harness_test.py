@@ -56,6 +56,11 @@ class RunTest(HarnessTest):
         self.assertEqual(done.returncode, 1)
         self.assertEqual(self.run_script("run", "A").returncode, 0)
 
+    def test_passes_on_that_it_is_to_be_short(self):
+        self.replace("level-a", 'echo "level A: ${#2} passed, 0 failed, 0 skipped"')
+        self.assertIn("7 passed", self.run_script("run", "--short", "A").stdout)
+        self.assertIn("\n0 passed", self.run_script("run", "A").stdout)
+
     def test_says_which_level_did_not_run_and_is_not_green(self):
         self.replace("level-a", "echo 'level A: 3 passed, 0 failed, 0 skipped'")
         self.replace("level-d", "echo 'fetch: apt-get is missing' >&2; exit 3")
@@ -83,7 +88,7 @@ class RunTest(HarnessTest):
     def test_unknown_level_is_wrong_usage(self):
         done = self.run_script("run", "E")
         self.assertEqual(done.returncode, 2)
-        self.assertIn("tests/kernel/run [A|B|C|D|all]", done.stderr)
+        self.assertIn("tests/kernel/run [--short] [A|B|C|D|all]", done.stderr)
 
 
 class ImageTest(HarnessTest):
