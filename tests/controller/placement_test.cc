@@ -135,6 +135,33 @@ TEST_F(PlacementTest, AReportOfAnOlderGenerationIsNotTakenForTheNewOne) {
   client().AwaitObserved("assignments/vm", Assignment::PREPARED);
 }
 
+TEST_F(PlacementTest, AFailureIsTheEndOfItsOwnGenerationOnly) {
+  const auto bad = AddHost(Host("a", FakeAgent::Manner::kSilent));
+  ASSERT_THAT(client().Create(CreateOf("vm")), IsOk());
+  const auto first = bad->AwaitDesired("assignments/vm", Assignment::PLACED);
+  const auto good = AddHost(Host("b", FakeAgent::Manner::kSilent));
+  auto failed = StatusOf(first, Assignment::GONE);
+  failed.mutable_failure();
+  bad->Report(failed);
+  const auto second = good->AwaitDesired("assignments/vm", Assignment::PLACED);
+  // Before its new host has said a word, everything is looked through, and there would be room.
+  const auto spare = AddHost(Host("c", FakeAgent::Manner::kSilent));
+  spare->Heartbeat();
+  const auto now = client().Get("assignments/vm");
+  ASSERT_THAT(now, IsOk());
+  EXPECT_EQ(now->generation(), 2);
+  EXPECT_EQ(now->placement().host(), "hosts/b");
+  EXPECT_FALSE(spare->HasHeardOf("assignments/vm"));
+  // Nor is it gone when it is deleted now.
+  ASSERT_THAT(client().Delete("assignments/vm"), IsOk());
+  const auto release = good->AwaitDesired("assignments/vm", Assignment::RELEASING);
+  const auto another = AddHost(Host("d", FakeAgent::Manner::kSilent));
+  another->Heartbeat();
+  EXPECT_THAT(client().Get("assignments/vm"), IsOk());
+  good->Report(StatusOf(release, Assignment::GONE));
+  good->AwaitForgotten(release.assignment_uid());
+}
+
 TEST_F(PlacementTest, WhatIsGoneWithoutAFailureComesAgainOnItsHost) {
   const auto agent = AddHost(Host("a", FakeAgent::Manner::kSilent));
   const auto other = AddHost(Host("b", FakeAgent::Manner::kObliging));

@@ -39,9 +39,16 @@ std::string Summary(const AssignmentRecord& record) {
   return text;
 }
 
+// The last report is about what is wanted now: of a new placement its host has not spoken at first.
+bool IsReported(const AssignmentEntry& entry) {
+  return entry.committed != nullptr &&
+         entry.report.generation() == entry.committed->assignment().generation();
+}
+
 // It could not be prepared on its host: the end of a generation.
 bool HasFailed(const AssignmentEntry& entry) {
-  return entry.report.observed() == Assignment::GONE && entry.report.has_failure();
+  return IsReported(entry) && entry.report.observed() == Assignment::GONE &&
+         entry.report.has_failure();
 }
 
 // Whether an agent that skips steps in its reports can get from one to the other.
@@ -153,7 +160,8 @@ void GrantTracker::ReportAll(const std::string& host_id,
 }
 
 void GrantTracker::Act(AssignmentEntry* entry) {
-  if (IsChanging(*entry) || entry->report.observed() != Assignment::GONE) return;
+  if (IsChanging(*entry) || !IsReported(*entry)) return;
+  if (entry->report.observed() != Assignment::GONE) return;
   switch (entry->committed->assignment().intent()) {
     case Assignment::RELEASING:
       return EndRelease(entry);
