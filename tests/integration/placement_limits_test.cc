@@ -3,6 +3,11 @@
 // Where capacity ends: VINTFs before devices, SID slots of one VINTF, devices that cannot be reset.
 #include <gmock/gmock.h>
 
+#include <algorithm>
+#include <functional>
+#include <string>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "lib/base/status.h"
 #include "tests/integration/cluster.h"
@@ -81,6 +86,107 @@ TEST(PlacementLimits, ADeviceThatCannotBeResetIsNotHandedOut) {
   EXPECT_TRUE(cluster.AwaitObserved("nic", Assignment::PREPARED));
   EXPECT_EQ(cluster.Get("nic")->placement().units(0).vcmdqs(), 0);
   cluster.ExpectRecordsAgree(2);
+  // Queues were preferred; who needs them is not placed there.
+  ASSERT_TRUE(cluster.Delete("nic").ok());
+  ASSERT_TRUE(cluster.AwaitGone("nic"));
+  const absl::Status without =
+      cluster
+          .Create("queues",
+                  "device_requests { name: 'nic' class: 'nic' queues { need: REQUIRED } }")
+          .status();
+  EXPECT_EQ(ReasonOf(without), Reason::kUnsatisfiable) << without;
+}
+
+// Two hosts of four units; "first" stands on one of them, and PACK puts what follows beside it.
+class TwoHosts : public ::testing::Test {
+ protected:
+  TwoHosts() {
+    EXPECT_TRUE(cluster_.Create("first", OneOf("gpu")).ok());
+    EXPECT_TRUE(cluster_.AwaitObserved("first", Assignment::PREPARED));
+    host_ = HostOf("first");
+  }
+  std::string HostOf(const std::string& assignment) {
+    const absl::StatusOr<Assignment> found = cluster_.Get(assignment);
+    EXPECT_TRUE(found.ok()) << found.status();
+    return found.ok() ? found->placement().host().substr(std::string("hosts/").size()) : "";
+  }
+  Host& host() { return cluster_.host(host_); }
+  void FailNextViommu(const std::string& error) {
+    internal::v1::Fault fault;
+    fault.mutable_ioctl()->set_request("VIOMMU_ALLOC");
+    fault.mutable_ioctl()->set_error(error);
+    fault.set_count(1);
+    host().AddFault(fault);
+  }
+  // Creates "second", which host_ cannot prepare for `reason`, and which the other one then has.
+  void ExpectPlacedAnew(const std::string& reason) {
+    EXPECT_TRUE(cluster_.Create("second", OneOf("gpu")).ok());
+    ASSERT_TRUE(cluster_.AwaitObserved("second", Assignment::PREPARED));
+    const absl::StatusOr<Assignment> second = cluster_.Get("second");
+    ASSERT_TRUE(second.ok()) << second.status();
+    EXPECT_NE(HostOf("second"), host_);
+    EXPECT_EQ(second->generation(), 2);
+    EXPECT_EQ(second->failure().reason(), reason);
+  }
+  // A unit of host_ that `fits`.
+  v1::Unit AwaitUnit(const std::function<bool(const v1::Unit&)>& fits) {
+    v1::Unit found;
+    WaitFor("the unit shows it", [&] {
+      const v1::Host host = cluster_.GetHost(host_);
+      for (const v1::Unit& unit : host.units()) {
+        if (!fits(unit)) continue;
+        found = unit;
+        return true;
+      }
+      return false;
+    });
+    return found;
+  }
+
+  Cluster cluster_{std::vector<Host::Options>{
+      {.id = "left", .host_file = SourceFile("deploy/examples/hosts/gh200.yaml")},
+      {.id = "right", .host_file = SourceFile("deploy/examples/hosts/gh200.yaml")}}};
+  std::string host_;
+};
+
+TEST_F(TwoHosts, AUnitWithoutAVintfIsCorrectedAndTheAssignmentPlacedAnew) {
+  FailNextViommu("ENOSPC");
+  ExpectPlacedAnew("VINTF_EXHAUSTED");
+  const v1::Unit corrected = AwaitUnit([](const v1::Unit& unit) { return unit.vintfs() < 63; });
+  EXPECT_EQ(corrected.vintfs(), corrected.used_vintfs());
+  EXPECT_EQ(corrected.vintf_source(), v1::Unit::OBSERVED);
+  cluster_.ExpectRecordsAgree(2);
+}
+
+TEST_F(TwoHosts, AUnitThatDoesNotAnswerIsTaintedAndTheAssignmentPlacedAnew) {
+  FailNextViommu("ETIMEDOUT");
+  ExpectPlacedAnew("HARDWARE_TIMEOUT");
+  const v1::Unit tainted = AwaitUnit([](const v1::Unit& unit) { return unit.taints_size() > 0; });
+  EXPECT_EQ(tainted.taints(0).key(), "berth/hardware-timeout");
+  EXPECT_THAT(tainted.taints(0).message(), HasSubstr("ETIMEDOUT"));
+  cluster_.ExpectRecordsAgree(2);
+}
+
+TEST_F(TwoHosts, AnAssignmentLeavesADeviceThatIsPulledOut) {
+  internal::v1::Fault fault;
+  const v1::DevicePlacement device = cluster_.Get("first")->placement().units(0).devices(0);
+  fault.mutable_device_gone()->set_device(device.address());
+  host().AddFault(fault);
+  WaitFor("it is placed on the other host",
+          [&] { return cluster_.Get("first")->generation() == 2; });
+  EXPECT_NE(HostOf("first"), host_);
+  EXPECT_EQ(cluster_.Get("first")->failure().reason(), "DEVICE_GONE");
+  EXPECT_TRUE(cluster_.AwaitObserved("first", Assignment::PREPARED));
+  const auto offered = [&] {
+    const v1::Host found = cluster_.GetHost(host_);
+    return std::any_of(found.devices().begin(), found.devices().end(), [&](const v1::Device& d) {
+      return d.id() == device.device() && d.assignable();
+    });
+  };
+  EXPECT_FALSE(offered());
+  cluster_.ExpectRecordsAgree(1);
+  host().ClearFaults();
+  WaitFor("the device is offered again", offered);
 }
 
 }  // namespace
