@@ -85,8 +85,8 @@ class Commits {
       return;
     }
     const auto start = SteadyClock::now();
-    const absl::Status accepted =
-        store_->Commit(Create(term_, number), [this, running, start](absl::StatusOr<Revision> at) {
+    const absl::Status accepted = store_->Commit(
+        Create(term_, number), [this, running, start](const absl::StatusOr<Revision>& at) {
           Note(at.status(), 1e6 * SecondsSince(start));
           Next(running);
         });

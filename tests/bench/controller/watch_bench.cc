@@ -245,7 +245,7 @@ absl::Status BenchWatch(const WatchBenchOptions& options) {
   Usage usage;
   BERTH_ASSIGN_OR_RETURN(usage.before, CpuOf(options));
   const absl::Time start = absl::Now();
-  const absl::Status made = MakeChanges(options, &calls);
+  absl::Status made = MakeChanges(options, &calls);
   const absl::Time changed = absl::Now();
   const int64_t changes = int64_t{options.seconds} * options.changes_per_second;
   all([&](const Watcher& watcher) { return watcher.events() >= changes; });
