@@ -6,8 +6,11 @@
 #ifndef BERTH_CTL_CONTROLLER_BOOK_FLEET_H_
 #define BERTH_CTL_CONTROLLER_BOOK_FLEET_H_
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -55,8 +58,23 @@ class HostSession {
   [[nodiscard]] virtual bool Welcome(agent::v1::Welcome welcome) = 0;
   virtual void Upsert(agent::v1::DesiredGrant grant) = 0;
   virtual void Forget(const std::string& assignment_uid) = 0;
-  // Ends the session. The only method that any thread may call.
+  // Ends the session. Any thread may call it.
   virtual void Close(const absl::Status& status) = 0;
+
+  // Notes a sign of life, and returns when the one before was; never: InfinitePast. Any thread, and
+  // without a lock: every agent gives one every second.
+  absl::Time Hear(absl::Time now) {
+    return FromNanos(heard_nanos_.exchange(absl::ToUnixNanos(now)));
+  }
+  absl::Time heard() const { return FromNanos(heard_nanos_.load()); }
+
+ private:
+  static constexpr int64_t kNever = std::numeric_limits<int64_t>::min();
+  static absl::Time FromNanos(int64_t nanos) {
+    return nanos == kNever ? absl::InfinitePast() : absl::FromUnixNanos(nanos);
+  }
+
+  std::atomic<int64_t> heard_nanos_ = kNever;
 };
 
 // A record has two states at most: the one that is durable, which everybody sees, and the one that
@@ -79,14 +97,19 @@ struct HostEntry {
   v1::Host::State state = v1::Host::LOST;
   absl::Time state_since = absl::InfinitePast();
   int64_t observed_sequence = 0;
-  absl::Time last_heard = absl::InfinitePast();
   // Of the last connection; BROKEN hosts say there why.
   std::vector<v1::Condition> conditions;
   std::shared_ptr<HostSession> session;  // null: not connected
+  // What `session` has not heard itself.
+  absl::Time heard_before = absl::InfinitePast();
   // By uid: grants that its agent holds and no assignment claims. Charged in the engine until the
   // agent says that they are GONE.
   std::map<std::string, agent::v1::GrantStatus> unclaimed;
   absl::Time unclaimed_since;  // when the first of them came
+
+  absl::Time LastHeard() const {
+    return session == nullptr ? heard_before : std::max(heard_before, session->heard());
+  }
 };
 
 // Changes of one commit. A null record is a deletion.

@@ -22,7 +22,7 @@ namespace {
 
 // What an assignment says while its host is lost.
 v1::Condition HostLost(const std::string& name, const HostEntry& host) {
-  const bool heard = host.last_heard != absl::InfinitePast();
+  const bool heard = host.LastHeard() != absl::InfinitePast();
   v1::Condition condition;
   condition.set_type("HostReachable");
   condition.set_status(false);
@@ -30,7 +30,7 @@ v1::Condition HostLost(const std::string& name, const HostEntry& host) {
   condition.set_message(
       heard
           ? absl::StrCat("nothing was heard from ", name, " since ",
-                         absl::FormatTime(absl::RFC3339_sec, host.last_heard, absl::UTCTimeZone()),
+                         absl::FormatTime(absl::RFC3339_sec, host.LastHeard(), absl::UTCTimeZone()),
                          "; what it reported may not be so any more")
           : absl::StrCat("nothing was heard from ", name, " since this controller started"));
   *condition.mutable_last_transition_time() = ToTimestamp(host.state_since);
@@ -201,8 +201,8 @@ v1::Host Fleet::Render(const std::string& id, const HostEntry& entry, v1::View v
   *host.mutable_huge_pages() = record.inventory().huge_pages();
   host.set_agent_version(record.agent_version());
   host.set_incarnation(record.incarnation());
-  if (entry.last_heard != absl::InfinitePast()) {
-    *host.mutable_last_heartbeat_time() = ToTimestamp(entry.last_heard);
+  if (entry.LastHeard() != absl::InfinitePast()) {
+    *host.mutable_last_heartbeat_time() = ToTimestamp(entry.LastHeard());
   }
   *host.mutable_create_time() = record.create_time();
   *host.mutable_update_time() = record.update_time();

@@ -177,7 +177,7 @@ void HostRegistry::OnConnected(const agent::v1::Hello& hello,
     } else {
       HostEntry& entry = found->second;
       replaced = std::exchange(entry.session, session);
-      entry.last_heard = fleet_->clock().Now();
+      entry.heard_before = fleet_->clock().Now();
       // Before the agent can say anything newer, and before the host counts as back: what it
       // reported before it was lost is not believed for a moment.
       tracker_->AssertFleetHeld();
@@ -207,11 +207,12 @@ void HostRegistry::Disconnect(const std::string& host_id, const HostSession* ses
   absl::MutexLock lock(&fleet_->mu);
   const auto found = fleet_->hosts.find(host_id);
   if (found == fleet_->hosts.end() || found->second.session.get() != session) return;
+  found->second.heard_before = found->second.LastHeard();
   found->second.session.reset();
 }
 
 v1::Host::State HostRegistry::StateOf(const HostEntry& entry) const {
-  const absl::Duration silence = fleet_->clock().Now() - entry.last_heard;
+  const absl::Duration silence = fleet_->clock().Now() - entry.LastHeard();
   if (silence > options_.lost_after) return v1::Host::LOST;
   if (silence > options_.suspect_after) return v1::Host::SUSPECT;
   const auto wrong = [](const v1::Condition& condition) { return !condition.status(); };
@@ -237,11 +238,13 @@ void HostRegistry::SetConditions(const std::string& id, HostEntry* entry,
   if (news && entry->state == before) fleet_->PublishObserved(id, entry);
 }
 
-void HostRegistry::Heartbeat(const std::string& host_id, const HostSession* session) {
+void HostRegistry::Heartbeat(const std::string& host_id, HostSession* session) {
+  const absl::Time now = fleet_->clock().Now();
+  // Without a silence before it, it changes no state.
+  if (now - session->Hear(now) <= options_.suspect_after) return;
   absl::MutexLock lock(&fleet_->mu);
   const auto found = fleet_->hosts.find(host_id);
   if (found == fleet_->hosts.end() || found->second.session.get() != session) return;
-  found->second.last_heard = fleet_->clock().Now();
   SetState(host_id, &found->second);
 }
 

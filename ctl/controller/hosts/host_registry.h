@@ -47,7 +47,7 @@ class HostRegistry {
   // From connected agents. A new inventory that contradicts itself (BAD_INVENTORY) makes the host
   // BROKEN and keeps the old one for what stands on it. After any other error the inventory is
   // lost: end the session, so that Hello brings it again.
-  void Heartbeat(const std::string& host_id, const HostSession* session);
+  void Heartbeat(const std::string& host_id, HostSession* session);
   absl::Status UpdateInventory(const std::string& host_id, const HostSession* session,
                                const agent::v1::Inventory& inventory);
 
