@@ -13,8 +13,7 @@
 namespace berth {
 namespace {
 
-// Conditions of a grant.
-constexpr std::string_view kPinned = "Pinned";
+// Conditions of a grant, with Grant::kPinned.
 constexpr std::string_view kKernelHealthy = "KernelHealthy";
 constexpr std::string_view kClaimed = "Claimed";
 constexpr std::string_view kDevicesPresent = "DevicesPresent";
@@ -228,7 +227,10 @@ void Grant::Move(Observed to, std::optional<v1::Condition> why) {
   if (why.has_value()) *status_.add_conditions() = *std::move(why);
   if (to == Observed::kPreparing) status_.clear_failure();
   if (to == Observed::kPrepared) may_be_held_ = true;
-  if (to == Observed::kGone) may_be_held_ = false;
+  if (to == Observed::kGone) {
+    may_be_held_ = false;
+    env_.claims->Release(uid_);
+  }
   Publish();
 }
 
@@ -265,6 +267,7 @@ bool Grant::Prepare() {
 
 absl::Status Grant::Build() {
   BERTH_ASSIGN_OR_RETURN(const GrantPlan plan, MakePlan(current_, *env_.options.devices));
+  BERTH_RETURN_IF_ERROR(env_.claims->Claim(uid_, plan.devices));
   held_ = plan.devices;
   if (hand_off()) return BuildHandOff(plan);
   std::optional<BoundContext> bound = std::exchange(bound_, std::nullopt);
@@ -272,6 +275,7 @@ absl::Status Grant::Build() {
     bound.reset();
     BERTH_ASSIGN_OR_RETURN(bound, BoundContext::Bind(env_.options.kernel, plan.devices, {}));
   }
+  env_.claims->NoteBound(uid_);
   BERTH_ASSIGN_OR_RETURN(auto context,
                          PreparedContext::Create(*std::move(bound), plan, limits().event_depth));
   const auto asked = static_cast<uint64_t>(current_.memory_limit_bytes());
@@ -298,71 +302,6 @@ absl::Status Grant::Build() {
 void Grant::OnEvents(size_t queue) {
   if (events_ == nullptr) return;
   AfterCall(events_->OnReady(queue));
-}
-
-bool Grant::TearDown() {
-  absl::Status status = DestroyContext();
-  if (status.ok()) status = ProveFree();
-  if (status.ok()) status = ResetHandedOff();
-  if (status.ok()) return true;
-  if (last_vmm_.pid != 0) {
-    status = WithMetadata(status, "last_vmm_pid", std::to_string(last_vmm_.pid));
-  }
-  const bool long_pinned = Now() - since_ >= limits().orphan_after;
-  if (long_pinned && observed_ != Observed::kOrphaned) {
-    Move(Observed::kOrphaned, ToCondition(kPinned, true, status, Now()));
-  }
-  SetCondition(kPinned, true, status);
-  RetryLater();
-  return false;
-}
-
-absl::Status Grant::DestroyContext() {
-  if (context_ == nullptr) return absl::OkStatus();
-  events_.reset();
-  absl::Status status = guest_ != nullptr ? guest_->Reset() : absl::OkStatus();
-  if (status.ok()) {
-    guest_.reset();
-    if (!devices_reset_) status = context_->ResetDevices(*env_.options.devices);
-    devices_reset_ = status.ok();
-  }
-  if (status.ok()) status = context_->Destroy();
-  if (!status.ok() && ReasonOf(status) != Reason::kKernelGone) return status;
-  guest_.reset();
-  context_.reset();
-  return absl::OkStatus();
-}
-
-// Nobody holds a device that can be bound to a fresh context.
-absl::Status Grant::ProveFree() {
-  if (bound_.has_value()) return absl::OkStatus();
-  std::vector<GrantDevice> devices = held_;
-  if (devices.empty()) {
-    absl::StatusOr<std::vector<GrantDevice>> found = FindDevices(current_, *env_.options.devices);
-    // What held them ended as a whole.
-    if (ReasonOf(found.status()) == Reason::kKernelGone) return absl::OkStatus();
-    if (!found.ok()) return found.status();
-    devices = *std::move(found);
-  }
-  while (!devices.empty()) {
-    absl::StatusOr<BoundContext> bound = BoundContext::Bind(env_.options.kernel, devices, {});
-    if (bound.ok()) {
-      bound_.emplace(*std::move(bound));
-      return absl::OkStatus();
-    }
-    const Reason reason = ReasonOf(bound.status());
-    // What held them ended as a whole.
-    if (reason == Reason::kKernelGone) return absl::OkStatus();
-    if (reason != Reason::kNotFound && reason != Reason::kDeviceGone) return bound.status();
-    // A device that was pulled out is held by nobody; the others have to be proved.
-    const std::string gone = MetadataOf(bound.status())["device"];
-    const auto last =
-        std::remove_if(devices.begin(), devices.end(),
-                       [&](const GrantDevice& device) { return device.id.str() == gone; });
-    if (last == devices.end()) return bound.status();
-    devices.erase(last, devices.end());
-  }
-  return absl::OkStatus();
 }
 
 void Grant::HandleKernelGone() {

@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "agent/grants/device_claims.h"
 #include "agent/grants/event_forwarder.h"
 #include "agent/grants/fd_poller.h"
 #include "agent/grants/grant_manager.h"
@@ -42,6 +43,7 @@ class Grant : public std::enable_shared_from_this<Grant> {
     GrantManager::Options options;
     TimerQueue* timers = nullptr;
     FdPoller* poller = nullptr;
+    DeviceClaims* claims = nullptr;
     // The grant is GONE and nobody wants to hear of it any more.
     std::function<void(const AssignmentUid&)> on_forgotten;
   };
@@ -133,6 +135,9 @@ class Grant : public std::enable_shared_from_this<Grant> {
   void AfterCall(const absl::Status& status);
 
  private:
+  // A condition: something holds what has to go, or a device that is to be had.
+  static constexpr std::string_view kPinned = "Pinned";
+
   struct Session {
     uint64_t id;
     Vmm vmm;

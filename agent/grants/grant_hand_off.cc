@@ -23,6 +23,7 @@ absl::Status Grant::BuildHandOff(const GrantPlan& plan) {
   if (!bound_.has_value() || bound_->devices.size() != plan.devices.size()) {
     bound_.reset();
     BERTH_ASSIGN_OR_RETURN(bound_, BoundContext::Bind(env_.options.kernel, plan.devices, {}));
+    env_.claims->NoteBound(uid_);
     // These may be others than those that were reset, or somebody else had them in between.
     devices_reset_ = false;
   }

@@ -23,6 +23,7 @@ class GrantManager::Impl {
     environment_.options = std::move(options);
     environment_.timers = &timers_;
     environment_.poller = &poller_;
+    environment_.claims = &claims_;
     // A grant cannot be destroyed on its own executor, so it is left to the timers' thread.
     environment_.on_forgotten = [this](const AssignmentUid& uid) {
       timers_.After(absl::ZeroDuration(), [this, uid] { Remove(uid); });
@@ -100,6 +101,7 @@ class GrantManager::Impl {
     grants_.erase(it);
   }
 
+  DeviceClaims claims_;
   Grant::Environment environment_;
   std::atomic<int64_t> fenced_ = 0;
   FdPoller poller_;

@@ -15,6 +15,11 @@ TEST_P(KernelApiSuite, HwQueueAllocChecksInOrder) {
   BERTH_NEEDS(Need::kHwQueues);
   const Vm vm = NewVm();
   const uint32_t viommu = NewViommu(vm);
+  // One page twice: two pages of a file may happen to lie in a row.
+  const uint64_t twice = kHoleIova + 0x100000;
+  for (const uint64_t iova : {twice, twice + page()}) {
+    ASSERT_EQ(MapFile(vm.context, vm.ioas, vm.memory.get(), page(), iova), 0);
+  }
   std::vector<Fault<Arg>> faults = {
       {"flags", [](Arg& a) { a.flags = 1; }, EOPNOTSUPP},
       {"type 0", [](Arg& a) { a.type = uapi::kHwQueueTypeDefault; }, EOPNOTSUPP},
@@ -23,7 +28,12 @@ TEST_P(KernelApiSuite, HwQueueAllocChecksInOrder) {
       {"no such vIOMMU", [](Arg& a) { a.viommu_id = kStaleId; }, ENOENT},
       {"unknown type", [](Arg& a) { a.type = 9; }, EOPNOTSUPP},
       {"not mapped", [](Arg& a) { a.nesting_parent_iova = kHoleIova; }, ENOENT},
-      {"not contiguous", [&](Arg& a) { a.length = 2 * page(); }, EFAULT},
+      {"not contiguous",
+       [&](Arg& a) {
+         a.nesting_parent_iova = twice;
+         a.length = 2 * page();
+       },
+       EFAULT},
       {"no such index", [](Arg& a) { a.index = 1000; }, EINVAL}};
   if (Has(Need::kPlainViommus)) {
     const uint32_t plain = NewPlainViommu(vm);

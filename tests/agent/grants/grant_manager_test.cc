@@ -12,6 +12,7 @@
 #include "lib/iommufd/device.h"
 #include "lib/iommufd/uapi/vfio.h"
 #include "tests/agent/grants/grants_fixture.h"
+#include "tests/agent/grants/held_device.h"
 
 namespace berth::testing {
 namespace {
@@ -292,23 +293,6 @@ TEST_F(GrantManagerTest, WaitsForAUnitWhoseDevicesCouldNotBeAsked) {
   Await("a", State::PREPARED);
   EXPECT_THAT(States("a"), ElementsAre(State::PREPARING, State::PREPARED));
 }
-
-// A device that somebody has, as the VMM of an agent before this one.
-class HeldDevice {
- public:
-  HeldDevice(KernelApi* kernel, const std::string& cdev) {
-    absl::StatusOr<Context> context = Context::Open(kernel);
-    EXPECT_TRUE(context.ok()) << context.status();
-    context_.emplace(*std::move(context));
-    absl::StatusOr<Device> device = Device::Open(*context_, cdev);
-    EXPECT_TRUE(device.ok()) << device.status();
-    device_.emplace(*std::move(device));
-  }
-
- private:
-  std::optional<Context> context_;
-  std::optional<Device> device_;
-};
 
 TEST_F(GrantManagerTest, IsNotGoneWhileAVmmOfBeforeHasADevice) {
   limits().busy_patience = absl::ZeroDuration();
