@@ -29,6 +29,8 @@ fleet_pids() {
       fi
     done
   done
+  # What start() has just forked does not bear its program's name yet.
+  if [[ " $wanted " == *" berth-agent "* ]]; then jobs -pr; fi
 }
 
 # start PROGRAM NAME: in a session of its own, so that Ctrl-C reaches only the script.

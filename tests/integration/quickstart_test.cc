@@ -49,13 +49,22 @@ class Quickstart : public ::testing::Test {
   void SetBuild(const std::string& commands) {
     WriteFile(tree() + "/deploy/build", "#!/bin/bash\n" + commands);
   }
+  // Programs of the fleet become what they are only after a while.
+  void SlowStarts() {
+    fs::create_directories(folder_ + "/slow");
+    const std::string program = folder_ + "/slow/setsid";
+    WriteFile(program, "#!/bin/bash\nsleep 0.5\nexec /usr/bin/setsid \"$@\"\n");
+    fs::permissions(program, fs::perms::owner_all);
+    path_ = folder_ + "/slow:" + path_;
+  }
   void Start(std::vector<std::string> args) {
     fs::remove(folder_ + "/out");
-    script_ = std::make_unique<Process>(Process::Options{.program = tree() + "/deploy/quickstart",
-                                                         .args = std::move(args),
-                                                         .out = folder_ + "/out",
-                                                         .err = "",
-                                                         .environment = {"TMPDIR=" + temporary()}});
+    script_ = std::make_unique<Process>(
+        Process::Options{.program = tree() + "/deploy/quickstart",
+                         .args = std::move(args),
+                         .out = folder_ + "/out",
+                         .err = "",
+                         .environment = {"TMPDIR=" + temporary(), "PATH=" + path_}});
     script_->CloseStdin();
   }
   int Wait() { return script_->Wait(kWhole); }
@@ -94,6 +103,7 @@ class Quickstart : public ::testing::Test {
   [[nodiscard]] std::string temporary() const { return folder_ + "/tmp"; }
 
   std::string folder_ = "/tmp/berth-qs.XXXXXX";
+  std::string path_ = ::getenv("PATH");
   std::unique_ptr<Process> script_;
 };
 
@@ -117,6 +127,16 @@ TEST_F(Quickstart, CleansUpWhenItIsInterruptedWhereverItIs) {
     EXPECT_THAT(Shown(), Not(HasSubstr("quickstart: ok"))) << moment;
     ExpectNothingLeft();
   }
+}
+
+TEST_F(Quickstart, CleansUpWhatHasOnlyJustBeenStarted) {
+  SlowStarts();
+  Start({});
+  AwaitShown("[3/8]");
+  WaitFor("the first one starts", [&] { return !Processes().empty(); });
+  script_->Signal(SIGINT);
+  EXPECT_EQ(Wait(), 130);
+  ExpectNothingLeft();
 }
 
 TEST_F(Quickstart, AnInterruptEndsTheBuildAtOnce) {
