@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -81,6 +82,7 @@ class Executed {
                           counters.executed[Opcode::kCmdSync], " of them CMD_SYNC, ", errors,
                           " errors\n");
     }
+    out << std::flush;
   }
 
  private:
@@ -129,10 +131,12 @@ absl::Status ServeHardware(const HardwareFlags& flags, std::ostream& out) {
   const Cmdqv cmdqv(config, *std::move(block));
   out << "ready" << std::endl;
   Executed executed;
-  while (signals->Wait(absl::Milliseconds(100)) != Signal::kStop) executed.Look(cmdqv);
-  executed.Look(cmdqv);
-  executed.Print(out);
-  return absl::OkStatus();
+  for (;;) {
+    const std::optional<Signal> signal = signals->Wait(absl::Milliseconds(100));
+    executed.Look(cmdqv);
+    if (signal.has_value()) executed.Print(out);
+    if (signal == Signal::kStop) return absl::OkStatus();
+  }
 }
 
 }  // namespace berth::emulator

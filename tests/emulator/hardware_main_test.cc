@@ -122,11 +122,13 @@ TEST_F(HardwareMainTest, ExecutesWhatTheGuestsMemoryHolds) {
   Await(Queue(Register::kCons), 1);
   EXPECT_EQ(registers_.Load(config_page::Vintf(0) + vintf_config::kConfig) & kVintfHypOwn,
             kVintfHypOwn);
+  const std::string executed =
+      "VINTF 0 LVCMDQ 0: 1 commands, 1 of them CMD_SYNC, 0 errors\n"
+      "VINTF 0 LVCMDQ 1: 0 commands, 0 of them CMD_SYNC, 0 errors\n";
+  ::kill(pid_, SIGHUP);
+  PollUntil([&] { return Output() == "ready\n" + executed; });
   EXPECT_EQ(Stop(), 0);
-  EXPECT_EQ(Output(),
-            "ready\n"
-            "VINTF 0 LVCMDQ 0: 1 commands, 1 of them CMD_SYNC, 0 errors\n"
-            "VINTF 0 LVCMDQ 1: 0 commands, 0 of them CMD_SYNC, 0 errors\n");
+  EXPECT_EQ(Output(), "ready\n" + executed + executed);
 }
 
 TEST_F(HardwareMainTest, MemoryBeyondTheGuestsIsAFetchError) {

@@ -122,6 +122,25 @@ TEST_F(ExampleTest, SendsWhatNoVcmdqTakesToTheAgent) {
                                             Command{0x40 | 8ull << 32, 52}));
 }
 
+TEST_F(ExampleTest, SendsNoAtcInvToAnSmmuWithoutAts) {
+  const HardwareAgent without(folder_ + "/without.sock", HardwareAgent::Ats::kNo);
+  options_.socket = folder_ + "/without.sock";
+  Report report;
+  ASSERT_TRUE(RunScenario(options_, {}, &report).ok());
+  EXPECT_EQ(report.trapped_commands, 2u);
+  EXPECT_THAT(without.Trapped(), ElementsAre(Command{0x10, 0}, Command{0x06 | 8ull << 32, 0}));
+}
+
+TEST_F(ExampleTest, CanDoWithoutAnError) {
+  options_.provoke = false;
+  Report report;
+  ASSERT_TRUE(RunScenario(options_, {}, &report).ok());
+  EXPECT_FALSE(report.recovered);
+  EXPECT_TRUE(report.complete);
+  EXPECT_EQ(report.executed().total(), report.play.commands);
+  EXPECT_EQ(agent_.Counters(0).command_errors, 0u);
+}
+
 TEST_F(ExampleTest, HoldsAfterThePlayAndBeforeTheReset) {
   Report report;
   bool held = false;

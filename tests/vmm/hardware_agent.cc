@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <bit>
+#include <cstring>
 #include <optional>
 #include <utility>
 #include <variant>
@@ -13,6 +14,8 @@
 #include "absl/synchronization/mutex.h"
 #include "lib/base/status.h"
 #include "lib/emulator/kernel/tegra241_cmdqv.h"
+#include "lib/iommufd/uapi/iommufd.h"
+#include "lib/iommufd/uapi/smmuv3.h"
 #include "lib/wire/encode.h"
 #include "lib/wire/event_channel.h"
 #include "lib/wire/server.h"
@@ -38,7 +41,7 @@ wire::Message Done(const berth_vmm_header& header) {
 
 class HardwareAgent::Impl : public wire::Handler {
  public:
-  explicit Impl(const std::string& socket_path);
+  Impl(const std::string& socket_path, Ats ats);
   ~Impl() override;
 
   emulator::LvcmdqCounters Counters(int lvcmdq) const {
@@ -72,6 +75,7 @@ class HardwareAgent::Impl : public wire::Handler {
   wire::Message MapMemory(const wire::Call& call, const berth_vmm_map_memory& body);
   void ForwardError(const emulator::VintfError& error);
 
+  const Ats ats_;
   std::unique_ptr<emulator::Tegra241Cmdqv> cmdqv_;
   int vintf_ = 0;
   std::shared_ptr<const UniqueFd> memory_;
@@ -83,7 +87,7 @@ class HardwareAgent::Impl : public wire::Handler {
   std::unique_ptr<wire::WireServer> server_;
 };
 
-HardwareAgent::Impl::Impl(const std::string& socket_path) {
+HardwareAgent::Impl::Impl(const std::string& socket_path, Ats ats) : ats_(ats) {
   cmdqv_ = std::make_unique<emulator::Tegra241Cmdqv>(
       emulator::CmdqvConfig{}, [this](const emulator::VintfError& error) { ForwardError(error); });
   vintf_ = cmdqv_->AllocVintf(1, 0);
@@ -157,6 +161,11 @@ wire::Message HardwareAgent::Impl::Do(const berth_vmm_header& header, const bert
   reply.vcmdqs = static_cast<uint32_t>(cmdqv_->lvcmdqs_per_vintf());
   reply.sid_slots = 16;
   reply.max_queue_log2 = 19;
+  uapi::IommuHwInfoArmSmmuv3 smmu = {};
+  if (ats_ == Ats::kYes) smmu.idr[0] |= static_cast<uint32_t>(uapi::kIdr0Ats.mask());
+  reply.hw_info_type = uapi::kHwInfoArmSmmuv3;
+  reply.hw_info_length = sizeof(smmu);
+  std::memcpy(reply.hw_info, &smmu, sizeof(smmu));
   return wire::EncodeReply(header, reply);
 }
 
@@ -250,8 +259,8 @@ wire::Message HardwareAgent::Impl::Do(const berth_vmm_header& header,
   return wire::EncodeError(header, Error(Reason::kUnknownMessage, "BROKERED"));
 }
 
-HardwareAgent::HardwareAgent(const std::string& socket_path)
-    : impl_(std::make_unique<Impl>(socket_path)) {}
+HardwareAgent::HardwareAgent(const std::string& socket_path, Ats ats)
+    : impl_(std::make_unique<Impl>(socket_path, ats)) {}
 HardwareAgent::~HardwareAgent() = default;
 emulator::LvcmdqCounters HardwareAgent::Counters(int lvcmdq) const {
   return impl_->Counters(lvcmdq);

@@ -17,7 +17,9 @@ namespace berth {
 // behind the functions of berth_vmm.h that send them.
 class HardwareAgent {
  public:
-  explicit HardwareAgent(const std::string& socket_path);
+  // Of the unit's SMMU.
+  enum class Ats : uint8_t { kYes, kNo };
+  explicit HardwareAgent(const std::string& socket_path, Ats ats = Ats::kYes);
   ~HardwareAgent();
 
   [[nodiscard]] emulator::LvcmdqCounters Counters(int lvcmdq) const;

@@ -40,6 +40,8 @@ bool ParseOptions(int argc, char** argv, Options* options, int* exit_status) {
   app.add_flag("--json", options->json, "print one JSON object");
   app.add_flag("--hold", options->hold,
                "stay attached after the play until SIGTERM, SIGINT or the end of stdin");
+  app.add_flag("!--without-error", options->provoke,
+               "send no illegal command: of those in a CMDQV without an interrupt nobody hears");
   app.add_option("--bench", options->bench, "attach: only measure attaching; prints JSON")
       ->check(CLI::IsMember({"attach"}));
   app.add_option("--samples", options->samples, "attachments of --bench")

@@ -22,7 +22,8 @@ struct Options {
   size_t memory = size_t{64} << 20;
   bool json = false;
   bool hold = false;
-  std::string bench;  // empty or "attach"
+  bool provoke = true;  // an illegal command, and the recovery from it
+  std::string bench;    // empty or "attach"
   uint32_t samples = 50;
 };
 

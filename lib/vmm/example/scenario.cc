@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -82,6 +83,18 @@ Outcome ProvokeAndRecover(Guest* guest, Unit* unit, Report* report) {
   return {};
 }
 
+// IDR0.ATS. The hardware information of an SMMUv3 is Linux's struct iommu_hw_info_arm_smmuv3.
+bool HasAts(const Unit& unit) {
+  constexpr uint32_t kArmSmmuv3 = 2;  // IOMMU_HW_INFO_TYPE_ARM_SMMUV3
+  constexpr size_t kIdr0 = 8;
+  uint32_t idr0 = 0;
+  if (unit.info.hw_info_type != kArmSmmuv3 || unit.info.hw_info_length < kIdr0 + sizeof(idr0)) {
+    return false;
+  }
+  std::memcpy(&idr0, unit.info.hw_info + kIdr0, sizeof(idr0));
+  return (idr0 & 1u << 10) != 0;
+}
+
 // What a guest sends through the trapped queue of its vSMMU, because no vCMDQ takes it.
 Outcome SendTrapped(Guest* guest, const Unit& unit, Report* report) {
   constexpr uint64_t kEverything = 52;  // ATC_INV size: 2^52 pages
@@ -89,7 +102,9 @@ Outcome SendTrapped(Guest* guest, const Unit& unit, Report* report) {
   std::vector<Command> batch = {{static_cast<uint64_t>(Opcode::kTlbiNhAll), 0}};
   if (!unit.vsids.empty()) {
     batch.push_back({static_cast<uint64_t>(Opcode::kCfgiCdAll) | sid, 0});
-    batch.push_back({static_cast<uint64_t>(Opcode::kAtcInv) | sid, kEverything});
+    if (HasAts(unit)) {
+      batch.push_back({static_cast<uint64_t>(Opcode::kAtcInv) | sid, kEverything});
+    }
   }
   uint32_t handled = 0;
   const auto* commands = reinterpret_cast<const uint64_t(*)[2]>(batch.data());
@@ -157,7 +172,7 @@ Outcome DriveQueues(const Options& options, const std::vector<Trace>& traces, Gu
   }
   report->played = true;
   for (Unit& unit : guest->units()) {
-    if (unit.queues.empty()) continue;
+    if (unit.queues.empty() || !options.provoke) continue;
     BERTH_EXAMPLE_TRY(ProvokeAndRecover(guest, &unit, report));
     break;
   }
