@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
+#include <system_error>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -42,6 +44,21 @@ absl::StatusOr<FileLock> FileLock::Acquire(const std::string& path) {
     return ErrnoToStatus(errno == 0 ? EIO : errno, absl::StrCat("write ", path));
   }
   return FileLock(std::move(fd));
+}
+
+absl::StatusOr<FileLock> FileLock::AcquireBeside(const std::string& path) {
+  // As many as the kernel follows (Linux include/linux/namei.h, MAXSYMLINKS).
+  constexpr int kMaxLinks = 40;
+  namespace fs = std::filesystem;
+  std::error_code error;
+  fs::path target = path;
+  // Also of a file that is not there yet, which realpath(3) would not do.
+  for (int links = 0; links < kMaxLinks && fs::is_symlink(target, error); ++links) {
+    target = target.parent_path() / fs::read_symlink(target, error);
+    if (error) break;
+  }
+  const fs::path canonical = fs::weakly_canonical(target, error);
+  return Acquire((error ? target : canonical).string() + ".lock");
 }
 
 }  // namespace berth

@@ -16,6 +16,10 @@ class FileLock {
  public:
   // Never waits. kStoreLocked when somebody has it; metadata "path" and, where readable, "pid".
   static absl::StatusOr<FileLock> Acquire(const std::string& path);
+  // The same for the file beside `path` with ".lock" at its end. Symbolic links are followed, so
+  // that whoever reaches the file by another name finds the same lock. (Hard links are not: SQLite
+  // itself warns of them.)
+  static absl::StatusOr<FileLock> AcquireBeside(const std::string& path);
 
  private:
   explicit FileLock(UniqueFd fd) : fd_(std::move(fd)) {}

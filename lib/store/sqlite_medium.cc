@@ -107,12 +107,12 @@ class SqliteFile : public StoreMedium {
   }
 
   absl::StatusOr<std::shared_ptr<const void>> Hold() override {
-    BERTH_ASSIGN_OR_RETURN(FileLock lock, FileLock::Acquire(path_ + ".lock"));
+    BERTH_ASSIGN_OR_RETURN(FileLock lock, FileLock::AcquireBeside(path_));
     return std::make_shared<const FileLock>(std::move(lock));
   }
 
   absl::Status Write(const StoreSnapshot& snapshot, IfExists if_exists) override {
-    BERTH_ASSIGN_OR_RETURN(const FileLock lock, FileLock::Acquire(path_ + ".lock"));
+    BERTH_ASSIGN_OR_RETURN(const FileLock lock, FileLock::AcquireBeside(path_));
     if (if_exists == IfExists::kRefuse && Exists(path_)) {
       return Error(Reason::kAlreadyExists, absl::StrCat(path_, " is there already"),
                    {{"path", path_}});

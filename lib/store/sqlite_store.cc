@@ -96,13 +96,11 @@ absl::StatusOr<StoreEpoch> TakeOver(SqliteDatabase& database) {
   return ReadSqliteEpoch(database);
 }
 
-std::string LockPath(const std::string& path) { return path + ".lock"; }
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& path,
                                                        const SqliteStoreOptions& options) {
-  BERTH_ASSIGN_OR_RETURN(FileLock lock, FileLock::Acquire(LockPath(path)));
+  BERTH_ASSIGN_OR_RETURN(FileLock lock, FileLock::AcquireBeside(path));
   BERTH_ASSIGN_OR_RETURN(SqliteDatabase database, OpenForWriting(path));
   BERTH_ASSIGN_OR_RETURN(StoreEpoch epoch, TakeOver(database));
   BERTH_RETURN_IF_ERROR(LimitSize(database, options.max_bytes));

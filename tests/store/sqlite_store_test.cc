@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -115,6 +116,71 @@ TEST_F(SqliteStoreTest, ASecondProcessIsToldWhoHoldsTheStore) {
   close(ready[0]);
   close(ready[1]);
   EXPECT_TRUE(Open().ok());
+}
+
+TEST_F(SqliteStoreTest, ASecondOneIsRefusedByWhateverNameItReachesTheFile) {
+  const std::string link = folder_.File("link.db");
+  const std::string dangling = folder_.File("other.db");
+  const std::string folder = folder_.File("folder");
+  std::filesystem::create_symlink("berth.db", link);
+  std::filesystem::create_directory_symlink(".", folder);
+  std::filesystem::create_symlink(folder + "/later.db", dangling);
+  {
+    const auto first = Open();
+    ASSERT_TRUE(first.ok()) << first.status();
+    for (const std::string& name : {link, folder + "/berth.db", folder + "/link.db"}) {
+      EXPECT_EQ(ReasonOf(OpenSqliteStore(name).status()), Reason::kStoreLocked) << name;
+    }
+  }
+  // The file is not there yet when the first is opened.
+  const auto first = OpenSqliteStore(dangling);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(ReasonOf(OpenSqliteStore(folder_.File("later.db")).status()), Reason::kStoreLocked);
+}
+
+// Files of this process cannot grow beyond `bytes`, which shows as EFBIG, an I/O error.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    rlimit low = before_;
+    low.rlim_cur = bytes;
+    EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &low), 0);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    (void)signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  const sighandler_t handler_;
+  rlimit before_ = {};
+};
+
+TEST_F(SqliteStoreTest, AfterACommitOfUnknownOutcomeNothingIsWrittenUntilItIsReadBack) {
+  auto store = Open();
+  ASSERT_TRUE(store.ok()) << store.status();
+  ASSERT_TRUE(CommitSync(**store, PutOne("before", "1")).ok());
+  absl::Status unknown;
+  {
+    const FileSizeLimit limit(std::filesystem::file_size(path_ + "-wal"));
+    unknown = CommitSync(**store, PutOne("lost", "1")).status();
+  }
+  EXPECT_EQ(ReasonOf(unknown), Reason::kStoreFailed) << unknown;
+  EXPECT_EQ(MetadataOf(unknown)["outcome"], "unknown");
+  const absl::Status after = CommitSync(**store, PutOne("after", "1")).status();
+  EXPECT_EQ(ReasonOf(after), Reason::kStoreFailed) << after;
+  EXPECT_EQ(MetadataOf(after)["outcome"], "not_committed");
+  EXPECT_FALSE((*store)->Compact(1).ok());
+
+  store->reset();
+  store = Open();
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_EQ(ReasonOf((*store)->Get(Key("lost")).status()), Reason::kNotFound) << "read back";
+  EXPECT_TRUE((*store)->Get(Key("before")).ok());
+  EXPECT_EQ(CommitSync(**store, PutOne("lost", "2")).value_or(-1), 2);
 }
 
 // In the child: commits three records per transaction and writes each number to `acks` when its
