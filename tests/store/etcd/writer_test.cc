@@ -15,6 +15,7 @@
 #include <map>
 
 #include "etcd/rpc.grpc.pb.h"
+#include "lib/store/etcd/etcd_medium.h"
 #include "lib/store/etcd/leadership.h"
 #include "tests/store/store_suite.h"
 #include "tests/testing/etcd_server.h"
@@ -24,6 +25,7 @@ namespace {
 
 namespace pb = etcdserverpb;
 using ::berth::testing::EtcdServer;
+using ::berth::testing::GetFromEtcd;
 using ::berth::testing::PutInEtcd;
 using ::testing::ElementsAre;
 using ::testing::Pair;
@@ -37,18 +39,54 @@ const grpc::Status kNoAnswer(grpc::StatusCode::UNAVAILABLE, "the answer is lost"
 const grpc::Status kFull(grpc::StatusCode::RESOURCE_EXHAUSTED,
                          "etcdserver: mvcc: database space exceeded");
 
+// Those of etcd's services that are forwarded as they are.
+class LeaseProxy final : public pb::Lease::Service {
+ public:
+  explicit LeaseProxy(const std::shared_ptr<grpc::Channel>& etcd)
+      : etcd_(pb::Lease::NewStub(etcd)) {}
+  grpc::Status LeaseGrant(grpc::ServerContext*, const pb::LeaseGrantRequest* request,
+                          pb::LeaseGrantResponse* response) override {
+    grpc::ClientContext context;
+    return etcd_->LeaseGrant(&context, *request, response);
+  }
+  grpc::Status LeaseRevoke(grpc::ServerContext*, const pb::LeaseRevokeRequest* request,
+                           pb::LeaseRevokeResponse* response) override {
+    grpc::ClientContext context;
+    return etcd_->LeaseRevoke(&context, *request, response);
+  }
+
+ private:
+  const std::unique_ptr<pb::Lease::Stub> etcd_;
+};
+
+class MaintenanceProxy final : public pb::Maintenance::Service {
+ public:
+  explicit MaintenanceProxy(const std::shared_ptr<grpc::Channel>& etcd)
+      : etcd_(pb::Maintenance::NewStub(etcd)) {}
+  grpc::Status Status(grpc::ServerContext*, const pb::StatusRequest* request,
+                      pb::StatusResponse* response) override {
+    grpc::ClientContext context;
+    return etcd_->Status(&context, *request, response);
+  }
+
+ private:
+  const std::unique_ptr<pb::Maintenance::Stub> etcd_;
+};
+
 // etcd's KV service, in front of a real one. Calls come one after the other.
 class Proxy final : public pb::KV::Service {
  public:
   using OnTxn = std::function<grpc::Status(const pb::TxnRequest&, pb::TxnResponse*)>;
 
   Proxy()
-      : etcd_(pb::KV::NewStub(
-            grpc::CreateChannel(Server().address(), grpc::InsecureChannelCredentials()))) {
+      : channel_(grpc::CreateChannel(Server().address(), grpc::InsecureChannelCredentials())),
+        etcd_(pb::KV::NewStub(channel_)) {
     int port = 0;
     server_ = grpc::ServerBuilder()
                   .AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port)
                   .RegisterService(this)
+                  .RegisterService(&leases_)
+                  .RegisterService(&maintenance_)
                   .BuildAndStart();
     address_ = "127.0.0.1:" + std::to_string(port);
   }
@@ -62,6 +100,11 @@ class Proxy final : public pb::KV::Service {
   std::vector<pb::TxnRequest> writes() const {
     absl::MutexLock lock(&mu_);
     return writes_;
+  }
+  // Whether one without compares has written.
+  bool unguarded() const {
+    absl::MutexLock lock(&mu_);
+    return unguarded_;
   }
   grpc::Status Forward(const pb::TxnRequest& request, pb::TxnResponse* response) {
     grpc::ClientContext context;
@@ -84,16 +127,23 @@ class Proxy final : public pb::KV::Service {
         on_txn = script_.front();
         script_.pop_front();
       }
+    } else {
+      absl::MutexLock lock(&mu_);
+      for (const pb::RequestOp& op : request->success()) unguarded_ |= !op.has_request_range();
     }
     return on_txn ? on_txn(*request, response) : Forward(*request, response);
   }
 
  private:
+  const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<pb::KV::Stub> etcd_;
+  LeaseProxy leases_{channel_};
+  MaintenanceProxy maintenance_{channel_};
   std::string address_;
   mutable absl::Mutex mu_;
   std::deque<OnTxn> script_ ABSL_GUARDED_BY(mu_);
   std::vector<pb::TxnRequest> writes_ ABSL_GUARDED_BY(mu_);
+  bool unguarded_ ABSL_GUARDED_BY(mu_) = false;
   std::unique_ptr<grpc::Server> server_;
 };
 
@@ -101,7 +151,8 @@ class EtcdWriterTest : public ::testing::Test {
  protected:
   EtcdWriterTest() {
     static int number = 0;
-    layout_ = EtcdLayout("/writer-test/" + std::to_string(++number));
+    prefix_ = "/writer-test/" + std::to_string(++number);
+    layout_ = EtcdLayout(prefix_);
     leadership_ = Lead("first");
     writer_ = TakeOver(*leadership_, proxy_.address());
   }
@@ -161,9 +212,26 @@ class EtcdWriterTest : public ::testing::Test {
     return [](const pb::TxnRequest&, pb::TxnResponse*) { return kNoAnswer; };
   }
 
+  // A store as its maker reaches it, through the proxy.
+  std::unique_ptr<StoreMedium> Outside() {
+    EtcdStoreOptions options;
+    options.etcd = Server().ClientOptions();
+    options.etcd.endpoints = {proxy_.address()};
+    options.prefix = prefix_;
+    options.holder = Holder("an administrator");
+    options.lease_ttl = absl::Minutes(10);
+    options.clock = &Clock::Real();
+    return EtcdMedium(options);
+  }
+
+  static StoreSnapshot Sample() {
+    return {.epoch = {"uid", 0, 1}, .revision = 5, .records = {{Key("a"), 1, "1"}}};
+  }
+
   static constexpr int kAttempts = 4;
   Proxy proxy_;
   const std::shared_ptr<EtcdClient> direct_ = Server().Client();
+  std::string prefix_;
   EtcdLayout layout_{"/"};
   std::unique_ptr<Leadership> leadership_;
   std::unique_ptr<EtcdWriter> writer_;
@@ -285,6 +353,64 @@ TEST_F(EtcdWriterTest, ABatchIsSentInAsFewTxnsAsTheLimitAllows) {
     ASSERT_EQ(write.compare_size(), 2) << "the fence is part of every Txn";
     EXPECT_EQ(write.compare(0).DebugString(), leadership_->fence().DebugString());
   }
+}
+
+// Every Txn that writes, whatever part of the store sends it.
+TEST_F(EtcdWriterTest, NothingIsWrittenWithoutTheFenceAndTheHead) {
+  const pb::Compare fence = leadership_->fence();
+  ASSERT_TRUE(Commit(PutOne("a", "1")).ok());
+  ASSERT_TRUE(Commit(DeleteOne("a")).ok());
+  ASSERT_TRUE(writer_->Compact(1).ok());
+  // Finding out, sending again.
+  proxy_.Next({RequestLost(), RequestLost(), AnswerLost()});
+  ASSERT_TRUE(Commit(PutOne("a", "2")).ok());
+  proxy_.Next({AnswerLost()});
+  ASSERT_TRUE(writer_->Compact(2).ok());
+  const std::vector<pb::TxnRequest> of_writer = proxy_.writes();
+  EXPECT_GE(of_writer.size(), 8U);
+  for (const pb::TxnRequest& write : of_writer) {
+    ASSERT_EQ(write.compare_size(), 2) << write.DebugString();
+    EXPECT_EQ(write.compare(0).DebugString(), fence.DebugString());
+    EXPECT_EQ(write.compare(1).target(), pb::Compare::MOD);
+    EXPECT_EQ(write.compare(1).key(), layout_.HeadKey());
+  }
+
+  // A whole store, by its maker.
+  leadership_.reset();
+  ASSERT_TRUE(Outside()->Write(Sample(), StoreMedium::IfExists::kReplace).ok());
+  std::vector<pb::TxnRequest> made = proxy_.writes();
+  made.erase(made.begin(), made.begin() + static_cast<std::ptrdiff_t>(of_writer.size()));
+  ASSERT_EQ(made.size(), 4U) << "to lead, to clear, records, to finish";
+  EXPECT_EQ(made[0].compare(0).key(), layout_.LeaderKey());
+  for (size_t i = 1; i < made.size(); ++i) {
+    ASSERT_EQ(made[i].compare_size(), 2) << made[i].DebugString();
+    EXPECT_EQ(made[i].compare(0).DebugString(), made[1].compare(0).DebugString());
+    EXPECT_EQ(made[i].compare(1).key(), layout_.HeadKey());
+  }
+  EXPECT_EQ(made[1].compare(0).target(), pb::Compare::CREATE);
+  EXPECT_EQ(made[1].compare(0).key(), layout_.LeaderKey());
+  EXPECT_GT(made[1].compare(0).create_revision(), fence.create_revision());
+  EXPECT_FALSE(proxy_.unguarded()) << "a Txn without compares has written";
+}
+
+TEST_F(EtcdWriterTest, AStoreThatIsMadeStopsWhenAnotherLeads) {
+  leadership_.reset();
+  std::unique_ptr<Leadership> next;
+  const auto replace = [&](const pb::TxnRequest& request, pb::TxnResponse* response) {
+    EXPECT_TRUE(direct_->RevokeLease(GetFromEtcd(*direct_, layout_.LeaderKey()).lease()).ok());
+    next = Lead("next");
+    return proxy_.Forward(request, response);
+  };
+  const auto forward = [this](const pb::TxnRequest& request, pb::TxnResponse* response) {
+    return proxy_.Forward(request, response);
+  };
+  // To lead, to clear; then the records.
+  proxy_.Next({forward, forward, replace});
+  const absl::Status stopped = Outside()->Write(Sample(), StoreMedium::IfExists::kReplace);
+  EXPECT_EQ(ReasonOf(stopped), Reason::kFenced) << stopped;
+  pb::RangeRequest range;
+  range.set_key(layout_.KeyOf(Key("a")));
+  EXPECT_TRUE(direct_->Range(range)->kvs().empty());
 }
 
 TEST_F(EtcdWriterTest, TheLargestTransactionIsTakenByEtcdAlsoWhenItTrimsTheLog) {
