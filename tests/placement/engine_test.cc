@@ -371,5 +371,29 @@ TEST_F(EngineTest, CountsOfAnExplanationAddUpToTheFleet) {
   EXPECT_EQ(explanation->failed[static_cast<size_t>(Obstacle::kSameUnit)], 1U);
 }
 
+TEST_F(EngineTest, AnExplanationDoesNotGrowWithTheFleet) {
+  const auto explain = [this](int hosts) {
+    for (int i = 0; i < hosts; ++i) {
+      const std::string id = "host-with-a-name-" + std::to_string(i);
+      HostBuilder host(id);
+      host.Unit("u0").Devices(i % 3 == 0 ? "nic" : "gpu", 1 + i % 5);
+      if (i % 7 == 0) host.TaintedBy("repair-of-" + id);
+      Add(host);
+    }
+    // More than any host has.
+    absl::StatusOr<Explanation> explanation = engine_.Explain(Ask("gpu", 6));
+    EXPECT_TRUE(explanation.ok()) << explanation.status();
+    EXPECT_EQ(explanation->hosts, static_cast<uint64_t>(hosts));
+    return *std::move(explanation);
+  };
+  const Explanation of_few = explain(20);
+  const Explanation of_many = explain(2000);
+  EXPECT_LE(of_many.Failures().size(), kObstacles);
+  EXPECT_EQ(of_many.Failures().size(), of_few.Failures().size());
+  // But for the digits of numbers and of a name.
+  EXPECT_LT(of_many.Summary().size(), of_few.Summary().size() + 40);
+  EXPECT_EQ(MetadataOf(of_many.ToStatus()).size(), MetadataOf(of_few.ToStatus()).size());
+}
+
 }  // namespace
 }  // namespace berth::placement
