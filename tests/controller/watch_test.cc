@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "lib/store/memory_store.h"
+#include "lib/store/sqlite.h"
 #include "tests/controller/controller_fixture.h"
 
 namespace berth::controller_test {
@@ -175,6 +176,22 @@ TEST_F(WatchTest, ATokenThatIsTooOldIsSaidToBe) {
     ASSERT_THAT(client().Create(Waiting(absl::StrCat("a", i))), IsOk());
   }
   EXPECT_THAT(WatchFrom(token)->Next(), FailsWith(Reason::kRevisionCompacted));
+}
+
+TEST_F(WatchTest, AChangeThatCannotBeReadAnyMoreIsNotPassedOver) {
+  const auto token = WatchFrom("")->Next()->watch_token();
+  ASSERT_THAT(client().Create(Waiting("b")), IsOk());
+  ASSERT_THAT(client().Delete("assignments/b"), IsOk());
+  Stop();
+  {
+    auto book = SqliteDatabase::Open(folder + "/book.db", SqliteDatabase::Mode::kReadWrite);
+    ASSERT_THAT(book, IsOk());
+    ASSERT_THAT(book->Execute("UPDATE changes SET payload = x'ffff' WHERE payload IS NOT NULL"),
+                IsOk());
+  }
+  Start();
+  EXPECT_THAT(WatchFrom(token)->Next(), FailsWith(Reason::kRevisionCompacted));
+  EXPECT_THAT(WatchFrom("")->Next(), IsOk());
 }
 
 TEST_F(WatchTest, AWatcherThatDoesNotReadIsCutOff) {

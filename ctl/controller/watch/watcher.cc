@@ -87,6 +87,12 @@ std::vector<WatchChange> Present(Fleet* fleet, WatchKind kind, int64_t sequence)
   return changes;
 }
 
+// What is broken of the log is as good as forgotten: who lists anew has missed nothing.
+absl::Status Unreadable() {
+  return Error(Reason::kRevisionCompacted,
+               "what has changed since the watch_token cannot be read; list, and watch from there");
+}
+
 }  // namespace
 
 Watch::~Watch() {
@@ -165,8 +171,10 @@ absl::Status Watch::ReadMissed(const WatchPosition& from, const WatchPosition& n
   const std::string kind = wanted == WatchKind::kAssignments ? kAssignmentKind : kHostKind;
   Revision after = from.revision;
   while (after < now.revision) {
-    BERTH_ASSIGN_OR_RETURN(const ChangeLog log, fleet_->store().ReadChanges(after, kReadLimit));
-    for (const RevisionChanges& revision : log.revisions) {
+    const absl::StatusOr<ChangeLog> log = fleet_->store().ReadChanges(after, kReadLimit);
+    if (ReasonOf(log.status()) == Reason::kStoreCorrupt) return Unreadable();
+    BERTH_RETURN_IF_ERROR(log.status());
+    for (const RevisionChanges& revision : log->revisions) {
       if (revision.revision > now.revision) break;
       WatchBatch batch;
       batch.position = now;
@@ -184,12 +192,13 @@ absl::Status Watch::ReadMissed(const WatchPosition& from, const WatchPosition& n
         seen.resource = seen.deleted ? Gone(wanted, seen.name)
                                      : FromRecord(fleet_, wanted, change.key.id, *change.payload,
                                                   revision.revision);
-        if (seen.resource != nullptr) batch.changes.push_back(std::move(seen));
+        if (seen.resource == nullptr) return Unreadable();
+        batch.changes.push_back(std::move(seen));
       }
       if (!batch.changes.empty()) AddFirst(batch);
     }
-    if (log.up_to <= after) break;
-    after = log.up_to;
+    if (log->up_to <= after) break;
+    after = log->up_to;
   }
   return absl::OkStatus();
 }
