@@ -89,6 +89,36 @@ TEST_F(CheckStoreTest, ARecordThatIsDamagedIsNamed) {
   EXPECT_THAT(report->problems, ElementsAre(HasSubstr("assignment a: ")));
 }
 
+// Whatever becomes of a stored byte, the rest is loaded.
+TEST_F(CheckStoreTest, NoByteThatIsChangedIsFatal) {
+  internal::v1::HostRecord host;
+  host.set_uid("host-uid");
+  host.set_host_uid("machine");
+  host.mutable_inventory()->add_units()->set_id("smmu3.0");
+  internal::v1::QuotaRecord quota;
+  quota.mutable_quota()->set_name("quotas/alice");
+  quota.mutable_quota()->set_max_vintfs(3);
+  internal::v1::RequestRecord request;
+  request.set_response("answer");
+  request.mutable_create_time()->set_seconds(1'700'000'000);
+  const std::vector<Record> sound = {Placed("a", "1", "d1"),
+                                     {{kHostKind, "h"}, 1, host.SerializeAsString()},
+                                     {{kQuotaKind, "alice"}, 1, quota.SerializeAsString()},
+                                     {{kRequestKind, "alice/m/r"}, 1, request.SerializeAsString()}};
+  ASSERT_THAT(Check(sound).problems, IsEmpty());
+  const Record other = Placed("other", "2", "d2");
+  for (size_t broken = 0; broken < sound.size(); ++broken) {
+    for (size_t at = 0; at < sound[broken].payload.size(); ++at) {
+      for (const int flip : {0x01, 0x08, 0x40, 0x80, 0xff}) {
+        std::vector<Record> records = sound;
+        records[broken].payload[at] = static_cast<char>(records[broken].payload[at] ^ flip);
+        records.push_back(other);
+        EXPECT_GE(Check(records).assignments, 1U) << records[broken].key.kind << " byte " << at;
+      }
+    }
+  }
+}
+
 TEST_F(CheckStoreTest, ADeviceThatIsGrantedTwiceIsSaid) {
   const StoreReport report = Check({Placed("a", "1", "d1"), Placed("b", "2", "d1")});
   EXPECT_EQ(report.assignments, 2U);

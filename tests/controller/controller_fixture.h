@@ -132,6 +132,8 @@ class ControllerTest : public ::testing::Test {
   // An agent that has been welcomed and whose host is READY.
   std::unique_ptr<FakeAgent> AddHost(FakeAgent::Options options = {});
   Client& client() { return *client_; }
+  // After Stop().
+  std::string LogText() const { return log_text_.str(); }
 
   // What a test looks at, or changes before it restarts.
  public:

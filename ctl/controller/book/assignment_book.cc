@@ -56,6 +56,7 @@ absl::StatusOr<std::string> AssignmentBook::NewId(
                  absl::StrCat(AssignmentName(request.assignment_id()), " exists already"),
                  {{"name", AssignmentName(request.assignment_id())}});
   }
+  BERTH_RETURN_IF_ERROR(fleet_->CheckReadable(request.assignment_id()));
   return request.assignment_id();
 }
 
@@ -184,6 +185,13 @@ absl::StatusOr<AssignmentBook::AssignmentChange> AssignmentBook::DecideDelete(
   BERTH_ASSIGN_OR_RETURN(const std::string id, ParseAssignmentName(request.name()));
   absl::StatusOr<AssignmentEntry*> found = FindForChange(id, request.etag());
   AssignmentChange change;
+  if (fleet_->quarantined.count(id) > 0 && request.etag().empty()) {
+    change.response.set_name(request.name());
+    change.response.set_intent(Assignment::RELEASING);
+    change.store = !request.validate_only();
+    if (change.store) change.changes.assignments.emplace_back(id, nullptr);
+    return change;
+  }
   if (ReasonOf(found.status()) == Reason::kNotFound && request.allow_missing()) {
     change.store = false;
     return change;

@@ -18,6 +18,7 @@ using v1::Assignment;
 absl::StatusOr<Assignment> AssignmentBook::Get(const v1::GetAssignmentRequest& request) {
   BERTH_ASSIGN_OR_RETURN(const std::string id, ParseAssignmentName(request.name()));
   absl::MutexLock lock(&fleet_->mu);
+  BERTH_RETURN_IF_ERROR(fleet_->CheckReadable(id));
   const auto entry = fleet_->assignments.find(id);
   if (entry == fleet_->assignments.end() || entry->second.committed == nullptr) {
     return Error(Reason::kNotFound, absl::StrCat(AssignmentName(id), " does not exist"),

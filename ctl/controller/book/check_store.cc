@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/controller/book/check_store.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <utility>
@@ -61,7 +62,9 @@ absl::StatusOr<StoreReport> CheckStore(StoreMedium& medium, Clock* clock) {
   BERTH_RETURN_IF_ERROR(fleet.Load());
   absl::MutexLock lock(&fleet.mu);
   report.assignments = fleet.assignments.size();
-  report.hosts = fleet.hosts.size();
+  report.hosts = static_cast<size_t>(
+      std::count_if(fleet.hosts.begin(), fleet.hosts.end(),
+                    [](const auto& host) { return host.second.conditions.empty(); }));
   for (std::string& twice : DoubleGrants(fleet)) report.problems.push_back(std::move(twice));
   const absl::Status sums = fleet.engine.Check();
   if (!sums.ok()) report.problems.emplace_back(sums.message());

@@ -14,8 +14,6 @@ namespace {
 
 using internal::v1::AssignmentRecord;
 using internal::v1::HostRecord;
-using internal::v1::QuotaRecord;
-using internal::v1::RequestRecord;
 
 placement::Schedulability SchedulabilityOf(const HostEntry& entry) {
   if (entry.state != v1::Host::READY) return placement::Schedulability::kNotReady;
@@ -41,9 +39,6 @@ WatchChange ChangeOf(v1::Host host) {
   return {
       .kind = WatchKind::kHosts, .name = resource->name(), .deleted = false, .resource = resource};
 }
-
-absl::Status Unreadable() { return Error(Reason::kStoreCorrupt, "the payload cannot be parsed"); }
-absl::Status Contradiction(const std::string& what) { return Error(Reason::kStoreCorrupt, what); }
 
 }  // namespace
 
@@ -78,105 +73,6 @@ WatchPosition Fleet::Position() const {
           .revision = revision_,
           .term = epoch.term,
           .observed_sequence = observed_sequence_};
-}
-
-absl::Status Fleet::Load() {
-  absl::MutexLock lock(&mu);
-  // The store promises one view, on this thread; the analysis does not see through the callback.
-  const auto on_record = [this](const Record& record) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    const absl::Status loaded = LoadRecord(record);
-    if (!loaded.ok() && options_.on_broken_record) options_.on_broken_record(record.key, loaded);
-  };
-  const auto on_broken = [this](const RecordKey& key, const absl::Status& status) {
-    if (options_.on_broken_record) options_.on_broken_record(key, status);
-  };
-  BERTH_ASSIGN_OR_RETURN(revision_, options_.store->Load(on_record, on_broken));
-  for (auto& [id, host] : hosts) {
-    // A host that cannot be read by the engine is excluded there, and shown as BROKEN when it
-    // connects.
-    (void)UpdateEngine(id, host);
-  }
-  GrantAfresh(clock().Now());
-  for (const auto& [id, entry] : assignments) {
-    due.Add(id, NextDeadline(entry).at);
-    const v1::Assignment& assignment = entry.committed->assignment();
-    if (!IsCharged(static_cast<Intent>(assignment.intent()), Observed::kNone)) continue;
-    const absl::Status restored = engine.Restore(
-        AssignmentUid(assignment.uid()), FromProto(assignment.placement(), assignment.spec()));
-    if (!restored.ok() && options_.on_broken_record) {
-      options_.on_broken_record({.kind = kAssignmentKind, .id = id}, restored);
-    }
-  }
-  if (options_.on_broken_record) NameBrokenGangs();
-  return absl::OkStatus();
-}
-
-void Fleet::NameBrokenGangs() const {
-  for (const std::string& id : waiting.ids()) {
-    const AssignmentRecord& record = *assignments.at(id).committed;
-    if (!WaitsInGang(record)) continue;
-    const v1::GangMembership& gang = record.assignment().gang();
-    const size_t there = waiting.Gang(gang.uid()).size();
-    if (there == static_cast<size_t>(gang.members())) continue;
-    options_.on_broken_record(
-        {.kind = kAssignmentKind, .id = id},
-        Contradiction(absl::StrCat("it waits with a gang of ", gang.members(), ", of which ", there,
-                                   " are there; delete it")));
-  }
-}
-
-absl::Status Fleet::LoadAssignment(const Record& record) {
-  auto parsed = std::make_shared<AssignmentRecord>();
-  if (!parsed->ParseFromString(record.payload)) return Unreadable();
-  const v1::Assignment& assignment = parsed->assignment();
-  if (assignment.name() != AssignmentName(record.key.id)) {
-    return Contradiction(absl::StrCat("it is the record of \"", assignment.name(), "\""));
-  }
-  const auto [other, added] = ids_by_uid_.emplace(assignment.uid(), record.key.id);
-  if (!added) {
-    return Contradiction(absl::StrCat(other->second, " has the same uid, ", assignment.uid()));
-  }
-  AssignmentEntry& entry = assignments[record.key.id];
-  entry.committed = entry.latest = parsed;
-  entry.revision = record.revision;
-  CountPlaced(record.key.id, parsed, 1);
-  quotas.Add(assignment.owner(), UseOf(assignment));
-  waiting.Update(record.key.id, nullptr, parsed);
-  return absl::OkStatus();
-}
-
-absl::Status Fleet::LoadQuota(const Record& record) {
-  auto parsed = std::make_shared<QuotaRecord>();
-  if (!parsed->ParseFromString(record.payload)) return Unreadable();
-  const std::string& name = parsed->quota().name();
-  if (OwnerElement(name.substr(name.find('/') + 1)) != record.key.id) {
-    return Contradiction(absl::StrCat("it is the record of \"", name, "\""));
-  }
-  QuotaTable::Entry& entry = quotas.entries[record.key.id];
-  entry.committed = entry.latest = parsed;
-  entry.revision = record.revision;
-  return absl::OkStatus();
-}
-
-absl::Status Fleet::LoadRecord(const Record& record) {
-  if (record.key.kind == kAssignmentKind) return LoadAssignment(record);
-  if (record.key.kind == kQuotaKind) return LoadQuota(record);
-  if (record.key.kind == kHostKind) {
-    auto parsed = std::make_shared<HostRecord>();
-    if (!parsed->ParseFromString(record.payload)) return Unreadable();
-    HostEntry& entry = hosts[record.key.id];
-    entry.committed = entry.latest = parsed;
-    entry.revision = record.revision;
-    entry.state_since = clock().Now();
-    return absl::OkStatus();
-  }
-  if (record.key.kind == kRequestKind) {
-    RequestRecord parsed;
-    if (!parsed.ParseFromString(record.payload)) return Unreadable();
-    requests.Restore(record.key.id, std::move(parsed), record.revision);
-    return absl::OkStatus();
-  }
-  return Contradiction("this version of Berth knows no records of this kind");
 }
 
 Transaction Fleet::MakeTransaction(const ChangeSet& changes, int64_t term) {
@@ -280,6 +176,7 @@ void Fleet::PublishAssignment(const std::string& id, const AssignmentRecordPtr& 
   entry.revision = revision;
   CountPlaced(id, before, -1);
   waiting.Update(id, before, record);
+  quarantined.erase(id);
   const std::string host = PlacedOn(record);
   if (record != nullptr) {
     due.Add(id, NextDeadline(entry).at);
@@ -307,6 +204,7 @@ void Fleet::PublishQuota(const std::string& id, const QuotaRecordPtr& record, Re
   QuotaTable::Entry& entry = quotas.entries[id];
   entry.committed = record;
   entry.revision = revision;
+  quotas.unreadable.erase(id);
   if (record == nullptr && entry.latest == nullptr) quotas.entries.erase(id);
 }
 

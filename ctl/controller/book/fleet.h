@@ -130,9 +130,9 @@ class Fleet {
     // The store does not take commits any more: the process must end and read back at its next
     // start. Called once, on the store's thread.
     std::function<void(const absl::Status&)> on_store_failed;
-    // A record that cannot be read or contradicts another is left out and named here. Named too,
-    // but not left out, are an assignment whose placement cannot be charged, and what waits with a
-    // gang of which another member was left out: it is never placed.
+    // A record that cannot be read or contradicts another is left out (see `quarantined`) and named
+    // here. Named too, but not left out, are an assignment whose placement cannot be charged, and
+    // what waits with a gang of which another member was left out: it is never placed.
     std::function<void(const RecordKey&, const absl::Status&)> on_broken_record;
   };
 
@@ -167,6 +167,9 @@ class Fleet {
   // STORE_FAILED once a commit has failed: what is decided from then on would build on what perhaps
   // never happened.
   absl::Status CheckWritable() const ABSL_SHARED_LOCKS_REQUIRED(mu);
+
+  // STORE_CORRUPT, with the reason, for an assignment in `quarantined`.
+  absl::Status CheckReadable(const std::string& assignment_id) const ABSL_SHARED_LOCKS_REQUIRED(mu);
 
   // As the API shows them. The entry must be committed.
   v1::Assignment Render(const AssignmentEntry& entry) const ABSL_SHARED_LOCKS_REQUIRED(mu);
@@ -232,6 +235,10 @@ class Fleet {
   DueTable due ABSL_GUARDED_BY(mu);
   placement::Engine engine ABSL_GUARDED_BY(mu);
   RequestTable requests ABSL_GUARDED_BY(mu);
+  // By id, why: assignments whose records were left out. Nobody can take their ids; to delete one
+  // deletes its record. What else is left out is not quietly replaced either: a host is cordoned,
+  // the owner of a quota gets no more, and a request_id is used up.
+  std::map<std::string, std::string> quarantined ABSL_GUARDED_BY(mu);
   // What is used is counted from when a placement is handed to the store until its end is durable.
   QuotaTable quotas ABSL_GUARDED_BY(mu);
 
@@ -239,6 +246,8 @@ class Fleet {
   // STORE_CORRUPT for a record that is left out.
   absl::Status LoadRecord(const Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   absl::Status LoadAssignment(const Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // Leaves the record out and names it.
+  void Quarantine(const RecordKey& key, const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // Names the members of waiting gangs of which others were left out.
   void NameBrokenGangs() const ABSL_SHARED_LOCKS_REQUIRED(mu);
   absl::Status LoadQuota(const Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);

@@ -136,11 +136,17 @@ absl::StatusOr<Decision<Quota>> QuotaBook::DecideDelete(const v1::DeleteQuotaReq
   const std::string id = OwnerElement(owner);
   auto& entries = fleet_->quotas.entries;
   const auto entry = entries.find(id);
+  Decision<Quota> change;
+  if (fleet_->quotas.unreadable.count(id) > 0 && request.etag().empty()) {
+    change.response.set_name(request.name());
+    change.changes.quotas.emplace_back(id, nullptr);
+    change.then = [tracker = tracker_] { tracker->Sweep(); };
+    return change;
+  }
   if (entry == entries.end() || entry->second.committed == nullptr ||
       entry->second.latest == nullptr) {
     return NoQuota(request.name());
   }
-  Decision<Quota> change;
   change.response = Render(*entry->second.latest);
   BERTH_RETURN_IF_ERROR(CheckEtag(&entry->second, change.response, request.etag()));
   change.changes.quotas.emplace_back(id, nullptr);

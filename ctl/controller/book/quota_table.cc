@@ -85,7 +85,15 @@ QuotaUse QuotaTable::UsedBy(const std::string& owner) const {
 }
 
 absl::Status QuotaTable::Check(const std::string& owner, const QuotaUse& more) const {
-  const auto entry = entries.find(OwnerElement(owner));
+  const std::string id = OwnerElement(owner);
+  const bool grows = more.vintfs > 0;
+  if (grows && unreadable.count(id) > 0) {
+    return Error(Reason::kQuotaExceeded,
+                 absl::StrCat("the quota of ", owner,
+                              " cannot be read from the store: set it again, or delete it"),
+                 {{"owner", owner}});
+  }
+  const auto entry = entries.find(id);
   if (entry == entries.end() || entry->second.latest == nullptr) return absl::OkStatus();
   const v1::Quota& quota = entry->second.latest->quota();
   const QuotaUse used = UsedBy(owner);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
@@ -44,6 +45,9 @@ class QuotaTable {
   };
   // By id: OwnerElement() of the owner. Changed by the fleet, with the store.
   std::map<std::string, Entry> entries;
+  // The same of quotas whose records were left out: nobody knows the limits, so that their owners
+  // get no more until a quota is set, or deleted.
+  std::set<std::string> unreadable;
 
   void Add(const std::string& owner, const QuotaUse& use);
   void Remove(const std::string& owner, const QuotaUse& use);

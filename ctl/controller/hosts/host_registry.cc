@@ -105,7 +105,8 @@ absl::Status HostRegistry::CheckAgainstRecord(const agent::v1::Hello& hello,
                               " is being forgotten, because it was said to be gone; dial again"),
                  metadata);
   }
-  if (hello.host_uid() != record.host_uid()) {
+  // Of a host whose record was left out nobody knows which machine it is.
+  if (hello.host_uid() != record.host_uid() && !record.host_uid().empty()) {
     const bool in_use = entry.session != nullptr || fleet_->CountOnHost(hello.host_id()) > 0;
     if (!in_use) return absl::OkStatus();
     return Error(
@@ -127,7 +128,10 @@ absl::Status HostRegistry::CheckAgainstRecord(const agent::v1::Hello& hello,
 HostRecordPtr HostRegistry::RecordOf(const agent::v1::Hello& hello, const HostEntry* entry) const {
   auto record = std::make_shared<HostRecord>();
   const bool known = entry != nullptr && entry->latest != nullptr;
-  if (known && entry->latest->host_uid() == hello.host_uid()) *record = *entry->latest;
+  if (known &&
+      (entry->latest->host_uid() == hello.host_uid() || entry->latest->host_uid().empty())) {
+    *record = *entry->latest;
+  }
   const google::protobuf::Timestamp now = ToTimestamp(fleet_->clock().Now());
   if (record->uid().empty()) {
     record->set_uid(NewUuid());
