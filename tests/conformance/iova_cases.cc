@@ -4,6 +4,7 @@
 // drivers/iommu/iommufd/{ioas,io_pagetable}.c.
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "tests/conformance/kernel_api_suite.h"
@@ -167,6 +168,84 @@ TEST_P(KernelApiSuite, AutomaticIovaAvoidsWhatIsTaken) {
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, huge), -EOVERFLOW);
   huge.length = kAll - page() + 1;
   EXPECT_EQ(Call(vm.context, uapi::kIommuIoasMapFile, huge), -EINVAL) << "too long for pages.c";
+}
+
+// io_pagetable.c, iopt_alloc_iova(); lib/interval_tree.c, interval_tree_span_iter_next_gap():
+// ranges that touch are one, in whatever order they come.
+TEST_P(KernelApiSuite, AllowedIovasThatTouchAreOne) {
+  const UniqueFd context = NewContext();
+  const uint32_t ioas = NewIoas(context);
+  const UniqueFd memory = NewMemory(kMemorySize);
+  const std::vector<uapi::IommuIovaRange> ranges = {
+      {kHoleIova + page(), kHoleIova + 4 * page() - 1}, {kHoleIova, kHoleIova + page() - 1}};
+  auto allow = AllowArg(ioas, ranges);
+  ASSERT_EQ(Call(context, uapi::kIommuIoasAllowIovas, allow), 0);
+  auto map = MapFileArg(ioas, memory.get());
+  map.flags &= ~uapi::kIoasMapFixedIova;
+  map.length = 4 * page();
+  map.iova = 0;
+  ASSERT_EQ(Call(context, uapi::kIommuIoasMapFile, map), 0);
+  EXPECT_EQ(map.iova, kHoleIova);
+}
+
+// io_pagetable.c, __alloc_iova_check_range(): where a range begins is not where its place ends.
+TEST_P(KernelApiSuite, AutomaticIovaIsNoPlaceOfOneByte) {
+  const UniqueFd context = NewContext();
+  const uint32_t ioas = NewIoas(context);
+  const UniqueFd memory = NewMemory(kMemorySize);
+  const std::vector<uapi::IommuIovaRange> ranges = {{kHoleIova, kHoleIova + 1}};
+  auto allow = AllowArg(ioas, ranges);
+  ASSERT_EQ(Call(context, uapi::kIommuIoasAllowIovas, allow), 0);
+  auto map = MapFileArg(ioas, memory.get());
+  map.flags &= ~uapi::kIoasMapFixedIova;
+  map.length = 1;
+  map.iova = 0;
+  ASSERT_EQ(Call(context, uapi::kIommuIoasMapFile, map), 0);
+  EXPECT_EQ(map.iova, kHoleIova);
+  EXPECT_EQ(Call(context, uapi::kIommuIoasMapFile, map), -ENOSPC) << "for the byte behind it";
+}
+
+// io_pagetable.c, __alloc_iova_check_range(): the offset in the page is or-ed into where a hole
+// begins, so that it matters that areas side by side leave none between them.
+TEST_P(KernelApiSuite, AutomaticIovaIsSoughtFromWhereHolesBegin) {
+  const UniqueFd context = NewContext();
+  const uint32_t ioas = NewIoas(context);
+  const UniqueFd memory = NewMemory(kMemorySize);
+  const std::vector<uapi::IommuIovaRange> ranges = {{kHoleIova, kHoleIova + page() - 1}};
+  auto allow = AllowArg(ioas, ranges);
+  ASSERT_EQ(Call(context, uapi::kIommuIoasAllowIovas, allow), 0);
+  for (const uint64_t at : {0x40, 0x48}) {
+    ASSERT_EQ(MapFile(context, ioas, memory.get(), 8, kHoleIova + at), 0);
+  }
+  auto map = MapFileArg(ioas, memory.get());
+  map.flags &= ~uapi::kIoasMapFixedIova;
+  map.start = 0x33;
+  map.length = 20;
+  map.iova = 0;
+  ASSERT_EQ(Call(context, uapi::kIommuIoasMapFile, map), 0);
+  EXPECT_EQ(map.iova, kHoleIova + (0x50 | 0x33));
+}
+
+// io_pagetable.c, iopt_alloc_iova(): to its length, and no further than to a huge page, HPAGE_SIZE,
+// which is what one table of the last level maps.
+TEST_P(KernelApiSuite, AutomaticIovaIsAlignedToItsLength) {
+  const UniqueFd context = NewContext();
+  const uint32_t ioas = NewIoas(context);
+  const UniqueFd memory = NewMemory(kMemorySize);
+  auto map = MapFileArg(ioas, memory.get());
+  map.flags &= ~uapi::kIoasMapFixedIova;
+  map.iova = 0;
+  ASSERT_EQ(Call(context, uapi::kIommuIoasMapFile, map), 0);
+  EXPECT_EQ(map.iova, page()) << "0 is never chosen";
+  const uint64_t huge = page() * (page() / sizeof(uint64_t));
+  for (const uint64_t length : {4 * page(), uint64_t{4} << 20}) {
+    const uint32_t empty = NewIoas(context);
+    map.ioas_id = empty;
+    map.length = length;
+    map.iova = 0;
+    ASSERT_EQ(Call(context, uapi::kIommuIoasMapFile, map), 0) << "files are examined later";
+    EXPECT_EQ(map.iova, std::min(length, huge));
+  }
 }
 
 // ioas.c, iommufd_ioas_copy(); io_pagetable.c, iopt_get_pages(), iopt_check_iova().

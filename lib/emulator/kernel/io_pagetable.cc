@@ -10,13 +10,13 @@
 #include <bit>
 #include <cerrno>
 #include <limits>
+#include <optional>
+#include <utility>
 
 namespace berth::emulator {
 namespace {
 
 constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
-// No IOVA is aligned further than a huge page by itself (io_pagetable.c, iopt_alloc_iova).
-constexpr uint64_t kMaxAutoAlignment = 2 * 1024 * 1024;
 // Areas, reserved and allowed ranges of one IOAS: far beyond what a VMM needs.
 constexpr size_t kMaxAreas = 65536;
 
@@ -118,42 +118,49 @@ int IoPagetable::CheckFixed(uint64_t iova, uint64_t length) const {
   return 0;
 }
 
-// The first place in [first, last] where `length` bytes meet neither an area nor a reserved range.
+// Where `length` bytes begin in the first hole of [first, last] that they fit into. Holes are
+// looked at from their beginnings: what is aligned in the hole before is not where this one begins,
+// as the offset in the page is or-ed in.
 bool IoPagetable::FindHole(uint64_t first, uint64_t last, uint64_t length, uint64_t alignment,
                            uint64_t page_offset, uint64_t* iova) const {
-  uint64_t candidate = first;
-  while (candidate <= last) {
+  // __alloc_iova_check_range(), for which a hole of one byte is none.
+  const auto fits = [&](uint64_t* start, uint64_t end) {
     uint64_t aligned = 0;
-    if (__builtin_add_overflow(candidate, alignment - 1, &aligned)) return false;
+    if (__builtin_add_overflow(*start, alignment - 1, &aligned)) return false;
     aligned = (aligned & ~(alignment - 1)) | page_offset;
-    if (aligned > last || last - aligned < length - 1) return false;
-    const uint64_t end = aligned + length - 1;
-    uint64_t blocked_to = 0;
-    bool blocked = false;
-    if (const auto area = FirstArea(aligned, end); area != areas_.end()) {
-      blocked = true;
-      blocked_to = area->second.last;
+    if (aligned >= end || end - aligned < length - 1) return false;
+    *start = aligned;
+    return true;
+  };
+  if (!fits(&first, last)) return false;
+  for (uint64_t at = first;;) {
+    // The first range from `at` on that is mapped or reserved.
+    std::optional<std::pair<uint64_t, uint64_t>> used;
+    if (const auto area = FirstArea(at, last); area != areas_.end()) {
+      used.emplace(area->first, area->second.last);
     }
     for (const Reserved& r : reserved_) {
-      if (r.start > end || aligned > r.last) continue;
-      blocked = true;
-      blocked_to = std::max(blocked_to, r.last);
+      if (r.start > last || at > r.last) continue;
+      if (!used || r.start < used->first) used.emplace(r.start, r.last);
     }
-    if (!blocked) {
-      *iova = aligned;
-      return true;
+    if (!used || used->first > at) {
+      uint64_t start = at;
+      if (fits(&start, used ? used->first - 1 : last)) {
+        *iova = start;
+        return true;
+      }
     }
-    if (blocked_to == kMax) return false;
-    candidate = blocked_to + 1;
+    if (!used || used->second >= last) return false;
+    at = used->second + 1;
   }
-  return false;
 }
 
 int IoPagetable::AllocateIova(uint64_t address, uint64_t length, uint64_t* iova) const {
   if (length == 0 || length >= kMax / 2) return -EOVERFLOW;
   uint64_t alignment = std::bit_ceil(length);
   if (address != 0) alignment = std::min(alignment, uint64_t{1} << std::countr_zero(address));
-  alignment = std::min(alignment, kMaxAutoAlignment);
+  // To a huge page at most, which is all that one table of the last level maps.
+  alignment = std::min(alignment, page_size_ * (page_size_ / sizeof(uint64_t)));
   if (alignment < alignment_) return -EINVAL;
   const uint64_t page_offset = address % page_size_;
   const uint64_t low = page_size_;
@@ -161,7 +168,13 @@ int IoPagetable::AllocateIova(uint64_t address, uint64_t length, uint64_t* iova)
   if (allowed_.empty()) {
     return FindHole(low, high, length, alignment, page_offset, iova) ? 0 : -ENOSPC;
   }
-  for (const auto& [first, last] : allowed_) {
+  for (auto range = allowed_.begin(); range != allowed_.end();) {
+    const uint64_t first = range->first;
+    uint64_t last = range->second;
+    // Neighbours are one (lib/interval_tree.c, interval_tree_span_iter_next_gap()).
+    for (++range; range != allowed_.end() && range->first - 1 == last; ++range) {
+      last = range->second;
+    }
     if (last < low || first > high) continue;
     if (FindHole(std::max(first, low), std::min(last, high), length, alignment, page_offset,
                  iova)) {

@@ -4,8 +4,16 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <cerrno>
 #include <limits>
+#include <map>
+#include <optional>
+#include <random>
+#include <utility>
+#include <vector>
 
 #include "tests/emulator/emulator_fixture.h"
 
@@ -131,6 +139,148 @@ TEST_F(IoPagetableTest, AnAutomaticIovaKeepsTheAlignmentOfTheFile) {
   ASSERT_EQ(Map(0, 4096, 4096, kReadWrite, &iova), 0);
   EXPECT_EQ(iova, 4096U) << "the lowest, never 0";
 }
+
+// Linux io_pagetable.c, iopt_alloc_iova() and __alloc_iova_check_range(), byte by byte in a small
+// space, of which nothing else may be used.
+class IovaModel {
+ public:
+  static constexpr uint64_t kFirst = 0x10000;
+  static constexpr uint64_t kSize = 1024;
+  static constexpr uint64_t kLast = kFirst + kSize - 1;
+
+  void Allow(uint64_t first, uint64_t last) { Set(&allowed_, first, last, true); }
+  // All that there is, which begins far below this space.
+  void AllowAll() {
+    Allow(kFirst, kLast);
+    all_allowed_ = true;
+  }
+  void SetUsed(uint64_t first, uint64_t last, bool value) { Set(&used_, first, last, value); }
+  [[nodiscard]] bool AnyUsed(uint64_t first, uint64_t last) const {
+    const auto runs = Runs(used_, first, last, true);
+    return !runs.empty();
+  }
+
+  // Where `length` bytes of what lies at `address` come.
+  [[nodiscard]] std::optional<uint64_t> Find(uint64_t address, uint64_t length) const {
+    uint64_t alignment = std::bit_ceil(length);
+    if (address != 0) alignment = std::min(alignment, uint64_t{1} << std::countr_zero(address));
+    const auto start_in = [&](const Run& run) -> std::optional<uint64_t> {
+      const uint64_t aligned = (run.first + alignment - 1) & ~(alignment - 1);
+      const uint64_t start = aligned | address % kPageSize;
+      if (start >= run.second || run.second - start < length - 1) return std::nullopt;
+      return start;
+    };
+    for (const Run& allowed : Runs(allowed_, kFirst, kLast, true)) {
+      const auto from = all_allowed_ ? allowed.first : start_in(allowed);
+      if (!from) continue;
+      for (const Run& hole : Runs(used_, *from, allowed.second, false)) {
+        if (const auto start = start_in(hole)) return start;
+      }
+    }
+    return std::nullopt;
+  }
+
+ private:
+  using Run = std::pair<uint64_t, uint64_t>;
+  using Bytes = std::array<bool, kSize>;
+
+  static void Set(Bytes* bytes, uint64_t first, uint64_t last, bool value) {
+    for (uint64_t at = first; at <= last; ++at) bytes->at(at - kFirst) = value;
+  }
+  static std::vector<Run> Runs(const Bytes& bytes, uint64_t first, uint64_t last, bool value) {
+    std::vector<Run> runs;
+    for (uint64_t at = first; at <= last; ++at) {
+      if (bytes.at(at - kFirst) != value) continue;
+      if (runs.empty() || runs.back().second != at - 1) runs.emplace_back(at, at);
+      runs.back().second = at;
+    }
+    return runs;
+  }
+
+  Bytes allowed_ = {};
+  bool all_allowed_ = false;
+  Bytes used_ = {};
+};
+
+class AutomaticIova : public IoPagetableTest, public ::testing::WithParamInterface<bool> {
+ protected:
+  uint64_t Random(uint64_t first, uint64_t last) {
+    return std::uniform_int_distribution<uint64_t>(first, last)(random_);
+  }
+  // Up to four of them, in ascending order; some touch.
+  std::vector<uapi::IommuIovaRange> RandomRanges() {
+    std::vector<uapi::IommuIovaRange> ranges;
+    uint64_t at = IovaModel::kFirst + Random(0, 20);
+    for (int i = 0; i < 4 && at + 2 < IovaModel::kLast; ++i) {
+      const uint64_t last = std::min(at + Random(1, 300), IovaModel::kLast);
+      ranges.push_back({at, last});
+      at = last + 1 + (Random(0, 1) == 0 ? 0 : Random(1, 40));
+    }
+    return ranges;
+  }
+  // Either some ranges are allowed, or all but some reserved ones.
+  void Limit() {
+    const bool allows = GetParam();
+    if (!allows) {
+      model_.AllowAll();
+      EXPECT_EQ(iopt_.Reserve(0, IovaModel::kFirst - 1, &domain_), 0);
+      EXPECT_EQ(iopt_.Reserve(IovaModel::kLast + 1, kMax, &domain_), 0);
+    }
+    const auto ranges = RandomRanges();
+    for (const auto& range : ranges) {
+      if (allows) {
+        model_.Allow(range.start, range.last);
+      } else if (range.last - range.start < 60) {
+        model_.SetUsed(range.start, range.last, true);
+        EXPECT_EQ(iopt_.Reserve(range.start, range.last, &device_), 0);
+      }
+    }
+    if (allows) {
+      EXPECT_EQ(iopt_.SetAllowed(ranges), 0);
+    }
+  }
+
+  IovaModel model_;
+  std::mt19937 random_;  // NOLINT(cert-msc51-cpp): the same each time
+};
+
+TEST_P(AutomaticIova, IsWhereTheModelHasIt) {
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    SCOPED_TRACE(seed);
+    random_.seed(seed);
+    model_ = {};
+    uint64_t unmapped = 0;
+    ASSERT_EQ(iopt_.UnmapAll(&unmapped), 0);
+    iopt_.RemoveReserved(&domain_);
+    iopt_.RemoveReserved(&device_);
+    ASSERT_EQ(iopt_.SetAllowed({}), 0);
+    Limit();
+    std::map<uint64_t, uint64_t> mapped;  // first -> last
+    for (int i = 0; i < 60; ++i) {
+      const uint64_t length = Random(1, Random(1, 100));
+      const uint64_t start = Random(0, 3) == 0 ? 0 : Random(0, 1023);
+      const auto expected = model_.Find(start, length);
+      uint64_t iova = 0;
+      ASSERT_EQ(Map(0, start, length, kReadWrite, &iova), expected ? 0 : -ENOSPC) << i;
+      if (expected) {
+        ASSERT_EQ(iova, *expected) << i << ": " << length << " bytes at " << start;
+        ASSERT_FALSE(model_.AnyUsed(iova, iova + length - 1));
+        model_.SetUsed(iova, iova + length - 1, true);
+        mapped[iova] = iova + length - 1;
+      }
+      if (mapped.empty() || Random(0, 2) != 0) continue;
+      const auto gone =
+          std::next(mapped.begin(), static_cast<ptrdiff_t>(Random(0, mapped.size() - 1)));
+      ASSERT_EQ(iopt_.Unmap(gone->first, gone->second - gone->first + 1, &unmapped), 0);
+      model_.SetUsed(gone->first, gone->second, false);
+      mapped.erase(gone);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Limits, AutomaticIova, ::testing::Bool(), [](const auto& test) {
+  return test.param ? "AllowedRanges" : "ReservedRanges";
+});
 
 }  // namespace
 }  // namespace berth::emulator
