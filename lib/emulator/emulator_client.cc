@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -17,6 +18,7 @@
 #include "lib/base/packet.h"
 #include "lib/base/status.h"
 #include "lib/emulator/user_memory.h"
+#include "lib/iommufd/uapi/iommufd.h"
 
 namespace berth::emulator {
 namespace {
@@ -31,6 +33,9 @@ bool IsHungUp(int fd) {
   pollfd poll = {fd, 0, 0};
   return ::poll(&poll, 1, 0) == 1 && (poll.revents & POLLHUP) != 0;
 }
+
+// Whether this process may open another fd.
+bool HasFdLeft() { return UniqueFd(::eventfd(0, EFD_CLOEXEC)).valid(); }
 
 // A large in part, as a memfd that will not change any more.
 int MakeMemfd(std::span<const std::byte> bytes, UniqueFd* memfd) {
@@ -55,7 +60,8 @@ struct EmulatorClient::Call {
   std::span<const int> eventfds;
   std::span<const std::byte> struct_part;
   std::span<const std::byte> in;
-  int memory = -1;  // where the in part is instead, at header.offset
+  int memory = -1;     // where the in part is instead, at header.offset
+  bool opens = false;  // what it allocates comes with an fd, and goes again where there is no room
 
   explicit Call(CallOp op, int the_target = -1) : target(the_target) {
     header.magic = kProtocolMagic;
@@ -121,6 +127,7 @@ int EmulatorClient::TransactOn(int channel, const Call& call, Answer* answer) {
   CallHeader header = call.header;
   header.struct_size = static_cast<uint32_t>(call.struct_part.size());
   header.in_size = static_cast<uint32_t>(call.in.size());
+  if (call.opens && !HasFdLeft()) header.flags |= kNoFdLeft;
   std::vector<int> fds;
   if (call.target >= 0) fds.push_back(call.target);
   UniqueFd memfd;
@@ -227,6 +234,7 @@ int EmulatorClient::Ioctl(int fd, unsigned long request, void* arg) {  // NOLINT
   call.inner_fd = argument.inner_fd;
   call.eventfds = argument.eventfds;
   call.memory = argument.memory.get();
+  call.opens = request == uapi::kIommuVeventqAlloc || request == uapi::kIommuFaultQueueAlloc;
   call.header.offset = call.memory >= 0 ? argument.buffer_address : argument.user_pages.offset;
   call.header.length = argument.memlock_limit;
   Answer answer;

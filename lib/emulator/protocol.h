@@ -48,6 +48,7 @@ enum CallFlags : uint32_t {
   kUserFault = 256,         // of IOAS_MAP: a page of the range cannot be had
   kEventfds = 2048,  // VFIO_DEVICE_SET_IRQS: fds come last, and each number that is not negative in
                      // the struct says which of them is meant; too large a one, that it is not open
+  kNoFdLeft = 4096,  // the caller has no number for another fd
 };
 
 struct CallHeader {

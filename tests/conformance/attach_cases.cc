@@ -75,6 +75,20 @@ TEST_P(KernelApiSuite, PasidZeroAttachesTheDeviceItself) {
   EXPECT_EQ(Attach(vm, vm.parent), 0);
 }
 
+// device_cdev.c, vfio_df_ioctl_attach_pt(): where the answer cannot be written, what is undone is
+// the plain attachment (vfio/iommufd.c, vfio_iommufd_physical_detach_ioas()).
+TEST_P(KernelApiSuite, UnwritableAnswerKeepsPasidZero) {
+  BERTH_NEEDS(Need::kCdevs);
+  const Vm vm = NewVm();
+  EXPECT_EQ(CallReadOnly(vm.device.cdev, uapi::kVfioDeviceAttachIommufdPt, PasidArg(vm.parent, 0)),
+            -EFAULT);
+  EXPECT_EQ(Attach(vm, vm.parent), -EBUSY);
+  auto detach = Sized<uapi::VfioDeviceDetachIommufdPt>();
+  detach.flags = uapi::kVfioAttachFlagPasid;
+  EXPECT_EQ(Call(vm.device.cdev, uapi::kVfioDeviceDetachIommufdPt, detach), 0);
+  EXPECT_EQ(Attach(vm, vm.parent), 0);
+}
+
 // device_cdev.c, vfio_df_ioctl_attach_pt(); vfio/iommufd.c,
 // vfio_iommufd_physical_pasid_attach_ioas(): the PASID is an id of lib/idr.c, ida_alloc_range();
 // device.c, iommufd_device_change_pt(), iommufd_hwpt_pasid_compat().

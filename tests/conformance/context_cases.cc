@@ -57,13 +57,17 @@ TEST_P(KernelApiSuite, UnknownDeviceIsNotFound) {
   EXPECT_EQ(ReasonOf(kernel().OpenDevice("no-such-cdev").status()), Reason::kNotFound);
 }
 
-// main.c, iommufd_fops_ioctl(); vfio_compat.c, iommufd_vfio_ioctl(): ENOIOCTLCMD.
+// main.c, iommufd_fops_ioctl(): its number alone, _IOC_NR(), finds the op, and the size is read
+// before the rest of the request is looked at; vfio_compat.c, iommufd_vfio_ioctl(): ENOIOCTLCMD.
 TEST_P(KernelApiSuite, UnknownRequestIsEnotty) {
   const UniqueFd context = NewContext();
   uint64_t arg[8] = {sizeof(arg)};
   for (const uapi::Request request : {0x3b96UL, 0x3bffUL, 0x1234UL}) {
     EXPECT_EQ(Call(context, request, arg), -ENOTTY) << std::hex << request;
   }
+  constexpr uapi::Request kWithDirection = 0x40083b00 | (uapi::kIommuIoasAlloc & 0xff);
+  EXPECT_EQ(Call(context, kWithDirection, arg), -ENOTTY);
+  EXPECT_EQ(kernel().Ioctl(context.get(), kWithDirection, nullptr), -EFAULT);
 }
 
 // main.c, iommufd_fops_ioctl(): min_size of iommufd_ioctl_ops.

@@ -3,12 +3,24 @@
 // Event queues. Linux drivers/iommu/iommufd/eventq.c.
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cerrno>
 
 #include "tests/conformance/kernel_api_suite.h"
 
 namespace berth::conformance {
+namespace {
+
+// From now on this process, which has all numbers below the next one in use, can open nothing.
+void CloseTheFdTable() {
+  const UniqueFd next(::dup(STDERR_FILENO));
+  const rlimit limit = {static_cast<rlim_t>(next.get()), static_cast<rlim_t>(next.get())};
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
 
 // eventq.c, iommufd_veventq_alloc().
 TEST_P(KernelApiSuite, VeventqAllocChecksInOrder) {
@@ -106,6 +118,31 @@ TEST_P(KernelApiSuite, EventFdIsNoOrdinaryFile) {
   }
   pollfd poll = {queue.fd.get(), POLLIN | POLLOUT, 0};
   EXPECT_EQ(::poll(&poll, 1, 0), 0) << poll.revents;
+}
+
+// eventq.c, iommufd_eventq_init(): where its fd finds no number, the queue goes again.
+TEST_P(KernelApiSuite, EventQueueNeedsRoomForItsFd) {
+  BERTH_NEEDS(Need::kViommus);
+  const Vm vm = NewVm();
+  auto events = Sized<uapi::IommuVeventqAlloc>();
+  events.viommu_id = NewViommu(vm);
+  events.type = types().veventq;
+  events.veventq_depth = 1;
+  const uint32_t next = NewIoas(vm.context);
+  ASSERT_EQ(Destroy(vm.context, next), 0);
+  const auto without_room = [&](uapi::Request request, auto arg) {
+    return InAChild([&] {
+      // What carries the call may need an fd once.
+      auto first = Sized<uapi::IommuDestroy>();
+      first.id = kStaleId;
+      (void)kernel().Ioctl(vm.context.get(), uapi::kIommuDestroy, &first);
+      CloseTheFdTable();
+      return kernel().Ioctl(vm.context.get(), request, &arg);
+    });
+  };
+  EXPECT_EQ(without_room(uapi::kIommuVeventqAlloc, events), -EMFILE);
+  EXPECT_EQ(without_room(uapi::kIommuFaultQueueAlloc, Sized<uapi::IommuFaultAlloc>()), -EMFILE);
+  EXPECT_EQ(NewVeventq(vm, events.viommu_id, events.type).id, next) << "nothing is left";
 }
 
 // eventq.c, iommufd_veventq_alloc(), iommufd_veventq_destroy(): each type has a queue, an id and

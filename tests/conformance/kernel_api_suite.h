@@ -8,6 +8,8 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstring>
@@ -86,6 +88,17 @@ class ReadOnly {
  private:
   void* page_;
 };
+
+// What `call`, which returns 0 or a negative errno, is in a child of this process that then ends.
+template <typename Call>
+int InAChild(Call call) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(-call());
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  return -WEXITSTATUS(status);
+}
 
 // One thing wrong with a call, and the errno for it.
 template <typename Struct>

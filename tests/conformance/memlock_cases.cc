@@ -4,8 +4,6 @@
 // iopt_pages_update_pinned(); ioas.c, iommufd_ioas_change_process().
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cerrno>
 
@@ -29,17 +27,6 @@ class MemlockLimit {
  private:
   rlimit before_ = {};
 };
-
-// What `call`, which returns 0 or a negative errno, is in a child of this process that then ends.
-template <typename Call>
-int InAChild(Call call) {
-  const pid_t child = ::fork();
-  if (child == 0) ::_exit(-call());
-  int status = 0;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status));
-  return -WEXITSTATUS(status);
-}
 
 // CHANGE_PROCESS as a child of this process calls it, with that limit.
 int ChangeProcess(KernelApi* kernel, const UniqueFd& context, uint64_t limit) {

@@ -113,12 +113,13 @@ int Cdev::Attach(UserCall& user) {
       attachment_ == kind ? ReplaceDevice(device, &cmd.pt_id) : AttachDevice(device, &cmd.pt_id);
   if (rc != 0) return rc;
   attachment_ = kind;
-  if (int fault = user.Respond(); fault != 0) {
+  const int fault = user.Respond();
+  // What is undone is the plain attachment, whatever was asked for.
+  if (fault != 0 && kind == Attachment::kPlain) {
     DetachDevice(device);
     attachment_ = Attachment::kNone;
-    return fault;
   }
-  return 0;
+  return fault;
 }
 
 int Cdev::Detach(UserCall& user) {

@@ -6,6 +6,12 @@
 #include "lib/emulator/kernel/ops.h"
 
 namespace berth::emulator {
+namespace {
+
+// iommufd_eventq_init(): get_unused_fd_flags().
+bool HasNoFd(const Ucmd& ucmd) { return (ucmd.user.flags() & kNoFdLeft) != 0; }
+
+}  // namespace
 
 int VeventqAlloc(Ucmd& ucmd) {
   auto& cmd = ucmd.As<uapi::IommuVeventqAlloc>();
@@ -22,6 +28,7 @@ int VeventqAlloc(Ucmd& ucmd) {
   queue->event_type = cmd.type;
   queue->depth = cmd.veventq_depth;
   viommu->veventqs[cmd.type] = queue.get();
+  if (HasNoFd(ucmd)) return -EMFILE;
   cmd.out_veventq_id = queue->id;
   if (int rc = ucmd.user.Respond(); rc != 0) return rc;
   UniqueFd fd;
@@ -36,6 +43,7 @@ int FaultQueueAlloc(Ucmd& ucmd) {
   if (cmd.flags != 0) return -EOPNOTSUPP;
   NewObject<Fault> fault(&ucmd.context);
   if (fault.error() != 0) return fault.error();
+  if (HasNoFd(ucmd)) return -EMFILE;
   cmd.out_fault_id = fault->id;
   if (int rc = ucmd.user.Respond(); rc != 0) return rc;
   UniqueFd fd;

@@ -64,6 +64,12 @@ int ContextIoctl(Ucmd& ucmd) {
   }
   const uapi::Op* op = uapi::FindIommuOp(request);
   if (op == nullptr) {
+    // The number alone finds the op, whose size is read before the rest of the request is compared.
+    const uint64_t number = request & 0xff;
+    if (number >= (uapi::kIommuDestroy & 0xff) && number <= (uapi::kIommuIoasNoiommuGetPa & 0xff) &&
+        ucmd.user.LoadPrefix(sizeof(uint32_t)) != 0) {
+      return -EFAULT;
+    }
     if (request == kVfioGetApiVersion || request == kVfioCheckExtension) return 0;
     return request == kVfioSetIommu ? -EINVAL : -ENOTTY;
   }
@@ -79,6 +85,9 @@ std::vector<std::string> ListUnsupported() {
     list.push_back(
         absl::StrCat(std::string(uapi::RequestName(handler.request)), ": ", handler.why));
   }
+  list.emplace_back(
+      "VFIO_IOMMU_GET_INFO, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA of a context: ENOTTY; "
+      "VFIO_CHECK_EXTENSION is 0 and VFIO_SET_IOMMU EINVAL for every type: no VFIO container");
   list.emplace_back("FAULT_QUEUE records and responses: no device stalls or asks for pages");
   list.emplace_back(
       "VFIO_DEVICE_ATTACH_IOMMUFD_PT with a PASID: no function has PASIDs; EINVAL also for an HWPT "
