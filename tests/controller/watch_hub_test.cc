@@ -29,7 +29,7 @@ WatchChange Put(const std::string& id, size_t bytes = 0) {
   return {.kind = WatchKind::kAssignments,
           .name = assignment->name(),
           .deleted = false,
-          .resource = std::move(assignment)};
+          .resource = assignment};
 }
 
 WatchChange Host(const std::string& id) {
@@ -44,23 +44,23 @@ class WatchHubTest : public ::testing::Test {
   Subscription Subscribe(
       WatchView view = WatchView::kAssignments, const std::string& name = "",
       std::function<void()> wake = [] {}) {
-    auto subscription = hub.Subscribe(view, name, std::move(wake));
+    auto subscription = hub_.Subscribe(view, name, std::move(wake));
     EXPECT_TRUE(subscription.ok()) << subscription.status();
     return *subscription;
   }
   Reason WhySubscribeFails() {
-    return ReasonOf(hub.Subscribe(WatchView::kAssignments, "", [] {}).status());
+    return ReasonOf(hub_.Subscribe(WatchView::kAssignments, "", [] {}).status());
   }
   void Publish(std::vector<WatchChange> changes) {
     auto batch = std::make_shared<WatchBatch>();
     batch->position.store_uid = "s";
-    batch->position.revision = ++revision;
+    batch->position.revision = ++revision_;
     batch->changes = std::move(changes);
-    hub.Publish(std::move(batch));
+    hub_.Publish(std::move(batch));
   }
   // Names and revision of the next message: "a b @2". Empty: there is none.
   std::string Next(const Subscription& subscription) {
-    const absl::StatusOr<WatchMessage> message = hub.Take(subscription);
+    const absl::StatusOr<WatchMessage> message = hub_.Take(subscription);
     if (!message.ok()) return std::string(ReasonName(ReasonOf(message.status())));
     if (*message == nullptr) return "";
     v1::WatchAssignmentsResponse response;
@@ -76,8 +76,8 @@ class WatchHubTest : public ::testing::Test {
     return absl::StrCat(text, "@", position->revision);
   }
 
-  Revision revision = 0;
-  WatchHub hub{{.watchers = 3, .buffered_changes = 4}};
+  Revision revision_ = 0;
+  WatchHub hub_{{.watchers = 3, .buffered_changes = 4}};
 };
 
 TEST_F(WatchHubTest, WhatHasGatheredIsOneMessage) {
@@ -100,8 +100,8 @@ TEST_F(WatchHubTest, ThoseWhoFollowTheNewsShareItsBytes) {
   const auto other = Subscribe();
   Publish({Put("a")});
   Publish({Put("b")});
-  const auto first = hub.Take(one);
-  const auto second = hub.Take(other);
+  const auto first = hub_.Take(one);
+  const auto second = hub_.Take(other);
   ASSERT_TRUE(first.ok()) << first.status();
   ASSERT_TRUE(second.ok()) << second.status();
   ASSERT_NE(*first, nullptr);
@@ -126,10 +126,10 @@ TEST_F(WatchHubTest, EachSeesWhatItAskedFor) {
   Publish({Put("b"), Put("c")});
   EXPECT_EQ(Next(one), "b @2");
   v1::WatchHostsResponse response;
-  ASSERT_TRUE(response.ParseFromString(**hub.Take(basic)));
+  ASSERT_TRUE(response.ParseFromString(**hub_.Take(basic)));
   ASSERT_EQ(response.events_size(), 1);
   EXPECT_EQ(response.events(0).host().devices_size(), 0);
-  ASSERT_TRUE(response.ParseFromString(**hub.Take(full)));
+  ASSERT_TRUE(response.ParseFromString(**hub_.Take(full)));
   EXPECT_EQ(response.events(0).host().devices_size(), 1);
 }
 
@@ -159,7 +159,7 @@ TEST_F(WatchHubTest, WakesWhoeverHasFoundNothing) {
   Publish({Put("a")});
   woken.WaitForNotification();
   EXPECT_EQ(Next(watcher), "a @1");
-  hub.Unsubscribe(watcher);
+  hub_.Unsubscribe(watcher);
 }
 
 TEST_F(WatchHubTest, ClosingComesAfterWhatWasPublishedAndWakesWhoWaits) {
@@ -167,7 +167,7 @@ TEST_F(WatchHubTest, ClosingComesAfterWhatWasPublishedAndWakesWhoWaits) {
   const auto behind = Subscribe();
   const auto waits = Subscribe(WatchView::kBasicHosts, "", [&] { woken.Notify(); });
   EXPECT_EQ(Next(waits), "");
-  hub.Close(Error(Reason::kShuttingDown, "test"));
+  hub_.Close(Error(Reason::kShuttingDown, "test"));
   EXPECT_TRUE(woken.HasBeenNotified());
   EXPECT_EQ(Next(waits), "SHUTTING_DOWN");
   Publish({Put("a")});
@@ -181,8 +181,8 @@ TEST_F(WatchHubTest, ThereIsALimitOfWatchers) {
   const auto b = Subscribe();
   const auto c = Subscribe();
   EXPECT_EQ(WhySubscribeFails(), Reason::kOverloaded);
-  hub.Unsubscribe(b);
-  EXPECT_EQ(hub.watchers(), 2);
+  hub_.Unsubscribe(b);
+  EXPECT_EQ(hub_.watchers(), 2);
   Subscribe();
 }
 
