@@ -48,10 +48,13 @@ struct SerialExecutor::State : std::enable_shared_from_this<State> {
   bool running ABSL_GUARDED_BY(mu) = false;
 
   bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) { return tasks.empty() && !running; }
-  void Add(std::function<void()> task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+  // Whether the caller is to Schedule() once it has let go of `mu`: the thread that wakes for the
+  // task takes `mu` first, and on the same core it wakes while the caller would still hold it.
+  [[nodiscard]] bool Add(std::function<void()> task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     tasks.push_back(std::move(task));
-    if (running) return;
-    running = true;
+    return !std::exchange(running, true);
+  }
+  void Schedule() ABSL_LOCKS_EXCLUDED(mu) {
     pool->Add([self = shared_from_this()] { self->RunOne(); });
   }
   void RunOne() ABSL_LOCKS_EXCLUDED(mu);
@@ -70,15 +73,21 @@ void SerialExecutor::Drain() {
 }
 
 bool SerialExecutor::TryAdd(std::function<void()> task) {
-  absl::MutexLock lock(&state_->mu);
-  if (state_->tasks.size() >= state_->limit) return false;
-  state_->Add(std::move(task));
+  {
+    absl::MutexLock lock(&state_->mu);
+    if (state_->tasks.size() >= state_->limit) return false;
+    if (!state_->Add(std::move(task))) return true;
+  }
+  state_->Schedule();
   return true;
 }
 
 void SerialExecutor::Add(std::function<void()> task) {
-  absl::MutexLock lock(&state_->mu);
-  state_->Add(std::move(task));
+  {
+    absl::MutexLock lock(&state_->mu);
+    if (!state_->Add(std::move(task))) return;
+  }
+  state_->Schedule();
 }
 
 void SerialExecutor::State::RunOne() {
@@ -91,13 +100,15 @@ void SerialExecutor::State::RunOne() {
   task();
   // What the task captured is released before anybody can see the executor idle.
   task = nullptr;
-  absl::MutexLock lock(&mu);
-  if (tasks.empty()) {
-    running = false;
-    return;
+  {
+    absl::MutexLock lock(&mu);
+    if (tasks.empty()) {
+      running = false;
+      return;
+    }
   }
   // One task per turn, so that a busy grant does not keep a thread from the others.
-  pool->Add([self = shared_from_this()] { self->RunOne(); });
+  Schedule();
 }
 
 }  // namespace berth

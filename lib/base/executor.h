@@ -53,8 +53,6 @@ class SerialExecutor {
 
  private:
   struct State;
-  // With state->mu held.
-
   std::shared_ptr<State> state_;
 };
 
