@@ -18,6 +18,7 @@
 #include "agent/daemon/bind_devices.h"
 #include "agent/link/agent_state.h"
 #include "berth/internal/v1/agent_config.pb.h"
+#include "lib/base/failpoint.h"
 #include "lib/base/status.h"
 
 namespace berth {
@@ -99,6 +100,7 @@ int AgentMain(int argc, const char* const* argv, const DaemonEnvironment& enviro
   spec.description = "Owns this host's IOMMU and turns assignments into grants for its VMs.";
   spec.default_config = "/etc/berth/agent.yaml";
   spec.config = &config;
+  spec.failpoints = FailpointInfo::Home::kAgent;
   spec.finish_config = [&](const std::string& path) -> absl::StatusOr<DaemonSettings> {
     BERTH_RETURN_IF_ERROR(FinishAgentConfig(path, program_dir, &config));
     // A command at the terminal serves no metrics and logs nothing but its errors.

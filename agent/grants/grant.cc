@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/grants/grant_view.h"
+#include "lib/base/failpoint.h"
 #include "lib/base/status.h"
 #include "lib/config/timestamp.h"
 
@@ -75,6 +76,7 @@ void Grant::Disclaim() {
 void Grant::Forget() {
   absl::MutexLock lock(&mu_);
   if (!gone_) return;
+  CrashAt(Failpoint::kReleaseForget);
   forgotten_ = true;
   ScheduleRun();
 }
@@ -177,12 +179,14 @@ bool Grant::Step() {
     }
     case Observed::kRecycling:
       if (Wanted() && !TearDown()) return false;
+      CrashAt(Failpoint::kRecycleAnew);
       Move(Wanted() ? Observed::kPreparing : Observed::kScrubbing);
       return true;
     case Observed::kScrubbing:
       if (!TearDown()) return false;
       bound_.reset();
       held_.clear();
+      CrashAt(Failpoint::kReleaseGone);
       Move(Observed::kGone);
       return true;
     case Observed::kOrphaned:
@@ -289,9 +293,11 @@ absl::Status Grant::Build() {
           grant->executor_.Add([self = grant.get(), queue] { self->OnEvents(queue); });
         }
       });
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareWatchEvents));
   if (absl::Status status = events->Start(); !status.ok()) {
     return WithMetadata(status, "step", "watch_events");
   }
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareDone));
   context_ = std::move(context);
   guest_ = std::move(guest);
   events_ = std::move(events);

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/grants/attach_token.h"
 #include "agent/grants/grant.h"
+#include "lib/base/failpoint.h"
 #include "lib/base/ids.h"
 #include "lib/base/status.h"
 
@@ -46,6 +47,7 @@ absl::StatusOr<uint64_t> Grant::Attach(const Hello& hello, wire::EventChannel ev
   if (observed_ != Observed::kGone) AdoptDesired();
   if (observed_ == Observed::kPrepared && Wanted()) {
     if (Stopping()) return Error(Reason::kShuttingDown, "the agent is stopping");
+    BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kAttachBegin));
     const uint64_t id = NewRandomId();
     session_ = Session{.id = id, .vmm = vmm, .on_end = std::move(on_end)};
     if (absl::Status status = OpenEvents(id, std::move(events)); !status.ok()) {
@@ -102,6 +104,7 @@ void Grant::ConnectionLost(uint64_t session) {
 
 void Grant::VmmLeft(uint64_t session) {
   if (!session_.has_value() || session_->id != session) return;
+  CrashAt(Failpoint::kLeaveVmm);
   EndSession(absl::OkStatus());
   if (observed_ == Observed::kAttached) {
     AdoptDesired();

@@ -8,6 +8,7 @@
 
 #include "agent/grants/grant.h"
 #include "agent/grants/grant_view.h"
+#include "lib/base/failpoint.h"
 #include "lib/base/status.h"
 
 namespace berth {
@@ -16,6 +17,7 @@ bool Grant::TearDown() {
   absl::Status status = DestroyContext();
   if (status.ok()) status = ProveFree();
   if (status.ok()) status = ResetHandedOff();
+  if (status.ok()) status = HitFailpoint(Failpoint::kTeardownDone);
   if (status.ok()) return true;
   if (last_vmm_.pid != 0) {
     status = WithMetadata(status, "last_vmm_pid", std::to_string(last_vmm_.pid));
@@ -32,7 +34,8 @@ bool Grant::TearDown() {
 absl::Status Grant::DestroyContext() {
   if (context_ == nullptr) return absl::OkStatus();
   events_.reset();
-  absl::Status status = guest_ != nullptr ? guest_->Reset() : absl::OkStatus();
+  absl::Status status = HitFailpoint(Failpoint::kTeardownResetGuest);
+  if (status.ok() && guest_ != nullptr) status = guest_->Reset();
   if (status.ok()) {
     guest_.reset();
     if (!devices_reset_) status = context_->ResetDevices(*env_.options.devices);
@@ -48,6 +51,7 @@ absl::Status Grant::DestroyContext() {
 // Nobody holds a device that can be bound to a fresh context, here or by another grant.
 absl::Status Grant::ProveFree() {
   if (bound_.has_value()) return absl::OkStatus();
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kTeardownProveFree));
   std::vector<GrantDevice> devices = held_;
   if (devices.empty()) {
     absl::StatusOr<std::vector<GrantDevice>> found = FindDevices(current_, *env_.options.devices);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "lib/base/failpoint.h"
 #include "lib/base/status.h"
 #include "lib/iommufd/uapi/smmuv3.h"
 
@@ -40,6 +41,7 @@ absl::Status Guest::CheckUnit(uint32_t unit) const {
 // ---- Memory
 
 absl::Status Guest::MapMemory(const Ioas::FileMapping& mapping) {
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kAttachMapMemory));
   return memory_.Map(context_->ioas(), context_->iova_ranges(), mapping);
 }
 
@@ -88,6 +90,7 @@ absl::Status Guest::SwitchVdevice(size_t device, std::optional<uint32_t> vsid) {
     objects.vdevice.reset();
   }
   if (!vsid.has_value()) return absl::OkStatus();
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kAttachAllocVdevice));
   const Viommu& viommu = *context_->units()[context_->unit_of(device)].viommu;
   BERTH_ASSIGN_OR_RETURN(Vdevice vdevice,
                          Vdevice::Create(viommu, context_->devices()[device], *vsid));
@@ -116,6 +119,7 @@ absl::Status Guest::SetStream(const Stream& stream) {
   // First of all the nested HWPT: the kernel judges the STE, and nothing has changed yet.
   std::optional<Hwpt> nested;
   if (stream.mode == StreamMode::kTranslate) {
+    BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kAttachAllocNested));
     const Viommu& viommu = *context_->units()[context_->unit_of(stream.device)].viommu;
     BERTH_ASSIGN_OR_RETURN(
         Hwpt made, Hwpt::CreateNested(context_->devices()[stream.device], viommu, stream.ste));
@@ -127,6 +131,7 @@ absl::Status Guest::SetStream(const Stream& stream) {
   // A vDEVICE comes before the attachment: a translating HWPT is refused without one, and events of
   // the others would have no vSID (Linux arm-smmu-v3-iommufd.c).
   absl::Status status = switches ? SwitchVdevice(stream.device, stream.vsid) : absl::OkStatus();
+  if (status.ok()) status = HitFailpoint(Failpoint::kAttachStream);
   if (status.ok()) status = Attach(stream.device, stream.mode, nested);
   if (status.ok()) {
     std::swap(objects.nested, nested);
@@ -167,6 +172,7 @@ absl::Status Guest::CheckQueue(uint32_t unit, uint32_t index, uint64_t iova,
 
 absl::Status Guest::AllocQueue(uint32_t unit, uint32_t index, uint64_t iova, uint64_t length) {
   BERTH_RETURN_IF_ERROR(CheckQueue(unit, index, iova, length));
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kAttachAllocQueue));
   BERTH_ASSIGN_OR_RETURN(HwQueue queue,
                          HwQueue::Create(*context_->units()[unit].viommu, index, iova, length));
   queues_[unit].push_back({std::move(queue), iova, length});

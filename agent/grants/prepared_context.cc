@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/base/failpoint.h"
 #include "lib/base/status.h"
 #include "lib/iommufd/uapi/smmuv3.h"
 
@@ -39,10 +40,12 @@ absl::Status DestroyIfAny(std::optional<T>& object) {
 absl::StatusOr<BoundContext> BoundContext::Bind(KernelApi* kernel,
                                                 std::span<const GrantDevice> devices,
                                                 Context::LeakReporter on_leak) {
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kBindOpenContext));
   absl::StatusOr<Context> context = Context::Open(kernel, std::move(on_leak));
   if (!context.ok()) return WithMetadata(context.status(), "step", "open_context");
   BoundContext bound{*std::move(context), {}, {devices.begin(), devices.end()}};
   for (const GrantDevice& facts : devices) {
+    BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kBindDevice));
     absl::StatusOr<Device> device = Device::Open(bound.context, facts.cdev);
     if (!device.ok()) {
       return WithMetadata(WithMetadata(device.status(), "step", "bind_device"), "device",
@@ -92,12 +95,14 @@ absl::StatusOr<std::unique_ptr<PreparedContext>> PreparedContext::Create(BoundCo
 }
 
 absl::Status PreparedContext::Build(uint32_t event_depth) {
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareAllocIoas));
   BERTH_RETURN_IF_ERROR(Take(Ioas::Create(bound_->context), "alloc_ioas", &ioas_));
   for (Unit& unit : units_) {
     if (absl::Status status = BuildUnit(unit, event_depth); !status.ok()) {
       return WithMetadata(status, "unit", unit.facts.id.str());
     }
   }
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareGetIovaRanges));
   absl::StatusOr<Ioas::IovaRanges> ranges = ioas_->GetIovaRanges();
   if (!ranges.ok()) return WithMetadata(ranges.status(), "step", "get_iova_ranges");
   iova_ranges_ = *std::move(ranges);
@@ -106,31 +111,39 @@ absl::Status PreparedContext::Build(uint32_t event_depth) {
 
 absl::Status PreparedContext::BuildUnit(Unit& unit, uint32_t event_depth) {
   Device& first = devices()[unit.devices.front()];
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareGetHwInfo));
   absl::StatusOr<Device::SmmuInfo> smmu = first.GetSmmuInfo();
   if (!smmu.ok()) return WithMetadata(smmu.status(), "step", "get_hw_info");
   unit.smmu = *smmu;
   unit.max_queue_log2 = static_cast<uint32_t>(uapi::kIdr1Cmdqs.Get(smmu->smmu.idr[1]));
   const bool cmdqv = unit.queues > 0;
   if (cmdqv) {
+    BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareGetCmdqvInfo));
     BERTH_RETURN_IF_ERROR(Take(first.GetCmdqvInfo(), "get_hw_info_cmdqv", &unit.cmdqv));
     unit.queues = std::min(unit.queues, 1U << std::min<unsigned>(unit.cmdqv->log2vcmdqs, 16));
   }
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareAllocParent));
   BERTH_RETURN_IF_ERROR(
       Take(Hwpt::CreateNestingParent(first, *ioas_), "alloc_nesting_parent", &unit.parent));
   const auto type = cmdqv ? Viommu::Type::kTegra241Cmdqv : Viommu::Type::kArmSmmuv3;
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareAllocViommu));
   BERTH_RETURN_IF_ERROR(
       Take(Viommu::Create(first, *unit.parent, type), "alloc_viommu", &unit.viommu));
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareAllocAbort));
   BERTH_RETURN_IF_ERROR(Take(Hwpt::CreateNested(first, *unit.viommu, uapi::kSteAbort),
                              "alloc_abort_hwpt", &unit.abort));
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareAllocBypass));
   BERTH_RETURN_IF_ERROR(Take(Hwpt::CreateNested(first, *unit.viommu, uapi::kSteBypass),
                              "alloc_bypass_hwpt", &unit.bypass));
   for (const auto events : {Veventq::Type::kArmSmmuv3, Veventq::Type::kTegra241Cmdqv}) {
     if (events == Veventq::Type::kTegra241Cmdqv && !cmdqv) continue;
+    BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareAllocVeventq));
     absl::StatusOr<Veventq> queue = Veventq::Create(*unit.viommu, events, event_depth);
     if (!queue.ok()) return WithMetadata(queue.status(), "step", "alloc_veventq");
     unit.events.push_back(*std::move(queue));
   }
   for (const size_t device : unit.devices) {
+    BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareAttachAbort));
     if (const auto attached = devices()[device].Attach(*unit.abort); !attached.ok()) {
       return WithMetadata(WithMetadata(attached.status(), "step", "attach_abort_hwpt"), "device",
                           facts_[device].id.str());
@@ -140,18 +153,23 @@ absl::Status PreparedContext::BuildUnit(Unit& unit, uint32_t event_depth) {
 }
 
 absl::Status PreparedContext::ResetDevices(const DeviceLookup& lookup) {
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kTeardownResetDevices));
   return bound_->ResetDevices(lookup);
 }
 
 absl::Status PreparedContext::DestroyUnit(Unit& unit) {
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kTeardownVeventqs));
   for (Veventq& queue : unit.events) BERTH_RETURN_IF_ERROR(UnlessGone(queue.Destroy()));
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kTeardownHwpts));
   BERTH_RETURN_IF_ERROR(DestroyIfAny(unit.bypass));
   BERTH_RETURN_IF_ERROR(DestroyIfAny(unit.abort));
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kTeardownViommu));
   return DestroyIfAny(unit.viommu);
 }
 
 absl::Status PreparedContext::Destroy() {
   if (!bound_.has_value()) return absl::OkStatus();
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kTeardownDetach));
   // Detached from everything a device is blocked (Linux drivers/vfio/iommufd.c), and the abort HWPT
   // is free to go.
   for (Device& device : devices()) BERTH_RETURN_IF_ERROR(UnlessGone(device.Detach()));
@@ -160,8 +178,11 @@ absl::Status PreparedContext::Destroy() {
       return WithMetadata(status, "unit", unit.facts.id.str());
     }
   }
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kTeardownClose));
   bound_->devices.clear();
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kTeardownParents));
   for (Unit& unit : units_) BERTH_RETURN_IF_ERROR(DestroyIfAny(unit.parent));
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kTeardownIoas));
   return DestroyIfAny(ioas_);
 }
 

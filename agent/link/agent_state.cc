@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "lib/base/failpoint.h"
 #include "lib/base/ids.h"
 #include "lib/base/status.h"
 #include "lib/base/unique_fd.h"
@@ -54,12 +55,14 @@ std::string Describe(const Epoch& epoch) {
 }
 
 absl::Status Save(const std::string& path, const StateProto& state) {
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kStateSave));
   const std::string fresh = absl::StrCat(path, ".new");
   BERTH_RETURN_IF_ERROR(WriteAndSync(fresh, ToJson(state, JsonStyle::kPretty)));
   if (std::rename(fresh.c_str(), path.c_str()) != 0) {
     return ErrnoToStatus(errno, absl::StrCat("renaming ", fresh));
   }
-  return SyncFolder(std::filesystem::path(path).parent_path().string());
+  BERTH_RETURN_IF_ERROR(SyncFolder(std::filesystem::path(path).parent_path().string()));
+  return HitFailpoint(Failpoint::kStateSaved);
 }
 
 std::string StatePath(const std::string& state_dir) {

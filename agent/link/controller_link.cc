@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "berth/agent/v1/agent_link.grpc.pb.h"
 #include "lib/base/absl_view.h"
+#include "lib/base/failpoint.h"
 #include "lib/base/status.h"
 #include "lib/config/duration.h"
 #include "lib/rpc/error.h"
@@ -169,6 +170,7 @@ std::optional<AgentMessage> ControllerLink::NextMessage() {
     *message.mutable_inventory() = *std::move(inventory_);
     inventory_.reset();
   } else if (!grants_.empty()) {
+    CrashAt(Failpoint::kLinkReport);
     agent::v1::GrantReport* report = message.mutable_grants();
     while (!grants_.empty() && report->grants_size() < kMaxGrants) {
       *report->add_grants() = std::move(grants_.begin()->second);
@@ -191,7 +193,9 @@ absl::Duration ControllerLink::SilenceLimit() const {
 }
 
 absl::Status ControllerLink::OnWelcome(const agent::v1::Welcome& welcome) {
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kLinkWelcome));
   BERTH_RETURN_IF_ERROR(options_.delegate->OnWelcome(welcome));
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kLinkWelcomed));
   absl::MutexLock lock(&mu_);
   const absl::Duration asked = FromProtoDuration(welcome.heartbeat_interval());
   heartbeat_interval_ = std::clamp(asked, absl::Milliseconds(10), absl::Minutes(1));
@@ -216,6 +220,7 @@ absl::Status ControllerLink::OnMessage(const ControllerMessage& message) {
     case ControllerMessage::kWelcome:
       return OnWelcome(message.welcome());
     case ControllerMessage::kDelta:
+      BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kLinkDelta));
       return options_.delegate->OnDelta(message.delta());
     case ControllerMessage::kHeartbeatAck:
     // A newer controller may say what this agent does not know.
@@ -245,6 +250,7 @@ std::string ControllerLink::RunSession(const std::string& address) {
     session_ = session;
     session_done_ = false;
   }
+  CrashAt(Failpoint::kLinkHello);
   session->Start(options_.delegate->MakeHello());
   const absl::Status gave_up = AwaitEnd(session.get());
   {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "lib/base/failpoint.h"
 #include "lib/base/status.h"
 #include "lib/wire/encode.h"
 
@@ -48,6 +49,9 @@ class Performer {
 
   CallResult operator()(const berth_vmm_get_device& arg) {
     if (arg.device >= context_.devices().size()) return Unknown(Reason::kDeviceUnknown, arg.device);
+    if (absl::Status status = HitFailpoint(Failpoint::kAttachGiveDevice); !status.ok()) {
+      return Failed(std::move(status));
+    }
     const GrantDevice& facts = context_.facts(arg.device);
     UniqueFd cdev(::fcntl(context_.devices()[arg.device].fd(), F_DUPFD_CLOEXEC, 0));
     if (!cdev.valid()) return Failed(ErrnoToStatus(errno, "dup of the cdev"));
@@ -67,6 +71,9 @@ class Performer {
     if (unit.queues == 0) {
       return Failed(Error(Reason::kUnsupported,
                           absl::StrCat("unit ", arg.unit, " has no queues and no page0 here")));
+    }
+    if (absl::Status status = HitFailpoint(Failpoint::kAttachGivePage0); !status.ok()) {
+      return Failed(std::move(status));
     }
     absl::StatusOr<MappedRegion> region = unit.viommu->RegionForVmm();
     if (!region.ok()) return Failed(region.status());

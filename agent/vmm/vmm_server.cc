@@ -15,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "agent/grants/grant.h"
 #include "agent/vmm/vmm_calls.h"
+#include "lib/base/failpoint.h"
 #include "lib/base/status.h"
 #include "lib/wire/encode.h"
 #include "lib/wire/event_channel.h"
@@ -208,6 +209,7 @@ absl::StatusOr<wire::Message> VmmServer::Impl::Attach(ConnectionId connection,
     grant.ConnectionLost(id);
     return Error(Reason::kCancelled, "the connection has ended");
   }
+  CrashAt(Failpoint::kAttachAttached);
   std::vector<UniqueFd> fds;
   fds.push_back(std::move(events.vmm));
   return wire::EncodeReply(call.header, HelloReply(id, session->last.call_id, grant),

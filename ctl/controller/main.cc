@@ -3,6 +3,7 @@
 #include "ctl/controller/daemon/controller_config.h"
 #include "ctl/controller/daemon/run_controller.h"
 #include "ctl/controller/daemon/store_commands.h"
+#include "lib/base/failpoint.h"
 #include "lib/base/status.h"
 #include "lib/daemon/daemon.h"
 
@@ -13,6 +14,7 @@ int main(int argc, char** argv, char** envp) {
   spec.description = "Places assignments on hosts and keeps the book of them.";
   spec.default_config = "/etc/berth/controller.yaml";
   spec.config = &config;
+  spec.failpoints = berth::FailpointInfo::Home::kController;
   spec.finish_config = [&config](const std::string& path) -> absl::StatusOr<berth::DaemonSettings> {
     BERTH_RETURN_IF_ERROR(berth::FinishControllerConfig(path, &config));
     return berth::DaemonSettings{.log_level = config.log().level(),

@@ -28,6 +28,7 @@ struct CommandLine {
   Action action = Action::kRun;
   std::string config_path;
   const DaemonCommand* command = nullptr;  // null: serve
+  std::vector<std::string> failpoints;     // as ArmedFailpoints::Arm()
 };
 
 // The command's groups, each with its commands; the one that is given goes to *chosen.
@@ -52,6 +53,25 @@ void AddCommands(const std::vector<DaemonCommand>& commands, CLI::App* app,
   }
 }
 
+void AddFailpoints(CLI::App* app, std::vector<std::string>* settings, bool* print) {
+  app->add_option("--failpoint", *settings,
+                  "For tests: die or fail on purpose; NAME=crash or NAME=error:ERRNO, and @N for "
+                  "the N-th time alone")
+      ->type_name("SETTING")
+      ->allow_extra_args(false);
+  app->add_subcommand("failpoints", "Print where --failpoint can strike, and exit")
+      ->fallthrough()
+      ->callback([print] { *print = true; });
+}
+
+void PrintFailpoints(FailpointInfo::Home home, std::ostream& out) {
+  for (const FailpointInfo& info : Failpoints()) {
+    if (info.home != home) continue;
+    const bool can_fail = info.can == FailpointInfo::Can::kError;
+    out << info.name << (can_fail ? " crash,error " : " crash ") << info.text << "\n";
+  }
+}
+
 // The command line, or the code to exit with when all has been said.
 std::variant<CommandLine, int> ParseCommandLine(const DaemonSpec& spec, int argc,
                                                 const char* const* argv,
@@ -73,13 +93,17 @@ std::variant<CommandLine, int> ParseCommandLine(const DaemonSpec& spec, int argc
       ->excludes(check);
   if (spec.add_options) spec.add_options(app);
   AddCommands(spec.commands, &app, &line.command);
+  bool print_failpoints = false;
+  if (spec.failpoints.has_value()) AddFailpoints(&app, &line.failpoints, &print_failpoints);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     // Also thrown for --help and --version, with code 0.
     return app.exit(e, *environment.out, *environment.err) == 0 ? kExitOk : kExitUsage;
   }
-  return line;
+  if (!print_failpoints) return line;
+  PrintFailpoints(*spec.failpoints, *environment.out);
+  return kExitOk;
 }
 
 absl::StatusOr<DaemonSettings> ReadConfig(const DaemonSpec& spec, const std::string& path) {
@@ -91,6 +115,11 @@ absl::StatusOr<DaemonSettings> ReadConfig(const DaemonSpec& spec, const std::str
                               "\": expected trace, debug, info, warn or error"));
   }
   return settings;
+}
+
+absl::StatusOr<ArmedFailpoints> Arm(const DaemonSpec& spec, const CommandLine& line) {
+  return ArmedFailpoints::Arm(spec.failpoints.value_or(FailpointInfo::Home::kAgent),
+                              line.failpoints);
 }
 
 absl::Status Run(const DaemonSpec& spec, const DaemonEnvironment& environment,
@@ -160,6 +189,11 @@ int RunDaemon(const DaemonSpec& spec, int argc, const char* const* argv,
     case Action::kRun:
       break;
   }
+  const absl::StatusOr<ArmedFailpoints> armed = Arm(spec, line);
+  if (!armed.ok()) {
+    *environment.err << spec.name << ": " << armed.status().message() << "\n";
+    return kExitUsage;
+  }
   if (line.command != nullptr) {
     const absl::Status done = line.command->run(*environment.out);
     if (done.ok()) return kExitOk;
@@ -171,6 +205,9 @@ int RunDaemon(const DaemonSpec& spec, int argc, const char* const* argv,
                                           : absl::OnDeadlockCycle::kIgnore);
   Logger log(spec.name, *ParseLogLevel(settings->log_level), environment.log_format,
              environment.err);
+  for (const std::string& failpoint : line.failpoints) {
+    log.Warn("armed to fail on purpose", {{"failpoint", failpoint}});
+  }
   if (const absl::Status status = Run(spec, environment, *settings, log); !status.ok()) {
     log.Error("failed", {{"error", status}});
     return kExitFailed;

@@ -6,12 +6,14 @@
 #define BERTH_LIB_DAEMON_DAEMON_H_
 
 #include <functional>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "lib/base/failpoint.h"
 #include "lib/daemon/logging.h"
 #include "lib/daemon/metrics.h"
 #include "lib/daemon/notify.h"
@@ -90,6 +92,8 @@ struct DaemonSpec {
   // Further options and positionals, bound to variables of the caller. May be empty.
   std::function<void(CLI::App&)> add_options;
   std::vector<DaemonCommand> commands;
+  // Whose failpoints it has: --failpoint arms some, the command `failpoints` prints all.
+  std::optional<FailpointInfo::Home> failpoints;
 };
 
 // Parses the command line (--config, --check-config, --print-config, --version, --help), reads the

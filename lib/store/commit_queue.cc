@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "lib/base/failpoint.h"
 #include "lib/base/status.h"
 #include "lib/store/transaction.h"
 
@@ -55,7 +56,9 @@ std::vector<CommitQueue::Item> CommitQueue::Take() {
 void CommitQueue::Run() {
   for (std::vector<Item> batch = Take(); !batch.empty(); batch = Take()) {
     const absl::Time start = absl::Now();
+    CrashAt(Failpoint::kCommitWrite);
     commit_(absl::MakeSpan(batch));
+    CrashAt(Failpoint::kCommitWritten);
     if (on_commit_) on_commit_({batch.size(), absl::Now() - start});
     for (Item& item : batch) item.done(std::move(item.outcome));
   }

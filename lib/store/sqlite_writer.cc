@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "lib/base/absl_view.h"
+#include "lib/base/failpoint.h"
 #include "lib/base/status.h"
 #include "lib/store/transaction.h"
 
@@ -170,7 +172,12 @@ absl::Status SqliteWriter::Compact(Revision up_to) {
 
 absl::Status SqliteWriter::Finish(absl::Status work) {
   const bool committing = work.ok();
-  if (committing) work = statements_->commit.Run();
+  if (committing) {
+    if (const absl::Status hit = HitFailpoint(Failpoint::kCommitSqlite); !hit.ok()) {
+      work = Error(Reason::kStoreFailed, StdView(hit.message()));
+    }
+  }
+  if (work.ok()) work = statements_->commit.Run();
   if (work.ok()) return work;
   const int code = SqliteCodeOf(work) & 0xff;
   // SQLite has rolled back by itself after some errors; then this one is refused, and that is fine.

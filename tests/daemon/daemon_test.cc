@@ -8,12 +8,14 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <deque>
 #include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "lib/base/failpoint.h"
 #include "lib/base/status.h"
 
 namespace berth {
@@ -125,6 +127,29 @@ TEST_F(DaemonTest, AMisspeltCommandIsNamedAndAMissingOneAskedFor) {
   EXPECT_EQ(runs_ + checks, 0);
   EXPECT_EQ(Run({"store", "check", "-c", path_.c_str()}), kExitOk);
   EXPECT_EQ(checks, 1);
+}
+
+TEST_F(DaemonTest, FailpointsAreArmedWhileItRunsAndPrintedWithoutAConfiguration) {
+  absl::Status hit;
+  spec_.run = [&hit](Daemon&) {
+    hit = HitFailpoint(Failpoint::kLinkDelta);
+    return absl::OkStatus();
+  };
+  const char* const arguments[] = {"--failpoint", "link.delta=error:EIO"};
+  EXPECT_EQ(Run({"-c", path_.c_str(), arguments[0], arguments[1]}), kExitUsage) << "it has none";
+  spec_.failpoints = FailpointInfo::Home::kAgent;
+  EXPECT_EQ(Run({"-c", path_.c_str(), arguments[0], arguments[1]}), kExitOk) << err_.str();
+  EXPECT_EQ(ErrnoOf(hit), EIO);
+  EXPECT_THAT(err_.str(), HasSubstr("armed to fail on purpose failpoint=\"link.delta=error:EIO\""));
+  EXPECT_EQ(Run({"-c", path_.c_str()}), kExitOk);
+  EXPECT_TRUE(hit.ok());
+  EXPECT_EQ(Run({"-c", path_.c_str(), "--failpoint", "link.dleta=crash"}), kExitUsage);
+  EXPECT_THAT(err_.str(), AllOf(HasSubstr("link.dleta"), HasSubstr("link.delta")));
+
+  EXPECT_EQ(Run({"-c", "/nowhere", "failpoints"}), kExitOk);
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("prepare.alloc_viommu crash,error before VIOMMU_ALLOC\n"),
+                                HasSubstr("link.hello crash before Hello is sent\n"),
+                                ::testing::Not(HasSubstr("commit.write"))));
 }
 
 TEST_F(DaemonTest, HelpAndVersionGoToStdout) {

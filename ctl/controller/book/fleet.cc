@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "ctl/controller/book/convert.h"
 #include "lib/base/absl_view.h"
+#include "lib/base/failpoint.h"
 #include "lib/base/lifecycle.h"
 #include "lib/base/status.h"
 
@@ -131,6 +132,7 @@ absl::Status Fleet::Submit(ChangeSet changes, std::function<void(Revision)> done
   auto committed = [this, shared, done = std::move(done),
                     failed = std::move(failed)](absl::StatusOr<Revision> revision) {
     bool first_failure = false;
+    if (revision.ok()) CrashAt(Failpoint::kCommitPublish);
     {
       absl::MutexLock lock(&mu);
       if (revision.ok()) {
@@ -142,6 +144,7 @@ absl::Status Fleet::Submit(ChangeSet changes, std::function<void(Revision)> done
       }
     }
     if (revision.ok()) {
+      CrashAt(Failpoint::kCommitPublished);
       if (done) done(*revision);
       return;
     }

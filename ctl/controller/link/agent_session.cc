@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "lib/base/failpoint.h"
 #include "lib/base/status.h"
 #include "lib/rpc/error.h"
 
@@ -12,6 +13,7 @@ using agent::v1::AgentMessage;
 using agent::v1::ControllerMessage;
 
 bool AgentSession::Handle::Welcome(agent::v1::Welcome welcome) {
+  CrashAt(Failpoint::kSessionWelcome);
   absl::MutexLock lock(&mu_);
   if (session_ == nullptr) return false;
   epoch_ = welcome.epoch();
@@ -21,6 +23,7 @@ bool AgentSession::Handle::Welcome(agent::v1::Welcome welcome) {
 }
 
 void AgentSession::Handle::Upsert(agent::v1::DesiredGrant grant) {
+  CrashAt(Failpoint::kSessionTell);
   absl::MutexLock lock(&mu_);
   forget_.erase(grant.assignment_uid());
   upserts_[grant.assignment_uid()] = std::move(grant);
@@ -28,6 +31,7 @@ void AgentSession::Handle::Upsert(agent::v1::DesiredGrant grant) {
 }
 
 void AgentSession::Handle::Forget(const std::string& assignment_uid) {
+  CrashAt(Failpoint::kSessionForget);
   absl::MutexLock lock(&mu_);
   upserts_.erase(assignment_uid);
   forget_.insert(assignment_uid);
@@ -122,6 +126,7 @@ absl::Status AgentSession::OnMessage() {
       // Refused if it is longer; until then it goes into logs.
       host_id_ = in_.hello().host_id().substr(0, 80);
       if (host_id_.empty()) return Error(Reason::kMissingField, "host_id is missing");
+      BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kSessionHello));
       BERTH_RETURN_IF_ERROR(options_.registry->Connect(in_.hello(), handle_));
       options_.log->Info("agent connected", {{"host", host_id_},
                                              {"incarnation", in_.hello().incarnation()},
@@ -136,6 +141,7 @@ absl::Status AgentSession::OnMessage() {
       return absl::OkStatus();
     }
     case AgentMessage::kGrants:
+      BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kSessionReport));
       options_.tracker->Report(host_id_, handle_.get(),
                                {in_.grants().grants().begin(), in_.grants().grants().end()});
       return absl::OkStatus();

@@ -151,7 +151,8 @@ TEST_F(AgentMainTest, AnEmulatedHostHasNothingToBind) {
 
 TEST_F(AgentMainTest, TheHelpNamesTheCommands) {
   EXPECT_EQ(Run({"--help"}), kExitOk);
-  EXPECT_THAT(out_.str(), AllOf(HasSubstr("accept-store"), HasSubstr("bind"), HasSubstr("unbind")));
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("accept-store"), HasSubstr("bind"), HasSubstr("unbind"),
+                                HasSubstr("failpoints")));
   EXPECT_EQ(Run({"accept-stroe"}), kExitUsage);
 }
 
