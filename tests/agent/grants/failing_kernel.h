@@ -5,7 +5,11 @@
 #include <atomic>
 #include <cerrno>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "lib/base/status.h"
 #include "lib/iommufd/kernel_api.h"
 #include "lib/iommufd/uapi/iommufd.h"
@@ -31,16 +35,24 @@ class FailingKernel : public KernelApi {
     request_ = request;
   }
   [[nodiscard]] bool failed() const { return failed_; }
+  // The calls since it was asked last, as FailCall() counts them: requests, 0 for an open.
+  std::vector<uapi::Request> TakeCalls() {
+    absl::MutexLock lock(&mu_);
+    return std::exchange(calls_, {});
+  }
 
   absl::StatusOr<UniqueFd> OpenContext() override {
+    Note(0);
     if (Fails()) return ErrnoToStatus(error_, "open(/dev/iommu)");
     return base_->OpenContext();
   }
   absl::StatusOr<UniqueFd> OpenDevice(const std::string& name) override {
+    Note(0);
     if (Fails()) return ErrnoToStatus(error_, "open of a cdev");
     return base_->OpenDevice(name);
   }
   int Ioctl(int fd, unsigned long request, void* arg) override {  // NOLINT(google-runtime-int)
+    Note(request);
     if (request_error_ != 0 && request == request_) return -request_error_;
     if (!Fails()) return base_->Ioctl(fd, request, arg);
     return request == uapi::kIommuDestroy ? -EBUSY : -error_;
@@ -60,6 +72,10 @@ class FailingKernel : public KernelApi {
   }
 
  private:
+  void Note(uapi::Request request) {
+    absl::MutexLock lock(&mu_);
+    calls_.push_back(request);
+  }
   bool Fails() {
     if (remaining_ < 0 || remaining_-- > 0) return false;
     failed_ = true;
@@ -72,6 +88,8 @@ class FailingKernel : public KernelApi {
   std::atomic<bool> failed_ = false;
   std::atomic<unsigned long> request_ = 0;  // NOLINT(google-runtime-int)
   std::atomic<int> request_error_ = 0;
+  absl::Mutex mu_;
+  std::vector<uapi::Request> calls_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace berth::testing
