@@ -25,6 +25,7 @@
 #include "berth/v1/assignment_service.grpc.pb.h"
 #include "berth/v1/capacity_service.grpc.pb.h"
 #include "berth/v1/host_service.grpc.pb.h"
+#include "lib/base/unique_fd.h"
 #include "lib/rpc/channel.h"
 #include "lib/rpc/error.h"
 
@@ -151,11 +152,13 @@ Host::~Host() {
   KillEmulator();
 }
 
-void Host::StartAgent() {
-  agent_ = std::make_unique<Process>(Process::Options{.program = ProgramFile("berth-agent"),
-                                                      .args = {"--config", config_file()},
-                                                      .out = log_file(),
-                                                      .err = ""});
+void Host::StartAgent(const std::vector<std::string>& args) {
+  Process::Options options = {.program = ProgramFile("berth-agent"),
+                              .args = {"--config", config_file()},
+                              .out = log_file(),
+                              .err = ""};
+  options.args.insert(options.args.end(), args.begin(), args.end());
+  agent_ = std::make_unique<Process>(options);
   channel_ = Dial(absl::StrCat("unix:", folder_, "/run/agent.sock"));
 }
 
@@ -239,6 +242,23 @@ void Host::ClearFaults() {
                       internal::v1::ClearFaultsRequest());
 }
 
+OneDeviceHost::OneDeviceHost() {
+  constexpr char kFile[] = R"(# SPDX-License-Identifier: Apache-2.0
+units:
+  - {id: smmu3.0x10000000, vintfs: 4, vcmdqs: 8}
+devices:
+  - {first_address: "0001:01:00.0", vendor: "10de", device: "2342", class_code: "030200",
+     first_serial: "48b02d0a01", unit: smmu3.0x10000000, numa_node: 0}
+)";
+  std::string file = "/tmp/berth-host.XXXXXX";
+  const UniqueFd fd(::mkstemp(file.data()));
+  EXPECT_TRUE(fd.valid());
+  WriteFile(file, kFile);
+  options_ = {.id = "host", .host_file = file, .emulator = Host::Emulator::kExternal};
+}
+
+OneDeviceHost::~OneDeviceHost() { std::filesystem::remove(options_.host_file); }
+
 // ---- Cluster
 
 Cluster::Cluster(const std::vector<std::string>& hosts, const std::string& store)
@@ -289,21 +309,24 @@ Cluster::~Cluster() {
   std::filesystem::remove_all(folder_);
 }
 
-void Cluster::StartController() {
+void Cluster::StartController(const std::vector<std::string>& args) {
   const std::string log = folder_ + "/controller.log";
   const size_t before = ReadFile(log).size();
-  controller_ =
-      std::make_unique<Process>(Process::Options{.program = ProgramFile("berth-controller"),
-                                                 .args = {"--config", folder_ + "/controller.yaml"},
-                                                 .out = log,
-                                                 .err = ""});
+  Process::Options options = {.program = ProgramFile("berth-controller"),
+                              .args = {"--config", folder_ + "/controller.yaml"},
+                              .out = log,
+                              .err = ""};
+  options.args.insert(options.args.end(), args.begin(), args.end());
+  controller_ = std::make_unique<Process>(options);
   const std::string mark = " serving api=";
   std::string address;
   WaitFor("the controller serves", [&] {
+    // Looked at first: it may serve, and die at once.
+    const bool running = controller_->running();
     const std::string text = ReadFile(log).substr(before);
     const size_t at = text.find(mark);
     const size_t end = at == std::string::npos ? at : text.find(' ', at + mark.size());
-    if (end == std::string::npos && !controller_->running()) {
+    if (end == std::string::npos && !running) {
       PrintTail(log);
       std::abort();  // nothing can be tested
     }

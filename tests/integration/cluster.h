@@ -50,7 +50,8 @@ class Host {
   Host(Options options, const std::string& folder, const std::vector<std::string>& controllers);
   ~Host();  // ends both
 
-  void StartAgent();
+  // With more arguments than its configuration.
+  void StartAgent(const std::vector<std::string>& args = {});
   Process& agent() { return *agent_; }
   // SIGTERM, end in order, start. `meanwhile` is called when the agent has the signal.
   void RestartAgent(const std::function<void()>& meanwhile = {});
@@ -92,6 +93,22 @@ class Host {
 // Those of deploy/examples/hosts/*.yaml.
 std::vector<Host::Options> ExampleHosts(const std::vector<std::string>& names);
 
+// One unit with one device and an emulator of its own, so that an agent has nothing to look at
+// beside what it prepares. Has a file, which goes with the object.
+class OneDeviceHost {
+ public:
+  OneDeviceHost();
+  ~OneDeviceHost();
+  OneDeviceHost(const OneDeviceHost&) = delete;
+  OneDeviceHost& operator=(const OneDeviceHost&) = delete;
+
+  // Its id is "host".
+  [[nodiscard]] const Host::Options& options() const { return options_; }
+
+ private:
+  Host::Options options_;
+};
+
 class Cluster {
  public:
   // `hosts`: names of deploy/examples/hosts/*.yaml. Returns when all are READY. `store`: what the
@@ -110,7 +127,8 @@ class Cluster {
   // Where calls go from now on.
   void UseApi(const std::string& address);
 
-  void StartController();
+  // Returns when it serves.
+  void StartController(const std::vector<std::string>& args = {});
   Process& controller() { return *controller_; }
   void KillController() { controller_->Kill(); }
   // SIGTERM, end in order, start.

@@ -4,9 +4,7 @@
 // of prepare, recycle and release is held once, while somebody is restarted or killed.
 #include <gmock/gmock.h>
 #include <signal.h>
-#include <unistd.h>
 
-#include <cstdlib>
 #include <iterator>
 #include <set>
 
@@ -30,28 +28,8 @@ struct Step {
 };
 void PrintTo(const Step& step, std::ostream* out) { *out << step.request << " #" << step.nth; }
 
-// One unit with one device, so that the agent has nothing to look at beside what it prepares.
-constexpr char kHostFile[] = R"(# SPDX-License-Identifier: Apache-2.0
-units:
-  - {id: smmu3.0x10000000, vintfs: 4, vcmdqs: 8}
-devices:
-  - {first_address: "0001:01:00.0", vendor: "10de", device: "2342", class_code: "030200",
-     first_serial: "48b02d0a01", unit: smmu3.0x10000000, numa_node: 0}
-)";
-
-Host::Options OneDevice() {
-  std::string file = "/tmp/berth-host.XXXXXX";
-  const int fd = ::mkstemp(file.data());
-  EXPECT_GE(fd, 0);
-  ::close(fd);
-  WriteFile(file, kHostFile);
-  return {.id = "host", .host_file = file, .emulator = Host::Emulator::kExternal};
-}
-
 class RestartStepTest : public ::testing::Test {
  protected:
-  ~RestartStepTest() override { ::unlink(options_.host_file.c_str()); }
-
   Host& host() { return cluster_.host("host"); }
 
   // A phase begins with `begin` and is over when `over` holds.
@@ -185,8 +163,8 @@ class RestartStepTest : public ::testing::Test {
     host().AddFault(fault);
   }
 
-  const Host::Options options_ = OneDevice();
-  Cluster cluster_{std::vector<Host::Options>{options_}};
+  const OneDeviceHost one_;
+  Cluster cluster_{std::vector<Host::Options>{one_.options()}};
   Assignment assignment_;
 };
 
