@@ -165,9 +165,12 @@ class CrashTest : public ::testing::Test {
                              {"--hold", "--trace", SourceFile("tests/data/traces/map_unmap_ats")});
   }
   void AwaitHolding() {
-    WaitFor("the VMM's queues are live", [&] {
-      return cluster_.OutputOf(absl::StrCat("holder", vmms_)).find("holding") != std::string::npos;
-    });
+    const std::string name = absl::StrCat("holder", vmms_);
+    if (WaitFor("the VMM's queues are live",
+                [&] { return cluster_.OutputOf(name).find("holding") != std::string::npos; })) {
+      return;
+    }
+    ADD_FAILURE() << ReadFile(absl::StrCat(cluster_.folder(), "/", name, ".err"));
   }
   // The same each time until the next assignment, so that it may be repeated.
   v1::CreateAssignmentRequest request() const {
