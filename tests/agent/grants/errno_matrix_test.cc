@@ -26,8 +26,7 @@ const std::map<uapi::Request, std::vector<int>>& ErrnosOfPrepare() {
       // open(2) of /dev/iommu and of a cdev.
       {0, {EACCES, EPERM, ENODEV, ENOENT, EMFILE, ENFILE, ENOMEM}},
       // Linux drivers/vfio/device_cdev.c, vfio_df_ioctl_bind_iommufd(); EBUSY:
-      // iommufd_device_bind()
-      // of a group that has another owner.
+      // iommufd_device_bind() of a group that has another owner.
       {uapi::kVfioDeviceBindIommufd,
        {EINVAL, E2BIG, EFAULT, EBADF, EBADFD, EBUSY, ENODEV, ENOMEM, ENOTTY}},
       {uapi::kIommuIoasAlloc, {EINVAL, E2BIG, EOPNOTSUPP, EFAULT, ENOMEM, ENOTTY}},
