@@ -25,7 +25,8 @@ constexpr FailpointInfo kFailpoints[] = {
 };
 
 struct Setting {
-  int error = 0;     // 0: crash
+  int signal = 0;    // that it sends itself; 0: none
+  int error = 0;     // 0: none
   uint64_t nth = 0;  // 0: every hit
   uint64_t hits = 0;
 };
@@ -64,7 +65,9 @@ absl::StatusOr<std::pair<Failpoint, Setting>> Parse(FailpointInfo::Home home,
                                                     std::string_view text) {
   const size_t equals = text.find('=');
   if (equals == std::string_view::npos) {
-    return Malformed(text, "expected NAME=crash or NAME=error:ERRNO, and @N for the N-th hit");
+    return Malformed(text,
+                     "expected NAME=crash, NAME=stop or NAME=error:ERRNO, and @N for the N-th "
+                     "hit");
   }
   const FailpointInfo* info = Find(home, text.substr(0, equals));
   if (info == nullptr) return UnknownPoint(home, text);
@@ -76,13 +79,16 @@ absl::StatusOr<std::pair<Failpoint, Setting>> Parse(FailpointInfo::Home home,
     }
     action = action.substr(0, at);
   }
-  if (action == "crash") return std::pair(info->point, setting);
+  // Not abort(): that runs handlers and leaves a core.
+  if (action == "crash") setting.signal = SIGKILL;
+  if (action == "stop") setting.signal = SIGSTOP;
+  if (setting.signal != 0) return std::pair(info->point, setting);
   constexpr std::string_view kError = "error:";
   if (action.substr(0, kError.size()) != kError) {
-    return Malformed(text, "expected crash or error:ERRNO after =");
+    return Malformed(text, "expected crash, stop or error:ERRNO after =");
   }
   if (info->can != FailpointInfo::Can::kError) {
-    return Malformed(text, "nothing can fail there; it can only crash");
+    return Malformed(text, "nothing can fail there; it can only crash or stop");
   }
   setting.error = ErrnoOfName(action.substr(kError.size()));
   if (setting.error == 0) return Malformed(text, "no such errno; expected a name as ENOSPC");
@@ -129,9 +135,9 @@ absl::Status failpoint_internal::Strike(Failpoint point) {
     setting = *known;
   }
   if (setting.nth != 0 && setting.hits != setting.nth) return absl::OkStatus();
-  if (setting.error == 0) {
-    // Not abort(): that runs handlers and leaves a core.
-    (void)::raise(SIGKILL);
+  if (setting.signal != 0) {
+    (void)::raise(setting.signal);
+    return absl::OkStatus();
   }
   const std::string_view name = InfoOf(point).name;
   const absl::Status status =

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Places where a daemon can be told to die or to fail, so that tests can show what becomes of
-// everything else. They are always compiled in and do nothing unless they are armed: one relaxed
+// Places where a daemon can be told to die, to stop or to fail, so that tests can show what becomes
+// of everything else. They are always compiled in and do nothing unless they are armed: one relaxed
 // load each. `berth-agent failpoints` and `berth-controller failpoints` print those of each.
 //
 // A new place is a row here and one line where it is, HitFailpoint() or CrashAt(); then
@@ -95,7 +95,7 @@ enum class Failpoint : uint8_t {
 
 struct FailpointInfo {
   enum class Home : uint8_t { kAgent, kController };
-  // What it can do. kError: also die.
+  // What it can do. kCrash: die or stop; kError: also fail.
   enum class Can : uint8_t { kCrash, kError };
 
   Failpoint point;
@@ -112,8 +112,9 @@ absl::Span<const FailpointInfo> Failpoints();
 // most one object at a time is of use. Move-only.
 class ArmedFailpoints {
  public:
-  // Each of `settings` is NAME=crash or NAME=error:ERRNO ("ENOSPC"), for every hit, or with @N
-  // after it for the N-th alone, counted from 1. Errors: INVALID_FIELD, which names what there is.
+  // Each of `settings` is NAME=crash, NAME=stop or NAME=error:ERRNO ("ENOSPC"), for every hit, or
+  // with @N after it for the N-th alone, counted from 1. Errors: INVALID_FIELD, which names what
+  // there is.
   static absl::StatusOr<ArmedFailpoints> Arm(FailpointInfo::Home home,
                                              const std::vector<std::string>& settings);
   ~ArmedFailpoints();
@@ -133,8 +134,9 @@ absl::Status Strike(Failpoint point);
 }  // namespace failpoint_internal
 
 // OK, unless `point` is armed and this is a hit that it waits for. Then it kills the process
-// (SIGKILL: no destructor runs, nothing is flushed) or returns the error of ErrnoToStatus(), with
-// metadata "step": the name's last part. Thread-safe.
+// (SIGKILL: no destructor runs, nothing is flushed), or stops it (SIGSTOP; it goes on with
+// SIGCONT), or returns the error of ErrnoToStatus(), with metadata "step": the name's last part.
+// Thread-safe.
 inline absl::Status HitFailpoint(Failpoint point) {
   if (!failpoint_internal::any_armed.load(std::memory_order_relaxed)) return absl::OkStatus();
   return failpoint_internal::Strike(point);

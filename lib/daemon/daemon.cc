@@ -55,8 +55,8 @@ void AddCommands(const std::vector<DaemonCommand>& commands, CLI::App* app,
 
 void AddFailpoints(CLI::App* app, std::vector<std::string>* settings, bool* print) {
   app->add_option("--failpoint", *settings,
-                  "For tests: die or fail on purpose; NAME=crash or NAME=error:ERRNO, and @N for "
-                  "the N-th time alone")
+                  "For tests: die, stop or fail on purpose; NAME=crash, NAME=stop or "
+                  "NAME=error:ERRNO, and @N for the N-th time alone")
       ->type_name("SETTING")
       ->allow_extra_args(false);
   app->add_subcommand("failpoints", "Print where --failpoint can strike, and exit")
@@ -68,7 +68,7 @@ void PrintFailpoints(FailpointInfo::Home home, std::ostream& out) {
   for (const FailpointInfo& info : Failpoints()) {
     if (info.home != home) continue;
     const bool can_fail = info.can == FailpointInfo::Can::kError;
-    out << info.name << (can_fail ? " crash,error " : " crash ") << info.text << "\n";
+    out << info.name << (can_fail ? " crash,stop,error " : " crash,stop ") << info.text << "\n";
   }
 }
 

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
@@ -78,6 +80,22 @@ TEST(FailpointDeathTest, ACrashIsASigkill) {
   crash("release.gone=crash@3");
 }
 
+TEST(Failpoint, AProcessThatStopsGoesOnWhenItIsToldTo) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const auto armed = ArmedFailpoints::Arm(Home::kAgent, {"prepare.alloc_ioas=stop@2"});
+    if (!armed.ok() || !HitFailpoint(Failpoint::kPrepareAllocIoas).ok()) ::_exit(1);
+    ::_exit(HitFailpoint(Failpoint::kPrepareAllocIoas).ok() ? 42 : 2);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, WUNTRACED), child);
+  ASSERT_TRUE(WIFSTOPPED(status)) << status;
+  EXPECT_EQ(WSTOPSIG(status), SIGSTOP);
+  ::kill(child, SIGCONT);
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 42) << status;
+}
+
 TEST(Failpoint, AWrongSettingIsNamedWithWhatThereIs) {
   const auto why = [](const std::string& setting) {
     const auto armed = ArmedFailpoints::Arm(Home::kAgent, {"link.hello=crash", setting});
@@ -90,11 +108,11 @@ TEST(Failpoint, AWrongSettingIsNamedWithWhatThereIs) {
                     Not(HasSubstr("commit.write"))));
   EXPECT_THAT(why("commit.write=crash"), HasSubstr("none of this name")) << "the controller's";
   EXPECT_THAT(why("link.delta"), HasSubstr("NAME=crash"));
-  EXPECT_THAT(why("link.delta=stop"), HasSubstr("crash or error:ERRNO"));
+  EXPECT_THAT(why("link.delta=pause"), HasSubstr("crash, stop or error:ERRNO"));
   EXPECT_THAT(why("link.delta=error:ENOSPACE"), HasSubstr("no such errno"));
   EXPECT_THAT(why("link.delta=crash@0"), HasSubstr("from 1"));
   EXPECT_THAT(why("link.delta=crash@x"), HasSubstr("from 1"));
-  EXPECT_THAT(why("link.hello=error:EIO"), HasSubstr("can only crash"));
+  EXPECT_THAT(why("link.hello=error:EIO"), HasSubstr("can only crash or stop"));
 }
 
 }  // namespace

@@ -147,9 +147,10 @@ TEST_F(DaemonTest, FailpointsAreArmedWhileItRunsAndPrintedWithoutAConfiguration)
   EXPECT_THAT(err_.str(), AllOf(HasSubstr("link.dleta"), HasSubstr("link.delta")));
 
   EXPECT_EQ(Run({"-c", "/nowhere", "failpoints"}), kExitOk);
-  EXPECT_THAT(out_.str(), AllOf(HasSubstr("prepare.alloc_viommu crash,error before VIOMMU_ALLOC\n"),
-                                HasSubstr("link.hello crash before Hello is sent\n"),
-                                ::testing::Not(HasSubstr("commit.write"))));
+  EXPECT_THAT(out_.str(),
+              AllOf(HasSubstr("prepare.alloc_viommu crash,stop,error before VIOMMU_ALLOC\n"),
+                    HasSubstr("link.hello crash,stop before Hello is sent\n"),
+                    ::testing::Not(HasSubstr("commit.write"))));
 }
 
 TEST_F(DaemonTest, HelpAndVersionGoToStdout) {

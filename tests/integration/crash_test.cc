@@ -1,46 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Agent and controller die (SIGKILL) at every failpoint that they print, and are started again:
-// nothing is lost, nothing is leaked, and the assignment goes on. A short run has one death for
-// each part (what stands before the dot) and each thing that is going on.
+// Agent and controller die (SIGKILL) at every failpoint that they print, and are started again; a
+// VMM, the kernel or the controller dies while the agent stands at each of its failpoints: nothing
+// is lost, nothing is leaked, and the assignment goes on.
 #include <gmock/gmock.h>
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 #include <signal.h>
 
 #include <chrono>
-#include <map>
-#include <set>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "berth/v1/assignment_service.grpc.pb.h"
-#include "tests/integration/cluster.h"
-#include "tests/testing/full_run.h"
+#include "tests/integration/crash_fixture.h"
 
 namespace berth::testing {
 namespace {
 
 using v1::Assignment;
 
-// What is going on when it dies.
-enum class During {
-  kStart,   // of the one that dies, beside an assignment that is PREPARED
-  kCreate,  // from Create to PREPARED
-  kAttach,  // from HELLO to live queues
-  kLeave,   // from the death of a VMM to the next PREPARED
-  kDelete,  // from Delete to the end of it
-};
-
-struct Death {
-  During during;
-  int hit = 1;  // the number of the hit that kills it
-};
-using Matrix = std::map<std::string, std::vector<Death>>;
-
-const Matrix& AgentDeaths() {
+const Moments& AgentMoments() {
   using enum During;
-  static const Matrix matrix = {
+  static const Moments moments = {
       {"state.save", {{kStart}}},
       {"state.saved", {{kStart}}},
       {"link.hello", {{kStart}}},
@@ -87,14 +68,14 @@ const Matrix& AgentDeaths() {
       {"release.gone", {{kDelete}}},
       {"release.forget", {{kDelete}}},
   };
-  return matrix;
+  return moments;
 }
 
 // Each connection of an agent is a commit; then there is what is called for, and, of a release, its
 // end. A Delete may come before the connection, and then no agent is told of it but by Welcome.
-const Matrix& ControllerDeaths() {
+const Moments& ControllerMoments() {
   using enum During;
-  static const Matrix matrix = {
+  static const Moments moments = {
       {"commit.write", {{kCreate, 2}}},
       {"commit.sqlite", {{kCreate, 2}}},
       {"commit.written", {{kCreate, 2}, {kDelete, 3}}},
@@ -106,91 +87,17 @@ const Matrix& ControllerDeaths() {
       {"session.tell", {{kCreate}}},
       {"session.forget", {{kDelete}}},
   };
-  return matrix;
+  return moments;
 }
 
-class CrashTest : public ::testing::Test {
+class CrashTest : public CrashFixture {
  protected:
-  Host& host() { return cluster_.host("host"); }
+  // ---- The agent
 
-  // Runs `die` for each row, after making sure that the rows are what the program prints.
-  void ForEach(const std::string& program, const Matrix& matrix,
-               const std::function<void(const std::string& setting, During during)>& die) {
-    const Output printed = cluster_.Run(ProgramFile(program), {"failpoints"});
-    ASSERT_EQ(printed.code, 0) << printed.err;
-    std::set<std::string> points;
-    const std::vector<std::string> lines = absl::StrSplit(printed.out, '\n', absl::SkipEmpty());
-    for (const std::string& line : lines) {
-      points.insert(line.substr(0, line.find(' ')));
-    }
-    std::set<std::string> rows;
-    for (const auto& [point, deaths] : matrix) rows.insert(point);
-    ASSERT_EQ(points, rows) << "each failpoint has a row here, and each row a failpoint";
-    std::set<std::pair<std::string, During>> shown;
-    for (const auto& [point, deaths] : matrix) {
-      for (const Death& death : deaths) {
-        const std::string part = point.substr(0, point.find('.'));
-        if (!shown.emplace(part, death.during).second && !IsFullRun()) continue;
-        const std::string setting = absl::StrCat(point, "=crash@", death.hit);
-        SCOPED_TRACE(absl::StrCat(setting, " during ", static_cast<int>(death.during)));
-        die(setting, death.during);
-        if (HasFailure()) return;
-      }
-    }
-  }
-
-  // ---- The story
-
-  void Create() {
-    const absl::StatusOr<Assignment> created = cluster_.Create(request());
-    ASSERT_TRUE(created.ok()) << created.status();
-    assignment_ = *created;
-  }
-  // By the word of all, and nothing is left of what was before.
-  void Prepared() {
-    WaitFor("the assignment is PREPARED", [&] {
-      const absl::StatusOr<Assignment> now = cluster_.Get("vm");
-      if (!now.ok() || now->observed() != Assignment::PREPARED) return false;
-      const std::vector<agent::v1::LocalGrant> grants = host().Grants();
-      return grants.size() == 1 && grants[0].status().observed() == Assignment::PREPARED;
-    });
-    cluster_.ExpectRecordsAgree(1);
-    EXPECT_EQ(cluster_.Get("vm")->uid(), assignment_.uid());
-  }
-  void Gone() {
-    EXPECT_TRUE(cluster_.AwaitGone("vm"));
-    cluster_.ExpectRecordsAgree(0);
-  }
-  void Remove() {
-    ASSERT_TRUE(cluster_.Delete("vm").ok());
-    Gone();
-  }
-  std::unique_ptr<Process> StartVmm() {
-    return cluster_.StartVmm(absl::StrCat("holder", ++vmms_), assignment_,
-                             {"--hold", "--trace", SourceFile("tests/data/traces/map_unmap_ats")});
-  }
-  void AwaitHolding() {
-    const std::string name = absl::StrCat("holder", vmms_);
-    if (WaitFor("the VMM's queues are live",
-                [&] { return cluster_.OutputOf(name).find("holding") != std::string::npos; })) {
-      return;
-    }
-    ADD_FAILURE() << ReadFile(absl::StrCat(cluster_.folder(), "/", name, ".err"));
-  }
-  // The same each time until the next assignment, so that it may be repeated.
-  v1::CreateAssignmentRequest request() const {
-    v1::CreateAssignmentRequest request = MakeRequest("vm", OneOf("gpu"));
-    request.set_request_id(
-        absl::StrCat("b1c6f7f5-6f0c-4f6b-9d8c-2f2f0f3", absl::Dec(stories_, absl::kZeroPad5)));
-    return request;
-  }
-
-  // ---- Who dies
-
-  void AwaitConnected() {
-    WaitFor("the agent is connected", [&] { return host().Status().connected(); });
-    cluster_.AwaitReady("host");
-  }
+  // Brings the agent to `moment` of `point`, where it does `action`, and tells its story to the
+  // end; what is to happen there is `strike`.
+  void AtAgentsPoint(const std::string& point, Moment moment, const std::string& action,
+                     const std::function<void()>& strike);
   void ArmAgent(const std::string& setting) {
     host().agent().Kill();
     host().StartAgent({"--failpoint", setting});
@@ -199,7 +106,15 @@ class CrashTest : public ::testing::Test {
     EXPECT_EQ(host().agent().Wait(), -SIGKILL) << "it was to die by itself";
     host().StartAgent();
   }
-  void AgentDies(const std::string& setting, During during);
+  // While the agent stands still: `strike`.
+  void WhileStopped(const std::function<void()>& strike) {
+    WaitFor("the agent stops", [&] { return host().agent().stopped(); });
+    strike();
+    host().agent().Signal(SIGCONT);
+  }
+
+  // ---- The controller
+
   void ArmController(const std::string& setting) {
     cluster_.KillController();
     cluster_.StartController({"--failpoint", setting});
@@ -211,6 +126,7 @@ class CrashTest : public ::testing::Test {
       return !cluster_.controller().running();
     });
     EXPECT_EQ(cluster_.controller().Wait(), -SIGKILL) << "it was to die by itself";
+    Recovering();
     cluster_.StartController();
     AwaitConnected();
   }
@@ -229,55 +145,45 @@ class CrashTest : public ::testing::Test {
         v1::AssignmentService::NewStub(cluster_.api());
     (stub.get()->*method)(&context, request, &ignored);
   }
-
-  const OneDeviceHost one_;
-  Cluster cluster_{std::vector<Host::Options>{one_.options()}};
-  Assignment assignment_;
-  int stories_ = 0;
-  int vmms_ = 0;
 };
 
-void CrashTest::AgentDies(const std::string& setting, During during) {
-  ++stories_;
-  if (during == During::kStart) {
+void CrashTest::AtAgentsPoint(const std::string& point, Moment moment, const std::string& action,
+                              const std::function<void()>& strike) {
+  const std::string setting = absl::StrCat(point, "=", action, "@", moment.hit);
+  BeginStory(moment.during);
+  if (moment.during == During::kStart) {
+    AwaitConnected();  // perhaps to another controller than before
     Create();
     Prepared();
     ArmAgent(setting);
-    ReviveAgent();
-    Prepared();
-    return Remove();
-  }
-  ArmAgent(setting);
-  AwaitConnected();
-  Create();
-  if (during == During::kCreate) {
-    ReviveAgent();
-    Prepared();
-    return Remove();
-  }
-  Prepared();
-  if (during == During::kDelete) {
-    ASSERT_TRUE(cluster_.Delete("vm").ok());
-    ReviveAgent();
-    return Gone();
-  }
-  const std::unique_ptr<Process> vmm = StartVmm();
-  if (during == During::kLeave) {
-    AwaitHolding();
-    vmm->Kill();
-    ReviveAgent();
   } else {
-    ReviveAgent();
-    // What it has got is its own until it leaves.
-    vmm->Kill();
+    ArmAgent(setting);
+    AwaitConnected();
+    Create();
+    if (moment.during != During::kCreate) Prepared();
   }
+  if (moment.during == During::kDelete) {
+    EXPECT_TRUE(cluster_.Delete("vm").ok());
+  }
+  if (moment.during == During::kAttach || moment.during == During::kLeave) StartVmm();
+  if (moment.during == During::kLeave) {
+    AwaitHolding();
+    vmm_->Kill();
+  }
+  strike();
+  // What a VMM has got is its own until it leaves.
+  if (moment.during == During::kAttach) vmm_->Kill();
+  Recovering();
+  if (moment.during == During::kDelete) return Gone();
   Prepared();
+  if (moment.during == During::kAttach) ExpectUsable();
   Remove();
 }
 
 void CrashTest::ControllerDies(const std::string& setting, During during) {
-  ++stories_;
+  BeginStory(during);
   if (during != During::kCreate) {
+    AwaitConnected();
     Create();
     Prepared();
   }
@@ -305,13 +211,40 @@ void CrashTest::ControllerDies(const std::string& setting, During during) {
 }
 
 TEST_F(CrashTest, OfTheAgentAtEachFailpoint) {
-  ForEach("berth-agent", AgentDeaths(),
-          [&](const std::string& setting, During during) { AgentDies(setting, during); });
+  ForEach("berth-agent", AgentMoments(), [&](const std::string& point, Moment moment) {
+    AtAgentsPoint(point, moment, "crash", [&] { ReviveAgent(); });
+  });
 }
 
 TEST_F(CrashTest, OfTheControllerAtEachFailpoint) {
-  ForEach("berth-controller", ControllerDeaths(),
-          [&](const std::string& setting, During during) { ControllerDies(setting, during); });
+  ForEach("berth-controller", ControllerMoments(), [&](const std::string& point, Moment moment) {
+    ControllerDies(absl::StrCat(point, "=crash@", moment.hit), moment.during);
+  });
+}
+
+TEST_F(CrashTest, OfTheVmmWhileTheAgentStandsAtEachFailpoint) {
+  ForEach("berth-agent", AgentMoments(), [&](const std::string& point, Moment moment) {
+    if (moment.during != During::kAttach) return;
+    AtAgentsPoint(point, moment, "stop", [&] { WhileStopped([&] { vmm_->Kill(); }); });
+  });
+}
+
+TEST_F(CrashTest, OfTheKernelWhileTheAgentStandsAtEachFailpoint) {
+  ForEach("berth-agent", AgentMoments(), [&](const std::string& point, Moment moment) {
+    AtAgentsPoint(point, moment, "stop", [&] {
+      WhileStopped([&] { host().KillEmulator(); });
+      host().StartEmulator();
+    });
+  });
+}
+
+TEST_F(CrashTest, OfTheControllerWhileTheAgentStandsAtEachFailpoint) {
+  ForEach("berth-agent", AgentMoments(), [&](const std::string& point, Moment moment) {
+    AtAgentsPoint(point, moment, "stop", [&] {
+      WhileStopped([&] { cluster_.KillController(); });
+      cluster_.StartController();
+    });
+  });
 }
 
 }  // namespace

@@ -122,6 +122,13 @@ Process::~Process() { Kill(); }
 
 bool Process::running() { return !result_.has_value() && !AwaitReadable(pidfd_.get(), {}); }
 
+bool Process::stopped() const {
+  siginfo_t info = {};
+  constexpr int kLook = WSTOPPED | WNOHANG | WNOWAIT;
+  return !result_.has_value() && ::waitid(P_PID, static_cast<id_t>(pid_), &info, kLook) == 0 &&
+         info.si_pid == pid_;
+}
+
 void Process::Signal(int signal) const {
   if (!result_.has_value()) ::kill(pid_, signal);
 }

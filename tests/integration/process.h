@@ -45,6 +45,8 @@ class Process {
 
   [[nodiscard]] pid_t pid() const { return pid_; }
   [[nodiscard]] bool running();
+  // By a signal, as SIGSTOP.
+  [[nodiscard]] bool stopped() const;
   void Signal(int signal) const;
   // Its exit code, or -N when signal N ended it; a failure of the test, and SIGKILL, when it does
   // not end in time.

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/integration/crash_fixture.h"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <iostream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "tests/testing/full_run.h"
+
+namespace berth::testing {
+
+using v1::Assignment;
+
+namespace {
+
+// What the controller may show of the assignment until it is well again: on the way there, by the
+// table of states (lib/base/lifecycle.h), and what was true last. A controller that has just begun
+// has heard of no observed state.
+std::set<std::string> StatesOf(During during) {
+  switch (during) {
+    case During::kStart:
+    case During::kCreate:
+      return {"PLACED OBSERVED_UNSPECIFIED", "PLACED PREPARING", "PLACED PREPARED"};
+    case During::kAttach:
+    case During::kLeave:
+      return {"PLACED OBSERVED_UNSPECIFIED", "PLACED PREPARING", "PLACED PREPARED",
+              "PLACED ATTACHED", "PLACED RECYCLING"};
+    case During::kDelete:
+      return {"RELEASING OBSERVED_UNSPECIFIED", "RELEASING PREPARED", "RELEASING SCRUBBING",
+              "RELEASING PREPARING", "RELEASING GONE"};
+  }
+  return {};
+}
+
+}  // namespace
+
+CrashFixture::~CrashFixture() = default;
+
+void CrashFixture::TearDown() {
+  if (recoveries_.empty()) return;
+  std::sort(recoveries_.begin(), recoveries_.end());
+  const auto ms = [&](size_t i) { return absl::ToInt64Milliseconds(recoveries_.at(i)); };
+  const size_t count = recoveries_.size();
+  std::cout << count << " recoveries, until the records agree: p50 " << ms(count / 2) << " ms, p99 "
+            << ms(count * 99 / 100) << " ms, at most " << ms(count - 1) << " ms" << std::endl;
+}
+
+void CrashFixture::ForEach(
+    const std::string& program, const Moments& moments,
+    const std::function<void(const std::string& point, Moment moment)>& strike) {
+  const Output printed = cluster_.Run(ProgramFile(program), {"failpoints"});
+  ASSERT_EQ(printed.code, 0) << printed.err;
+  std::set<std::string> points;
+  const std::vector<std::string> lines = absl::StrSplit(printed.out, '\n', absl::SkipEmpty());
+  for (const std::string& line : lines) points.insert(line.substr(0, line.find(' ')));
+  std::set<std::string> rows;
+  for (const auto& [point, row] : moments) rows.insert(point);
+  ASSERT_EQ(points, rows) << "each failpoint has a row here, and each row a failpoint";
+  std::set<std::pair<std::string, During>> shown;
+  for (const auto& [point, row] : moments) {
+    for (const Moment& moment : row) {
+      const std::string part = point.substr(0, point.find('.'));
+      if (!shown.emplace(part, moment.during).second && !IsFullRun()) continue;
+      SCOPED_TRACE(
+          absl::StrCat(point, "@", moment.hit, " during ", static_cast<int>(moment.during)));
+      strike(point, moment);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+void CrashFixture::BeginStory(During during) {
+  ++stories_;
+  during_ = during;
+}
+
+void CrashFixture::Create() {
+  const absl::StatusOr<Assignment> created = cluster_.Create(request());
+  ASSERT_TRUE(created.ok()) << created.status();
+  assignment_ = *created;
+}
+
+void CrashFixture::Prepared() {
+  WaitFor("the assignment is PREPARED", [&] {
+    const absl::StatusOr<Assignment> now = cluster_.Get("vm");
+    Look(now);
+    if (!now.ok() || now->observed() != Assignment::PREPARED) return false;
+    const std::vector<agent::v1::LocalGrant> grants = host().Grants();
+    return grants.size() == 1 && grants[0].status().observed() == Assignment::PREPARED;
+  });
+  cluster_.ExpectRecordsAgree(1);
+  Recovered();
+  const absl::StatusOr<Assignment> now = cluster_.Get("vm");
+  ASSERT_TRUE(now.ok()) << now.status();
+  EXPECT_EQ(now->uid(), assignment_.uid());
+  EXPECT_EQ(now->generation(), assignment_.generation());
+  EXPECT_FALSE(now->has_failure()) << now->failure().ShortDebugString();
+}
+
+void CrashFixture::Gone() {
+  WaitFor("the assignment is gone", [&] {
+    const absl::StatusOr<Assignment> now = cluster_.Get("vm");
+    Look(now);
+    return absl::IsNotFound(now.status());
+  });
+  cluster_.ExpectRecordsAgree(0);
+  Recovered();
+}
+
+void CrashFixture::Remove() {
+  ASSERT_TRUE(cluster_.Delete("vm").ok());
+  Gone();
+}
+
+void CrashFixture::StartVmm() {
+  vmm_ = cluster_.StartVmm(absl::StrCat("holder", ++vmms_), assignment_,
+                           {"--hold", "--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+}
+
+void CrashFixture::AwaitHolding() {
+  const std::string name = absl::StrCat("holder", vmms_);
+  if (WaitFor("the VMM's queues are live",
+              [&] { return cluster_.OutputOf(name).find("holding") != std::string::npos; })) {
+    return;
+  }
+  ADD_FAILURE() << ReadFile(absl::StrCat(cluster_.folder(), "/", name, ".err"));
+}
+
+void CrashFixture::ExpectUsable() {
+  Output vmm;
+  const bool used = WaitFor("another VMM has used it", [&] {
+    vmm = cluster_.RunVmm(assignment_, {"--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+    return vmm.code == 0;
+  });
+  EXPECT_TRUE(used) << vmm.err;
+  Prepared();
+}
+
+v1::CreateAssignmentRequest CrashFixture::request() const {
+  v1::CreateAssignmentRequest request = MakeRequest("vm", OneOf("gpu"));
+  request.set_request_id(
+      absl::StrCat("b1c6f7f5-6f0c-4f6b-9d8c-2f2f0f3", absl::Dec(stories_, absl::kZeroPad5)));
+  return request;
+}
+
+void CrashFixture::AwaitConnected() {
+  WaitFor("the agent is connected", [&] { return host().Status().connected(); });
+  cluster_.AwaitReady("host");
+}
+
+void CrashFixture::Recovering() {
+  seen_.clear();
+  since_ = absl::Now();
+}
+
+void CrashFixture::Look(const absl::StatusOr<Assignment>& now) {
+  if (!now.ok()) return;
+  seen_.insert(absl::StrCat(Assignment::Intent_Name(now->intent()), " ",
+                            Assignment::Observed_Name(now->observed())));
+}
+
+void CrashFixture::Recovered() {
+  if (since_ == absl::InfinitePast()) return;
+  recoveries_.push_back(absl::Now() - since_);
+  since_ = absl::InfinitePast();
+  EXPECT_THAT(StatesOf(during_), ::testing::IsSupersetOf(seen_));
+}
+
+}  // namespace berth::testing
