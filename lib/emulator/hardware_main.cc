@@ -10,9 +10,12 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "lib/base/status.h"
 #include "lib/base/unique_fd.h"
 #include "lib/daemon/signals.h"
@@ -78,14 +81,22 @@ class Executed {
       const uint64_t errors = counters.command_errors + counters.fetch_errors +
                               counters.atc_timeouts + counters.init_errors;
       out << absl::StrCat("VINTF ", queue.first, " LVCMDQ ", queue.second, ": ",
-                          counters.executed.total(), " commands, ",
-                          counters.executed[Opcode::kCmdSync], " of them CMD_SYNC, ", errors,
-                          " errors\n");
+                          counters.executed.total(), " commands", ByOpcode(counters.executed), ", ",
+                          errors, " errors\n");
     }
     out << std::flush;
   }
 
  private:
+  // " (TLBI_NH_VA 63, CMD_SYNC 1)", or nothing when there were none.
+  static std::string ByOpcode(const OpcodeCounts& counts) {
+    std::vector<std::string> words;
+    counts.ForEach([&](Opcode opcode, uint64_t count) {
+      words.push_back(absl::StrCat(std::string(ToString(opcode)), " ", count));
+    });
+    return words.empty() ? "" : absl::StrCat(" (", absl::StrJoin(words, ", "), ")");
+  }
+
   std::map<std::pair<int, int>, LvcmdqCounters> counters_;
 };
 

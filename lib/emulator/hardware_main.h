@@ -29,8 +29,8 @@ struct HardwareFlags {
 void AddHardwareFlags(CLI::App& app, HardwareFlags* flags);
 
 // Serves the registers until SIGTERM or SIGINT. Says "ready" on `out` when they are there, and at
-// each SIGHUP and in the end what each queue executed since its VINTF was enabled last: of VINTFs
-// that are not enabled any more, as seen every 100 ms. Errors:
+// each SIGHUP and in the end what each queue executed since its VINTF was enabled last, by opcode:
+// of VINTFs that are not enabled any more, as seen every 100 ms. Errors:
 // INVALID_FIELD for counts that no CMDQV has and for a file that is too short; those of the files.
 absl::Status ServeHardware(const HardwareFlags& flags, std::ostream& out);
 

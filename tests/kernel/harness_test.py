@@ -88,7 +88,7 @@ class RunTest(HarnessTest):
     def test_unknown_level_is_wrong_usage(self):
         done = self.run_script("run", "E")
         self.assertEqual(done.returncode, 2)
-        self.assertIn("tests/kernel/run [--short] [A|B|C|D|all]", done.stderr)
+        self.assertIn("tests/kernel/run [--short] [A|B|C|D|load|all]", done.stderr)
 
 
 class ImageTest(HarnessTest):
@@ -260,6 +260,67 @@ class BootTest(HarnessTest):
         done = self.run_script("boot", "x86_64", self.root, "")
         self.assertEqual(done.returncode, 3)
         self.assertIn("apt-get is missing", done.stderr)
+
+
+class SentTest(HarnessTest):
+    """With files for the registers and the RAM, and a shell for the model."""
+
+    ENTRIES = 16
+    RINGS = [0x1000, 0x2000]
+
+    def compare(self, commands, prods, model_says):
+        """What `sent` prints of two queues with the opcodes `commands` in their rings."""
+        registers, ram = bytearray(0xb0000), bytearray(0x10000)
+        for index, ring in enumerate(self.RINGS):
+            page0, page1 = 0x30000 + 0x80 * index, 0x40000 + 0x80 * index
+            struct.pack_into("<II", registers, page0 + 4, prods[index], 1)
+            struct.pack_into("<Q", registers, page1, 0x40000000 + ring + 4)   # 2^4 entries
+            for entry, opcode in enumerate(commands[index]):
+                ram[ring + 16 * entry] = opcode
+        for name, content in [("registers", registers), ("ram", ram)]:
+            with open(os.path.join(self.root, name), "wb") as file:
+                file.write(content)
+        self.write("outside/loaded", "")
+        log = self.write("model.log", "ready\n")
+        said = self.write("says", "".join(line + "\n" for line in model_says))
+        with subprocess.Popen(["bash", "-c", f"trap 'cat {said} >>{log}' HUP; echo; read -r; read -r"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as model:
+            model.stdout.readline()   # the trap is set
+            done = self.run_script("sent", self.root, os.path.join(self.root, "registers"),
+                                   os.path.join(self.root, "ram"), str(model.pid), log)
+            model.stdin.close()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(os.path.exists(os.path.join(self.root, "outside/over")))
+        return done.stdout
+
+    COMMANDS = [[0x12, 0x12, 0x46], [0x40, 0x46]]
+    AGREES = ["VINTF 0 LVCMDQ 0: 3 commands (TLBI_NH_VA 2, CMD_SYNC 1), 0 errors",
+              "VINTF 0 LVCMDQ 1: 2 commands (ATC_INV 1, CMD_SYNC 1), 0 errors"]
+
+    def test_agrees(self):
+        said = self.compare(self.COMMANDS, [3, 2], self.AGREES)
+        self.assertEqual((said.count(": passed"), said.count(": failed")), (8, 0), said)
+
+    def test_a_command_that_was_not_executed(self):
+        said = self.compare(self.COMMANDS, [3, 2], [
+            "VINTF 0 LVCMDQ 0: 2 commands (TLBI_NH_VA 1, CMD_SYNC 1), 0 errors", self.AGREES[1]])
+        self.assertIn("check: the model executed what was sent to queue 0: failed", said)
+
+    def test_a_command_that_was_executed_as_another(self):
+        said = self.compare(self.COMMANDS, [3, 2], [
+            self.AGREES[0], "VINTF 0 LVCMDQ 1: 2 commands (TLBI_NH_VA 1, CMD_SYNC 1), 0 errors"])
+        self.assertIn("check: the model executed what was sent to queue 1: failed", said)
+
+    def test_an_error_and_a_queue_without_use(self):
+        said = self.compare(self.COMMANDS, [3, 0], [
+            "VINTF 0 LVCMDQ 0: 3 commands (TLBI_NH_VA 2, CMD_SYNC 1), 1 errors",
+            "VINTF 0 LVCMDQ 1: 0 commands, 0 errors"])
+        self.assertIn("check: queue 0 had no error: failed: 1", said)
+        self.assertIn("check: queue 1 was used: failed", said)
+
+    def test_says_that_it_was_too_late(self):
+        said = self.compare(self.COMMANDS, [self.ENTRIES + 1, 2], self.AGREES)
+        self.assertIn("check: no command of queue 0 escaped the count: failed: 1 times", said)
 
 
 class ResultsTest(HarnessTest):
