@@ -93,7 +93,7 @@ absl::Status Inventory::CheckKernel(const absl::Status& known) {
   absl::Status status = known.ok() ? kernel_->OpenContext().status() : known;
   // Another error (no fds left, say) is of this process: the units are what they were.
   if (ReasonOf(status) == Reason::kKernelGone) {
-    units_.clear();
+    for (const auto& [unit, facts] : units_) stale_.insert(unit);
     nodes_.clear();
     absl::MutexLock lock(&mu_);
     faults_.clear();
@@ -187,15 +187,17 @@ void Inventory::ProbeUnits(const std::vector<PciFunction>& functions) {
     const auto known = units_.find(function.unit);
     const bool observe =
         options_.config.observe_vintfs() && options_.config.vintfs().count(function.unit) == 0;
-    if (known != units_.end() && !(observe && IsUncounted(known->second))) continue;
+    const bool stale = stale_.contains(function.unit);
+    if (known != units_.end() && !stale && !(observe && IsUncounted(known->second))) continue;
     if (!WhyNot(function).empty()) continue;
     absl::StatusOr<UnitFacts> facts =
         ProbeUnit(kernel_, function.cdev, observe ? VintfCount::kObserve : VintfCount::kAssume,
                   OthersBehind(function, functions));
-    if (facts.ok() || known != units_.end()) asked.insert(function.unit);
+    if (facts.ok() || (known != units_.end() && !stale)) asked.insert(function.unit);
     if (facts.ok()) {
       units_[function.unit] = *facts;
       unit_errors_.erase(function.unit);
+      stale_.erase(function.unit);
     } else if (known == units_.end()) {
       unit_errors_[function.unit] = Annotate(
           facts.status(), absl::StrCat("probing ", function.unit, " through ", function.address));

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -88,9 +89,11 @@ class Inventory : public DeviceLookup {
   KernelApi* const kernel_;
   Clock* const clock_;
   const Options options_;
-  // Facts survive as long as the kernel does: a unit all of whose devices are in use cannot be
-  // asked.
+  // Asked for once of each kernel: a unit all of whose devices are in use cannot be asked.
   std::map<std::string, UnitFacts> units_;
+  // Those of units_ that the kernel before this one described. A grant may have bound all devices
+  // of one before it could be asked anew.
+  std::set<std::string> stale_;
   std::map<std::string, absl::Status> unit_errors_;
   // What came of opening a cdev, by its name and its device. A node that could be opened is not
   // opened again.

@@ -457,13 +457,18 @@ TEST_F(InventoryTest, WhyTheKernelCouldNotBeStartedIsShown) {
   EXPECT_TRUE(Look().conditions(0).status());
 }
 
-TEST_F(InventoryTest, ANewKernelIsAskedAnew) {
+TEST_F(InventoryTest, ANewKernelIsAskedAnewAsSoonAsADeviceIsFree) {
   EXPECT_EQ(Unit(Look(), "smmu3.0").max_queue_log2(), 17);
   StopServer();
   EXPECT_FALSE(inventory().Refresh().ok());
   host_.units[0].log2_max_commands = 12;
+  host_.units[1].profile = emulator::UnitProfile::kTegra241Cmdqv;
   StartKernel();
+  Holder holder = Take("vfio10");
   EXPECT_EQ(Unit(Look(), "smmu3.0").max_queue_log2(), 12);
+  EXPECT_EQ(Unit(Look(), "smmu3.1").profile(), v1::Unit::ARM_SMMUV3) << "what it was";
+  holder = {};
+  EXPECT_EQ(Unit(Look(), "smmu3.1").profile(), v1::Unit::TEGRA241_CMDQV);
 }
 
 TEST_F(InventoryTest, AnAgentWithoutFdsDoesNotForgetBusyUnits) {
