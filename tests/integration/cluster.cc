@@ -344,14 +344,15 @@ void Cluster::RestartController() {
 }
 
 void Cluster::AwaitReady(const std::string& host) {
-  WaitFor(host + " is READY and serves what it has", [&] {
-    v1::Host seen;
+  v1::Host seen;
+  absl::Status status;
+  const bool ready = WaitFor(host + " is READY and serves what it has", [&] {
     v1::GetHostRequest request;
     request.set_name("hosts/" + host);
-    return Call<v1::HostService>(api_, &v1::HostService::StubInterface::GetHost, request, &seen)
-               .ok() &&
-           seen.state() == v1::Host::READY && seen.device_count() > 0;
+    status = Call<v1::HostService>(api_, &v1::HostService::StubInterface::GetHost, request, &seen);
+    return status.ok() && seen.state() == v1::Host::READY && seen.device_count() > 0;
   });
+  EXPECT_TRUE(ready) << status << " " << seen.ShortDebugString();
 }
 
 absl::StatusOr<Assignment> Cluster::Create(const v1::CreateAssignmentRequest& request) {

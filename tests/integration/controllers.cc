@@ -31,8 +31,11 @@ Controllers::Controllers(std::string folder, size_t count, int lease_seconds)
       controller.networks.push_back(std::make_unique<TcpProxy>(address));
       endpoints.push_back(controller.networks.back()->address());
     }
+    const std::string listener = absl::StrCat("unix:", folder_, "/link", i, ".sock");
+    controller.agents = std::make_unique<TcpProxy>(listener);
     WriteFile(controller.config,
-              absl::StrCat("api: {address: \"", api(i), "\"}\nagent_link: {address: \"", link(i),
+              absl::StrCat("api: {address: \"", api(i), "\"}\nagent_link: {address: \"", listener,
+                           "\"}\nadvertise: {agent_link: \"", link(i),
                            "\"}\nstore: {etcd: {endpoints: [\"", absl::StrJoin(endpoints, "\", \""),
                            "\"], lease_ttl: ", lease_seconds_, "s}}\n",
                            "cluster_key_file: ", folder_, "/cluster.key\n"));
@@ -45,13 +48,14 @@ Controllers::Controllers(std::string folder, size_t count, int lease_seconds)
   }
 }
 
-void Controllers::Start(size_t index) {
+void Controllers::Start(size_t index, const std::vector<std::string>& args) {
   Controller& controller = controllers_.at(index);
-  controller.process =
-      std::make_unique<Process>(Process::Options{.program = ProgramFile("berth-controller"),
-                                                 .args = {"--config", controller.config},
-                                                 .out = controller.log,
-                                                 .err = ""});
+  Process::Options options = {.program = ProgramFile("berth-controller"),
+                              .args = {"--config", controller.config},
+                              .out = controller.log,
+                              .err = ""};
+  options.args.insert(options.args.end(), args.begin(), args.end());
+  controller.process = std::make_unique<Process>(options);
 }
 
 void Controllers::UseKey(size_t index, const std::string& cluster_key_file) {
@@ -73,7 +77,7 @@ std::string Controllers::api(size_t index) const {
 }
 
 std::string Controllers::link(size_t index) const {
-  return absl::StrCat("unix:", folder_, "/link", index, ".sock");
+  return controllers_.at(index).agents->address();
 }
 
 std::vector<std::string> Controllers::apis() const {
@@ -112,10 +116,14 @@ size_t Controllers::AwaitLeader(size_t except) {
 }
 
 void Controllers::AwaitStandingBy(size_t index) {
-  WaitFor(absl::StrCat("controller ", index, " stands by"), [&] {
-    const absl::Status answer = Ask(index);
-    return ReasonOf(answer) == Reason::kNotLeader && !MetadataOf(answer)["leader"].empty();
-  });
+  WaitFor(absl::StrCat("controller ", index, " stands by"), [&] { return StandsBy(index); });
+}
+
+bool Controllers::Leads(size_t index) const { return Ask(index).ok(); }
+
+bool Controllers::StandsBy(size_t index) const {
+  const absl::Status answer = Ask(index);
+  return ReasonOf(answer) == Reason::kNotLeader && !MetadataOf(answer)["leader"].empty();
 }
 
 }  // namespace berth::testing

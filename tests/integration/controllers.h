@@ -14,8 +14,8 @@
 
 namespace berth::testing {
 
-// Controllers that share a book in an etcd of three members. Each reaches etcd over a network of
-// its own, which can be cut, and listens on UNIX sockets, so that its addresses survive a restart.
+// Controllers that share a book in an etcd of three members. Each reaches etcd, and is reached by
+// agents, over networks of its own, which can be cut; its addresses survive a restart.
 class Controllers {
  public:
   // Starts the first and waits until it leads, then the others, which stand by.
@@ -23,12 +23,14 @@ class Controllers {
 
   [[nodiscard]] size_t size() const { return controllers_.size(); }
   Process& process(size_t index) { return *controllers_.at(index).process; }
-  // After it has ended.
-  void Start(size_t index);
+  // After it has ended. With more arguments than its configuration.
+  void Start(size_t index, const std::vector<std::string>& args = {});
   // From its next start on.
   void UseKey(size_t index, const std::string& cluster_key_file);
   void CutFromEtcd(size_t index);
   void HealToEtcd(size_t index);
+  void CutFromAgents(size_t index) { controllers_.at(index).agents->Cut(); }
+  void HealToAgents(size_t index) { controllers_.at(index).agents->Heal(); }
 
   [[nodiscard]] std::string api(size_t index) const;
   [[nodiscard]] std::string link(size_t index) const;
@@ -40,6 +42,9 @@ class Controllers {
   size_t AwaitLeader(size_t except = kNobody);
   // Waits until it answers that it stands by.
   void AwaitStandingBy(size_t index);
+  // What it says now.
+  [[nodiscard]] bool Leads(size_t index) const;
+  [[nodiscard]] bool StandsBy(size_t index) const;
 
   static constexpr size_t kNobody = SIZE_MAX;
 
@@ -48,6 +53,7 @@ class Controllers {
     std::string config;
     std::string log;
     std::vector<std::unique_ptr<TcpProxy>> networks;  // to each member
+    std::unique_ptr<TcpProxy> agents;
     std::unique_ptr<Process> process;
   };
 

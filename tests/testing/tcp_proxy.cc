@@ -6,14 +6,17 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
@@ -108,18 +111,29 @@ void TcpProxy::Accept() {
   for (;;) {
     UniqueFd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!client.valid()) return;
-    UniqueFd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const sockaddr_in there = ParseAddress(target_);
-    // On this machine connect() does not wait.
-    if (::connect(server.get(), reinterpret_cast<const sockaddr*>(&there), sizeof(there)) != 0) {
-      continue;
-    }
+    UniqueFd server = Dial();
+    if (!server.valid()) continue;
     Connection& added = connections_.emplace_back();
     added.there = {.from = client.get(), .to = server.get()};
     added.back = {.from = server.get(), .to = client.get()};
     added.client = std::move(client);
     added.server = std::move(server);
   }
+}
+
+UniqueFd TcpProxy::Dial() const {
+  const auto dial = [](const auto& there) {
+    const auto* name = reinterpret_cast<const sockaddr*>(&there);
+    UniqueFd server(::socket(name->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    // On this machine connect() does not wait.
+    return ::connect(server.get(), name, sizeof(there)) == 0 ? std::move(server) : UniqueFd();
+  };
+  const std::string kUnix = "unix:";
+  if (!absl::StartsWith(target_, kUnix)) return dial(ParseAddress(target_));
+  sockaddr_un there = {};
+  there.sun_family = AF_UNIX;
+  target_.copy(there.sun_path, sizeof(there.sun_path) - 1, kUnix.size());
+  return dial(there);
 }
 
 bool TcpProxy::Move(Flow* flow) {

@@ -12,8 +12,9 @@
 
 namespace berth::testing {
 
-// A network between a client and a server at "127.x.y.z:port", which can be cut: then bytes get
-// stuck in both directions, and new connections come to nothing, without any error. Thread-safe.
+// A network between a client and a server at "127.x.y.z:port" or "unix:/path", which can be cut:
+// then bytes get stuck in both directions, and new connections come to nothing, without any error.
+// Thread-safe.
 class TcpProxy {
  public:
   explicit TcpProxy(const std::string& target);
@@ -45,6 +46,8 @@ class TcpProxy {
   void SetCut(bool cut);
   void Run();
   void Accept();
+  // Invalid: nobody listens.
+  [[nodiscard]] UniqueFd Dial() const;
   // False: the connection is over.
   static bool Move(Flow* flow);
 

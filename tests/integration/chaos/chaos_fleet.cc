@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/integration/chaos/chaos_fleet.h"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <queue>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+namespace berth::testing {
+
+using v1::Assignment;
+
+namespace {
+
+// One unit whose VINTFs run out before its devices do.
+constexpr char kHost[] = R"(# SPDX-License-Identifier: Apache-2.0
+units:
+  - {id: smmu3.0x20000000, vintfs: 4, vcmdqs: 8}
+devices:
+  - {count: 4, first_address: "0001:01:00.0", vendor: "15b3", device: "101e", class_code: "020000",
+     first_serial: "b8cef60a00", unit: smmu3.0x20000000, numa_node: 0}
+)";
+
+}  // namespace
+
+ChaosFleet::ChaosFleet(size_t hosts) : controllers_(cluster_.folder(), 3), terms_(hosts) {
+  cluster_.UseApi(controllers_.api(0));
+  const std::string file = cluster_.folder() + "/host.yaml";
+  WriteFile(file, kHost);
+  std::vector<Host::Options> options;
+  for (size_t i = 0; i < hosts; ++i) {
+    names_.push_back(absl::StrCat("h", i));
+    options.push_back(
+        {.id = names_.back(), .host_file = file, .emulator = Host::Emulator::kExternal});
+  }
+  cluster_.AddHosts(options, controllers_.links());
+  for (const std::string& name : names_) cluster_.AwaitReady(name);
+}
+
+void ChaosFleet::Suffer(const std::vector<ScheduledFault>& round) {
+  const absl::Time start = absl::Now();
+  const auto later = [](const ScheduledFault* a, const ScheduledFault* b) {
+    return a->at + a->lasts > b->at + b->lasts;
+  };
+  std::priority_queue<const ScheduledFault*, std::vector<const ScheduledFault*>, decltype(later)>
+      lasting(later);
+  for (auto next = round.begin(); next != round.end() || !lasting.empty();) {
+    const absl::Duration now = absl::Now() - start;
+    if (!lasting.empty() && lasting.top()->at + lasting.top()->lasts <= now) {
+      Mend(*lasting.top());
+      lasting.pop();
+      continue;
+    }
+    if (next != round.end() && next->at <= now) {
+      // Late, the one before may still last.
+      if (!IsStruck(TargetOf(next->kind), next->target)) {
+        Strike(*next);
+        lasting.push(&*next);
+      }
+      ++next;
+      continue;
+    }
+    KeepUp();
+    LookAtNextHost();
+    ::poll(nullptr, 0, 10);
+  }
+  mended_ = absl::Now();
+}
+
+void ChaosFleet::Strike(const ScheduledFault& fault) {
+  ++struck_[std::string(NameOf(fault.kind))];
+  ill_.insert({TargetOf(fault.kind), fault.target});
+  const size_t i = fault.target;
+  switch (fault.kind) {
+    case FaultKind::kKillController:
+      return controllers_.process(i).Kill();
+    case FaultKind::kPauseController:
+      return controllers_.process(i).Signal(SIGSTOP);
+    case FaultKind::kCutFromEtcd:
+      return controllers_.CutFromEtcd(i);
+    case FaultKind::kCutFromAgents:
+      return controllers_.CutFromAgents(i);
+    case FaultKind::kCrashControllerAt:
+      controllers_.process(i).Kill();
+      return controllers_.Start(i, {"--failpoint", fault.setting});
+    case FaultKind::kKillEtcd:
+      return controllers_.etcd().member(i).Kill();
+    case FaultKind::kPauseEtcd:
+      return controllers_.etcd().member(i).Pause();
+    default:
+      return StrikeHost(fault, host(i));
+  }
+}
+
+void ChaosFleet::StrikeHost(const ScheduledFault& fault, Host& host) {
+  switch (fault.kind) {
+    case FaultKind::kPauseAgent:
+      return host.agent().Signal(SIGSTOP);
+    case FaultKind::kKillKernel:
+      return host.KillEmulator();
+    case FaultKind::kCrashAgentAt:
+    case FaultKind::kFailAgentAt:
+      host.agent().Kill();
+      return host.StartAgent({"--failpoint", fault.setting});
+    default:
+      return host.agent().Kill();
+  }
+}
+
+void ChaosFleet::Mend(const ScheduledFault& fault) {
+  const size_t i = fault.target;
+  switch (fault.kind) {
+    case FaultKind::kKillController:
+      controllers_.Start(i);
+      break;
+    case FaultKind::kPauseController:
+      controllers_.process(i).Signal(SIGCONT);
+      break;
+    case FaultKind::kCutFromEtcd:
+      controllers_.HealToEtcd(i);
+      break;
+    case FaultKind::kCutFromAgents:
+      controllers_.HealToAgents(i);
+      break;
+    case FaultKind::kCrashControllerAt:
+      controllers_.process(i).Kill();
+      controllers_.Start(i);
+      break;
+    case FaultKind::kKillEtcd:
+      controllers_.etcd().member(i).Launch();
+      break;
+    case FaultKind::kPauseEtcd:
+      controllers_.etcd().member(i).Resume();
+      break;
+    default:
+      MendHost(fault, host(i));
+  }
+  ill_.erase({TargetOf(fault.kind), i});
+}
+
+void ChaosFleet::MendHost(const ScheduledFault& fault, Host& host) {
+  switch (fault.kind) {
+    case FaultKind::kPauseAgent:
+      return host.agent().Signal(SIGCONT);
+    case FaultKind::kKillKernel:
+      return host.StartEmulator();
+    case FaultKind::kKillAgent:
+      return host.StartAgent();
+    default:
+      host.agent().Kill();
+      return host.StartAgent();
+  }
+}
+
+void ChaosFleet::KeepUp() {
+  for (size_t i = 0; i < controllers_.size(); ++i) {
+    Process& process = controllers_.process(i);
+    if (IsStruck(Target::kController, i) || process.running()) continue;
+    EXPECT_EQ(process.Wait(), 1) << "controller " << i
+                                 << " has ended, but not for want of the lead";
+    controllers_.Start(i);
+  }
+  for (size_t i = 0; i < names_.size(); ++i) {
+    if (IsStruck(Target::kHost, i) || host(i).agent().running()) continue;
+    ADD_FAILURE() << "the agent of " << names_[i] << " has ended with " << host(i).agent().Wait();
+    host(i).StartAgent();
+  }
+}
+
+void ChaosFleet::LookAtNextHost() {
+  const size_t i = next_look_++ % names_.size();
+  if (IsStruck(Target::kHost, i)) return;
+  ++looks_;
+  std::set<std::string> devices;
+  for (const agent::v1::LocalGrant& grant : host(i).Grants()) {
+    for (const v1::UnitPlacement& unit : grant.status().units()) {
+      for (const auto& device : unit.devices()) {
+        EXPECT_TRUE(devices.insert(device.device()).second)
+            << names_[i] << " has " << device.device() << " in two grants";
+      }
+    }
+  }
+  const int64_t term = host(i).Status().epoch().term();
+  EXPECT_GE(term, terms_[i]) << names_[i] << " has gone back to an older epoch";
+  terms_[i] = std::max(terms_[i], term);
+}
+
+bool ChaosFleet::IsInOrder() {
+  KeepUp();
+  size_t leading = 0;
+  size_t standing_by = 0;
+  for (size_t i = 0; i < controllers_.size(); ++i) {
+    if (controllers_.Leads(i)) {
+      ++leading;
+      cluster_.UseApi(controllers_.api(i));
+    } else if (controllers_.StandsBy(i)) {
+      ++standing_by;
+    }
+  }
+  return leading == 1 && standing_by == controllers_.size() - 1;
+}
+
+void ChaosFleet::Check(Users& users) {
+  users.Pause();
+  WaitFor(
+      "users have their answers",
+      [&] {
+        KeepUp();
+        LookAtNextHost();
+        return users.paused();
+      },
+      3 * kPatience);
+  WaitFor("one controller leads and the others stand by", [&] { return IsInOrder(); });
+  for (const std::string& name : names_) cluster_.AwaitReady(name);
+  CheckHeld(users.held());
+  for (const std::string& id : users.TakeDeleted()) {
+    EXPECT_TRUE(absl::IsNotFound(cluster_.Get(id).status())) << id << " is there again";
+  }
+}
+
+void ChaosFleet::CheckHeld(const std::map<std::string, Users::Told>& held) {
+  int placed = 0;
+  std::set<std::string> devices;
+  for (const auto& entry : held) {
+    const std::string& id = entry.first;
+    absl::StatusOr<Assignment> now;
+    WaitFor(id + " is PREPARED, or has FAILED", [&] {
+      now = cluster_.Get(id);
+      return !now.ok() || now->intent() == Assignment::FAILED ||
+             now->observed() == Assignment::PREPARED;
+    });
+    ASSERT_TRUE(now.ok()) << id << " was lost: " << now.status();
+    EXPECT_EQ(now->uid(), entry.second.answer.uid()) << id;
+    if (now->intent() == Assignment::FAILED) continue;
+    EXPECT_EQ(now->intent(), Assignment::PLACED) << id;
+    ++placed;
+    for (const v1::UnitPlacement& unit : now->placement().units()) {
+      for (const auto& device : unit.devices()) {
+        EXPECT_TRUE(devices.insert(now->placement().host() + device.device()).second)
+            << device.device() << " is granted twice";
+      }
+    }
+  }
+  EXPECT_EQ(devices.size(), static_cast<size_t>(placed));
+  // No grant and no VINTF is left that nobody was told of.
+  cluster_.ExpectRecordsAgree(placed);
+  recoveries_.push_back(absl::Now() - mended_);
+  for (const auto& [id, told] : held) {
+    const absl::StatusOr<Assignment> again = cluster_.Create(told.request);
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ(again->uid(), told.answer.uid());
+    EXPECT_EQ(again->attach_token(), told.answer.attach_token());
+  }
+}
+
+}  // namespace berth::testing
