@@ -51,7 +51,7 @@ void CrashFixture::TearDown() {
 }
 
 void CrashFixture::ForEach(
-    const std::string& program, const Moments& moments,
+    const std::string& program, const Moments& moments, Sample sample,
     const std::function<void(const std::string& point, Moment moment)>& strike) {
   const Output printed = cluster_.Run(ProgramFile(program), {"failpoints"});
   ASSERT_EQ(printed.code, 0) << printed.err;
@@ -64,7 +64,7 @@ void CrashFixture::ForEach(
   std::set<std::pair<std::string, During>> shown;
   for (const auto& [point, row] : moments) {
     for (const Moment& moment : row) {
-      const std::string part = point.substr(0, point.find('.'));
+      const std::string part = sample == Sample::kEachPart ? point.substr(0, point.find('.')) : "";
       if (!shown.emplace(part, moment.during).second && !IsFullRun()) continue;
       SCOPED_TRACE(
           absl::StrCat(point, "@", moment.hit, " during ", static_cast<int>(moment.during)));

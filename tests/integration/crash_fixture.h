@@ -32,6 +32,12 @@ struct Moment {
 // Of each failpoint of a program.
 using Moments = std::map<std::string, std::vector<Moment>>;
 
+// Of what a run that is not full has one moment.
+enum class Sample {
+  kEachPart,    // what stands before the dot, in each During
+  kEachDuring,  // the first failpoint of it
+};
+
 // One host with one device, an assignment "vm" on it, and what is seen of it.
 class CrashFixture : public ::testing::Test {
  protected:
@@ -41,9 +47,9 @@ class CrashFixture : public ::testing::Test {
 
   Host& host() { return cluster_.host("host"); }
 
-  // Runs `strike` for each moment, after making sure that the rows are what the program prints. A
-  // short run has one moment of each part (what stands before the dot) and During.
-  void ForEach(const std::string& program, const Moments& moments,
+  // Runs `strike` for each moment, or a sample, after making sure that the rows are what the
+  // program prints.
+  void ForEach(const std::string& program, const Moments& moments, Sample sample,
                const std::function<void(const std::string& point, Moment moment)>& strike);
 
   // ---- The story of one assignment, from Create to its end

@@ -211,40 +211,45 @@ void CrashTest::ControllerDies(const std::string& setting, During during) {
 }
 
 TEST_F(CrashTest, OfTheAgentAtEachFailpoint) {
-  ForEach("berth-agent", AgentMoments(), [&](const std::string& point, Moment moment) {
-    AtAgentsPoint(point, moment, "crash", [&] { ReviveAgent(); });
-  });
+  ForEach("berth-agent", AgentMoments(), Sample::kEachPart,
+          [&](const std::string& point, Moment moment) {
+            AtAgentsPoint(point, moment, "crash", [&] { ReviveAgent(); });
+          });
 }
 
 TEST_F(CrashTest, OfTheControllerAtEachFailpoint) {
-  ForEach("berth-controller", ControllerMoments(), [&](const std::string& point, Moment moment) {
-    ControllerDies(absl::StrCat(point, "=crash@", moment.hit), moment.during);
-  });
+  ForEach("berth-controller", ControllerMoments(), Sample::kEachPart,
+          [&](const std::string& point, Moment moment) {
+            ControllerDies(absl::StrCat(point, "=crash@", moment.hit), moment.during);
+          });
 }
 
 TEST_F(CrashTest, OfTheVmmWhileTheAgentStandsAtEachFailpoint) {
-  ForEach("berth-agent", AgentMoments(), [&](const std::string& point, Moment moment) {
-    if (moment.during != During::kAttach) return;
-    AtAgentsPoint(point, moment, "stop", [&] { WhileStopped([&] { vmm_->Kill(); }); });
-  });
+  ForEach("berth-agent", AgentMoments(), Sample::kEachDuring,
+          [&](const std::string& point, Moment moment) {
+            if (moment.during != During::kAttach) return;
+            AtAgentsPoint(point, moment, "stop", [&] { WhileStopped([&] { vmm_->Kill(); }); });
+          });
 }
 
 TEST_F(CrashTest, OfTheKernelWhileTheAgentStandsAtEachFailpoint) {
-  ForEach("berth-agent", AgentMoments(), [&](const std::string& point, Moment moment) {
-    AtAgentsPoint(point, moment, "stop", [&] {
-      WhileStopped([&] { host().KillEmulator(); });
-      host().StartEmulator();
-    });
-  });
+  ForEach("berth-agent", AgentMoments(), Sample::kEachDuring,
+          [&](const std::string& point, Moment moment) {
+            AtAgentsPoint(point, moment, "stop", [&] {
+              WhileStopped([&] { host().KillEmulator(); });
+              host().StartEmulator();
+            });
+          });
 }
 
 TEST_F(CrashTest, OfTheControllerWhileTheAgentStandsAtEachFailpoint) {
-  ForEach("berth-agent", AgentMoments(), [&](const std::string& point, Moment moment) {
-    AtAgentsPoint(point, moment, "stop", [&] {
-      WhileStopped([&] { cluster_.KillController(); });
-      cluster_.StartController();
-    });
-  });
+  ForEach("berth-agent", AgentMoments(), Sample::kEachDuring,
+          [&](const std::string& point, Moment moment) {
+            AtAgentsPoint(point, moment, "stop", [&] {
+              WhileStopped([&] { cluster_.KillController(); });
+              cluster_.StartController();
+            });
+          });
 }
 
 }  // namespace
