@@ -18,6 +18,9 @@ using v1::Assignment;
 
 namespace {
 
+// Short: on a busy machine a VMM and its hardware wait for the processor at each of its doorbells.
+constexpr char kTrace[] = "tests/data/traces/boot";
+
 // What the controller may show of the assignment until it is well again: on the way there, by the
 // table of states (lib/base/lifecycle.h), and what was true last. A controller that has just begun
 // has heard of no observed state.
@@ -119,7 +122,7 @@ void CrashFixture::Remove() {
 
 void CrashFixture::StartVmm() {
   vmm_ = cluster_.StartVmm(absl::StrCat("holder", ++vmms_), assignment_,
-                           {"--hold", "--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+                           {"--hold", "--trace", SourceFile(kTrace)});
 }
 
 void CrashFixture::AwaitHolding() {
@@ -134,7 +137,7 @@ void CrashFixture::AwaitHolding() {
 void CrashFixture::ExpectUsable() {
   Output vmm;
   const bool used = WaitFor("another VMM has used it", [&] {
-    vmm = cluster_.RunVmm(assignment_, {"--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+    vmm = cluster_.RunVmm(assignment_, {"--trace", SourceFile(kTrace)});
     return vmm.code == 0;
   });
   EXPECT_TRUE(used) << vmm.err;

@@ -143,12 +143,12 @@ void Users::Attach(const std::string& id, std::mt19937& random) {
     token = held_.at(id).answer.attach_token();
   }
   const std::string out = absl::StrCat(options_.folder, "/", id, ".vmm");
-  Process vmm({.program = ProgramFile("berth-example-vmm"),
-               .args = {"--socket", now->placement().attach_endpoint(), "--assignment", now->uid(),
-                        "--token", token, "--hold", "--trace",
-                        SourceFile("tests/data/traces/map_unmap_ats")},
-               .out = out,
-               .err = ""});
+  Process vmm(
+      {.program = ProgramFile("berth-example-vmm"),
+       .args = {"--socket", now->placement().attach_endpoint(), "--assignment", now->uid(),
+                "--token", token, "--hold", "--trace", SourceFile("tests/data/traces/boot")},
+       .out = out,
+       .err = ""});
   // The kernel or the agent may be gone: then it is not said what becomes of a VMM.
   for (int looks = 0; looks < 100 && vmm.running(); ++looks) {
     if (ReadFile(out).find("holding") != std::string::npos) {
