@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/daemon/backend.h"
+#include "agent/daemon/vmm_listener.h"
 #include "agent/grants/grant_manager.h"
 #include "agent/inventory/inventory.h"
 #include "agent/link/agent_state.h"
@@ -168,7 +169,9 @@ class AgentDaemon::Impl : public LinkDelegate {
   }
 
   absl::Status StartSockets() {
-    BERTH_ASSIGN_OR_RETURN(UniqueFd listener, wire::WireServer::Listen(config_.vmm_socket(), 0660));
+    BERTH_ASSIGN_OR_RETURN(UniqueFd listener,
+                           ListenForVmms(config_.vmm_socket(), options_.fd_store,
+                                         std::move(options_.passed), options_.log));
     wire::ServerOptions wire_options;
     wire_options.max_connections = static_cast<size_t>(config_.limits().vmm_connections());
     BERTH_ASSIGN_OR_RETURN(vmm_,
@@ -296,7 +299,7 @@ class AgentDaemon::Impl : public LinkDelegate {
     vmm_.reset();
   }
 
-  const Options options_;
+  Options options_;
   const AgentConfig& config_;
   absl::Time start_time_;
   Backend backend_;

@@ -3,10 +3,12 @@
 #define BERTH_AGENT_DAEMON_AGENT_DAEMON_H_
 
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "berth/internal/v1/agent_config.pb.h"
 #include "lib/base/clock.h"
+#include "lib/daemon/fd_store.h"
 #include "lib/daemon/logging.h"
 
 namespace berth {
@@ -15,9 +17,11 @@ namespace berth {
 class AgentDaemon {
  public:
   struct Options {
-    internal::v1::AgentConfig config;  // finished
-    Clock* clock = nullptr;            // outlives the daemon
-    Logger* log = nullptr;             // outlives the daemon
+    internal::v1::AgentConfig config;   // finished
+    Clock* clock = nullptr;             // outlives the daemon
+    Logger* log = nullptr;              // outlives the daemon
+    FdStore fd_store = {};              // what outlives it is kept there
+    std::vector<StoredFd> passed = {};  // what the agent before this one has kept there
   };
 
   // Serves when it returns. A kernel or an emulator that does not answer is no error: the host is

@@ -5,18 +5,21 @@
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <ostream>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "agent/daemon/agent_config.h"
 #include "agent/daemon/agent_daemon.h"
 #include "agent/daemon/bind_devices.h"
 #include "agent/link/agent_state.h"
+#include "agent/supervise/supervisor.h"
 #include "berth/internal/v1/agent_config.pb.h"
 #include "lib/base/failpoint.h"
 #include "lib/base/status.h"
@@ -34,8 +37,13 @@ absl::Status CheckHostFile(const internal::v1::BackendConfig& backend) {
                                                    ": ", std::generic_category().message(errno)));
 }
 
-absl::Status Serve(const internal::v1::AgentConfig& config, Daemon& daemon) {
-  auto agent = AgentDaemon::Start({.config = config, .clock = &Clock::Real(), .log = &daemon.log});
+absl::Status Serve(const internal::v1::AgentConfig& config, const DaemonEnvironment& environment,
+                   Daemon& daemon) {
+  auto agent = AgentDaemon::Start({.config = config,
+                                   .clock = &Clock::Real(),
+                                   .log = &daemon.log,
+                                   .fd_store = FdStore(environment.notify.socket),
+                                   .passed = TakePassedFds(environment.passed_fds)});
   if (agent.ok()) ServeUntilStopped(daemon);
   return agent.status();
 }
@@ -63,6 +71,37 @@ void AddAcceptStore(CLI::App& app, Command* command) {
                      "exit; the agent must not run")
       ->fallthrough()
       ->callback([command] { *command = AcceptStore; });
+}
+
+// supervise: what it needs, and how its agent ended.
+struct Supervision {
+  bool wanted = false;
+  std::vector<std::string> command;
+  int code = kExitOk;
+};
+
+void AddSupervise(CLI::App& app, Supervision* supervision) {
+  app.add_subcommand("supervise",
+                     "Serve in a child, which is started again when it dies and keeps its VMMs' "
+                     "socket meanwhile; for hosts without systemd")
+      ->fallthrough()
+      ->callback([supervision] { supervision->wanted = true; });
+}
+
+absl::Status Supervise(const internal::v1::AgentConfig& config, Supervision* supervision,
+                       Daemon& daemon) {
+  std::error_code error;
+  std::filesystem::create_directories(config.runtime_dir(), error);
+  if (error) {
+    return ErrnoToStatus(error.value(), absl::StrCat("making the folder ", config.runtime_dir()));
+  }
+  BERTH_ASSIGN_OR_RETURN(
+      supervision->code,
+      Supervisor::Run({.command = supervision->command,
+                       .socket = absl::StrCat(config.runtime_dir(), "/supervise-", ::getpid()),
+                       .log = &daemon.log,
+                       .signals = &daemon.signals}));
+  return absl::OkStatus();
 }
 
 void AddBind(CLI::App& app, BindRequest::To to, BindRequest* request, Command* command) {
@@ -95,6 +134,7 @@ int AgentMain(int argc, const char* const* argv, const DaemonEnvironment& enviro
   internal::v1::AgentConfig config;
   BindRequest bind_request;
   Command command;
+  Supervision supervision;
   DaemonSpec spec;
   spec.name = "berth-agent";
   spec.description = "Owns this host's IOMMU and turns assignments into grants for its VMs.";
@@ -106,19 +146,27 @@ int AgentMain(int argc, const char* const* argv, const DaemonEnvironment& enviro
     // A command at the terminal serves no metrics and logs nothing but its errors.
     if (command) return DaemonSettings{.log_level = "error", .metrics_address = ""};
     BERTH_RETURN_IF_ERROR(CheckHostFile(config.backend()));
+    supervision.command = {program_dir + "/berth-agent", "--config", path};
+    // The port is the child's.
+    if (supervision.wanted) {
+      return DaemonSettings{.log_level = config.log().level(), .metrics_address = ""};
+    }
     return DaemonSettings{.log_level = config.log().level(),
                           .metrics_address = config.metrics().address()};
   };
   spec.add_options = [&](CLI::App& app) {
     AddAcceptStore(app, &command);
+    AddSupervise(app, &supervision);
     AddBind(app, BindRequest::To::kVfio, &bind_request, &command);
     AddBind(app, BindRequest::To::kFormerDriver, &bind_request, &command);
     app.require_subcommand(0, 1);
   };
   spec.run = [&](Daemon& daemon) {
-    return command ? command(config, *environment.out) : Serve(config, daemon);
+    if (supervision.wanted) return Supervise(config, &supervision, daemon);
+    return command ? command(config, *environment.out) : Serve(config, environment, daemon);
   };
-  return RunDaemon(spec, argc, argv, environment);
+  const int code = RunDaemon(spec, argc, argv, environment);
+  return code == kExitOk ? supervision.code : code;
 }
 
 }  // namespace berth

@@ -10,7 +10,8 @@ namespace berth {
 namespace {
 
 // Room for one more, so that too many are seen.
-constexpr size_t kControlSize = CMSG_SPACE(sizeof(int) * (kMaxPacketFds + 1));
+constexpr size_t kControlSize =
+    CMSG_SPACE(sizeof(int) * (kMaxPacketFds + 1)) + CMSG_SPACE(sizeof(ucred));
 constexpr size_t kSentControlSize = CMSG_SPACE(sizeof(int) * kMaxSentFds);
 
 }  // namespace
@@ -53,9 +54,16 @@ int ReceivePacket(int socket, std::span<std::byte> buffer, int flags, ReceivedPa
   packet->truncated = (message.msg_flags & MSG_TRUNC) != 0;
   packet->fds_truncated = (message.msg_flags & MSG_CTRUNC) != 0;
   packet->fds.clear();
+  packet->sender = 0;
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
        header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    if (header->cmsg_level != SOL_SOCKET) continue;
+    if (header->cmsg_type == SCM_CREDENTIALS) {
+      ucred credentials = {};
+      std::memcpy(&credentials, CMSG_DATA(header), sizeof(credentials));
+      packet->sender = credentials.pid;
+    }
+    if (header->cmsg_type != SCM_RIGHTS) continue;
     const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (size_t i = 0; i < count; ++i) {
       int fd = -1;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One packet with fds over a Unix SEQPACKET socket (unix(7), SCM_RIGHTS).
+// One packet with fds over a Unix SEQPACKET or DGRAM socket (unix(7), SCM_RIGHTS).
 #ifndef BERTH_LIB_BASE_PACKET_H_
 #define BERTH_LIB_BASE_PACKET_H_
 
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #include <cstddef>
@@ -28,6 +29,7 @@ struct ReceivedPacket {
   std::vector<UniqueFd> fds;
   bool truncated = false;      // the packet was larger than the buffer
   bool fds_truncated = false;  // not all fds could be installed
+  pid_t sender = 0;            // on a socket with SO_PASSCRED; 0: not known
 };
 
 // Receives one packet into `buffer`. Returns 0 or a negative errno; at the end of the stream

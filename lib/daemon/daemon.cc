@@ -15,6 +15,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "lib/base/status.h"
 #include "lib/config/config.h"
@@ -145,6 +146,7 @@ DaemonEnvironment ReadEnvironment(const char* const* envp) {
   environment.err = &std::cerr;
   int64_t watchdog_us = 0;
   int64_t watchdog_pid = ::getpid();
+  int64_t listen_pid = 0;
   for (; *envp != nullptr; ++envp) {
     const std::string_view entry = *envp;
     const size_t equals = entry.find('=');
@@ -157,12 +159,20 @@ DaemonEnvironment ReadEnvironment(const char* const* envp) {
       if (!absl::SimpleAtoi(value, &watchdog_us)) watchdog_us = 0;
     } else if (name == "WATCHDOG_PID") {
       if (!absl::SimpleAtoi(value, &watchdog_pid)) watchdog_pid = 0;
+    } else if (name == "LISTEN_PID") {
+      if (!absl::SimpleAtoi(value, &listen_pid)) listen_pid = 0;
+    } else if (name == "LISTEN_FDS") {
+      if (!absl::SimpleAtoi(value, &environment.passed_fds.count)) environment.passed_fds = {};
+    } else if (name == "LISTEN_FDNAMES") {
+      environment.passed_fds.names = absl::StrSplit(value, ':');
     } else if (name == "BERTH_DETECT_DEADLOCKS") {
       environment.detect_deadlocks = value == "1";
     } else if (name == "JOURNAL_STREAM") {
       environment.log_format = LogFormatFor(value, STDERR_FILENO);
     }
   }
+  // They are another process's, whose environment was inherited.
+  if (listen_pid != ::getpid()) environment.passed_fds = {};
   if (watchdog_us > 0 && watchdog_pid == ::getpid()) {
     environment.notify.watchdog = absl::Microseconds(watchdog_us);
   }

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "lib/base/failpoint.h"
+#include "lib/daemon/fd_store.h"
 #include "lib/daemon/logging.h"
 #include "lib/daemon/metrics.h"
 #include "lib/daemon/notify.h"
@@ -40,6 +41,7 @@ enum ExitCode : int {
 // What a daemon takes from its environment and streams.
 struct DaemonEnvironment {
   Notifier::Options notify;
+  PassedFds passed_fds;
   Logger::Format log_format = Logger::Format::kPlain;
   std::ostream* out = nullptr;
   std::ostream* err = nullptr;  // also the log
@@ -49,8 +51,9 @@ struct DaemonEnvironment {
   bool detect_deadlocks = false;
 };
 
-// From the third argument of main(): NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID, JOURNAL_STREAM;
-// std::cout and std::cerr. Malformed values count as absent.
+// From the third argument of main(): NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID, LISTEN_FDS,
+// LISTEN_FDNAMES, LISTEN_PID, JOURNAL_STREAM; std::cout and std::cerr. Malformed values count as
+// absent.
 DaemonEnvironment ReadEnvironment(const char* const* envp);
 
 // What of a configuration RunDaemon() itself needs.

@@ -2,6 +2,7 @@
 #ifndef BERTH_LIB_DAEMON_NOTIFY_H_
 #define BERTH_LIB_DAEMON_NOTIFY_H_
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,6 +11,12 @@
 #include "absl/time/time.h"
 
 namespace berth {
+
+// Sends one message of sd_notify(3), with `fds`, to the service manager at `socket` (as
+// Notifier::Options::socket, not empty). Waits while its queue is full. Errors: INVALID_FIELD (the
+// name is too long), those of connect(2) and sendmsg(2).
+absl::Status TellManager(const std::string& socket, std::string_view message,
+                         std::span<const int> fds = {});
 
 // Tells the service manager how the daemon is, by the protocol of sd_notify(3). libsystemd's own
 // function takes the socket from the environment only. Without a socket every call is a no-op that

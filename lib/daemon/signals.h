@@ -22,6 +22,8 @@ class SignalSource {
   // Blocks until a signal comes or `timeout` (which may be infinite) passes; nullopt: the latter.
   // One thread at a time.
   virtual std::optional<Signal> Wait(absl::Duration timeout) = 0;
+  // For poll(2): POLLIN when Wait() would return at once. -1: cannot be polled.
+  [[nodiscard]] virtual int poll_fd() const = 0;
 };
 
 // SIGTERM and SIGINT are kStop, SIGHUP is kReload, by signalfd(2). SIGPIPE is ignored.
@@ -35,6 +37,7 @@ class ProcessSignals : public SignalSource {
   ~ProcessSignals() override;
 
   std::optional<Signal> Wait(absl::Duration timeout) override;
+  [[nodiscard]] int poll_fd() const override { return fd_.get(); }
 
  private:
   ProcessSignals() = default;

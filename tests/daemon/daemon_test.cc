@@ -233,6 +233,20 @@ TEST(ReadEnvironmentTest, AForeignOrMalformedWatchdogCountsAsNone) {
   EXPECT_EQ(ReadEnvironment(malformed).notify.watchdog, absl::InfiniteDuration());
 }
 
+TEST(ReadEnvironmentTest, FdsThatWerePassedToThisProcess) {
+  const std::string pid = "LISTEN_PID=" + std::to_string(::getpid());
+  const char* const ours[] = {pid.c_str(), "LISTEN_FDS=2", "LISTEN_FDNAMES=a:b c", nullptr};
+  const DaemonEnvironment environment = ReadEnvironment(ours);
+  EXPECT_EQ(environment.passed_fds.count, 2);
+  EXPECT_EQ(environment.passed_fds.names, (std::vector<std::string>{"a", "b c"}));
+  const char* const foreign[] = {"LISTEN_PID=1", "LISTEN_FDS=2", "LISTEN_FDNAMES=a:b", nullptr};
+  EXPECT_EQ(ReadEnvironment(foreign).passed_fds.count, 0);
+  const char* const malformed[] = {pid.c_str(), "LISTEN_FDS=many", nullptr};
+  EXPECT_EQ(ReadEnvironment(malformed).passed_fds.count, 0);
+  const char* const unaddressed[] = {"LISTEN_FDS=2", nullptr};
+  EXPECT_EQ(ReadEnvironment(unaddressed).passed_fds.count, 0);
+}
+
 // Gives prepared answers; nothing after them is a stop.
 class ScriptedSignals : public SignalSource {
  public:
@@ -243,6 +257,7 @@ class ScriptedSignals : public SignalSource {
     script_.pop_front();
     return next;
   }
+  [[nodiscard]] int poll_fd() const override { return -1; }
 
  private:
   std::deque<std::optional<Signal>> script_;

@@ -148,6 +148,8 @@ Host::Host(Options options, const std::string& folder, const std::vector<std::st
 }
 
 Host::~Host() {
+  // By SIGKILL it would leave its agent behind.
+  if (agent_ != nullptr && options_.parent == Parent::kSupervise) agent_->Stop();
   agent_.reset();
   KillEmulator();
 }
@@ -158,8 +160,18 @@ void Host::StartAgent(const std::vector<std::string>& args) {
                               .out = log_file(),
                               .err = ""};
   options.args.insert(options.args.end(), args.begin(), args.end());
+  if (options_.parent == Parent::kSupervise) {
+    options.args.insert(options.args.begin(), "supervise");
+  }
   agent_ = std::make_unique<Process>(options);
   channel_ = Dial(absl::StrCat("unix:", folder_, "/run/agent.sock"));
+}
+
+pid_t Host::supervised_pid() const {
+  const std::string parent = absl::StrCat(agent_->pid());
+  const std::string children =
+      ReadFile(absl::StrCat("/proc/", parent, "/task/", parent, "/children"));
+  return static_cast<pid_t>(std::strtol(children.c_str(), nullptr, 10));
 }
 
 void Host::RestartAgent(const std::function<void()>& meanwhile) {

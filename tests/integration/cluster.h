@@ -42,10 +42,13 @@ struct Output {
 class Host {
  public:
   enum class Emulator { kOfTheAgent, kExternal };
+  // kSupervise: agent() is berth-agent supervise.
+  enum class Parent { kTest, kSupervise };
   struct Options {
     std::string id;
     std::string host_file;
     Emulator emulator = Emulator::kOfTheAgent;
+    Parent parent = Parent::kTest;
   };
   Host(Options options, const std::string& folder, const std::vector<std::string>& controllers);
   ~Host();  // ends both
@@ -55,6 +58,9 @@ class Host {
   Process& agent() { return *agent_; }
   // SIGTERM, end in order, start. `meanwhile` is called when the agent has the signal.
   void RestartAgent(const std::function<void()>& meanwhile = {});
+
+  // For Parent::kSupervise: the agent itself; 0 while there is none.
+  [[nodiscard]] pid_t supervised_pid() const;
 
   // For Emulator::kExternal.
   void StartEmulator();

@@ -2,7 +2,13 @@
 //
 // Controller and agent come and go between any two steps; the assignment goes on.
 #include <gmock/gmock.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstring>
 
 #include "tests/integration/cluster.h"
 
@@ -154,6 +160,53 @@ TEST(AgentRestart, BesideAVmmKeepsThePlacementUntilTheVmmEnds) {
   EXPECT_EQ(now->generation(), created->generation());
   EXPECT_EQ(now->placement().DebugString(), created->placement().DebugString());
   cluster.ExpectRecordsAgree(1);
+}
+
+// A VMM as far as its connection.
+UniqueFd Connect(const std::string& path) {
+  UniqueFd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  const int connected =
+      ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  EXPECT_EQ(connected, 0) << std::strerror(errno);
+  return fd;
+}
+
+TEST(AgentRestart, UnderSuperviseTurnsNoVmmAway) {
+  Host::Options options = ExampleHosts({"gh200"})[0];
+  options.parent = Host::Parent::kSupervise;
+  Cluster cluster(std::vector<Host::Options>{options});
+  Host& host = cluster.host("gh200");
+  const absl::StatusOr<Assignment> created = cluster.Create("vm", OneOf("gpu"));
+  ASSERT_TRUE(created.ok()) << created.status();
+  ASSERT_TRUE(cluster.AwaitObserved("vm", Assignment::PREPARED));
+  for (int life = 0; life < 3; ++life) {
+    const v1::Host before = cluster.GetHost("gh200");
+    const pid_t pid = host.supervised_pid();
+    ASSERT_GT(pid, 0);
+    KillStranger(pid);
+    // Nobody is there, but the socket is; what is sent waits for the next agent.
+    const UniqueFd vmm = Connect(host.vmm_socket());
+    ASSERT_EQ(::send(vmm.get(), "?", 1, MSG_NOSIGNAL), 1);
+    pollfd answered = {.fd = vmm.get(), .events = POLLIN, .revents = 0};
+    EXPECT_TRUE(WaitFor("the next agent answers", [&] { return ::poll(&answered, 1, 0) == 1; }));
+    EXPECT_EQ(answered.revents, POLLIN);
+    EXPECT_NE(host.supervised_pid(), pid);
+    WaitFor("the new incarnation is known",
+            [&] { return cluster.GetHost("gh200").incarnation() == before.incarnation() + 1; });
+  }
+  ASSERT_TRUE(cluster.AwaitObserved("vm", Assignment::PREPARED));
+  const Output vmm =
+      cluster.RunVmm(*created, {"--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+  EXPECT_EQ(vmm.code, 0) << vmm.err;
+
+  const pid_t last = host.supervised_pid();
+  EXPECT_EQ(host.agent().Stop(), 0);
+  EXPECT_NE(::kill(last, 0), 0) << "the agent goes before its parent";
+  // Nothing is left that listens, or that nobody reads.
+  EXPECT_EQ(ListenerOf(host.vmm_socket(), SOCK_SEQPACKET), 0);
 }
 
 TEST(AgentRestart, IsANewIncarnationOfTheSameHost) {
