@@ -89,5 +89,33 @@ TEST_F(StoreFailureTest, AReleaseWhoseEndWasRefusedEndsLater) {
   EXPECT_THAT(seen, FailsWith(Reason::kNotFound));
 }
 
+// The store of one that was paused refuses its commits, because another leads. What the other has
+// created since is not there for this one.
+TEST_F(StoreFailureTest, WhatIsMissingOrThereIsSaidOnlyByOneThatStillCommits) {
+  const auto remove = [this](bool allow_missing) {
+    v1::DeleteAssignmentRequest request;
+    request.set_name("assignments/vm");
+    request.set_allow_missing(allow_missing);
+    return client().Call<Assignment>("AssignmentService/DeleteAssignment", request);
+  };
+  ASSERT_THAT(remove(false), FailsWith(Reason::kNotFound));
+  ASSERT_THAT(remove(true), IsOk());
+  script.Set(StoreScript::Commits::kFail);
+  EXPECT_THAT(remove(false), FailsWith(Reason::kStoreFailed));
+  script.Set(StoreScript::Commits::kPass);
+  Restart();
+  script.Set(StoreScript::Commits::kFail);
+  EXPECT_THAT(remove(true), FailsWith(Reason::kStoreFailed));
+  EXPECT_EQ(fatal, 2) << "it ends, to read back";
+
+  script.Set(StoreScript::Commits::kPass);
+  Restart();
+  const auto agent = AddHost();
+  ASSERT_THAT(client().Create(CreateOf("vm")), IsOk());
+  ASSERT_THAT(client().Create(CreateOf("vm")), FailsWith(Reason::kAlreadyExists));
+  script.Set(StoreScript::Commits::kFail);
+  EXPECT_THAT(client().Create(CreateOf("vm")), FailsWith(Reason::kStoreFailed));
+}
+
 }  // namespace
 }  // namespace berth::controller_test

@@ -103,6 +103,23 @@ auto WhenNotCommitted(Fleet& fleet, const MutationSpec<Response>& spec,
   };
 }
 
+// A refusal that a client may take for the end of it: that what it wanted gone or there is so. An
+// answer that only says "not now" may be out of date.
+inline bool IsConclusive(const absl::Status& refusal) {
+  return absl::IsNotFound(refusal) || absl::IsAlreadyExists(refusal);
+}
+
+// Answers what changes nothing, when an empty commit has proved that this controller still leads:
+// one that was paused does not know what others have done since, until its store tells it.
+template <typename Response>
+void AnswerWhenProved(Fleet& fleet, const MutationSpec<Response>& spec,
+                      absl::StatusOr<Response> result) ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet.mu) {
+  const absl::Status status = fleet.Submit(
+      {}, [answer = spec.answer, result = std::move(result)](Revision) { answer(result); },
+      [answer = spec.answer](const absl::Status& failure) { answer(failure); });
+  if (!status.ok()) spec.answer(status);
+}
+
 // `answer` may be called with the mutex held when it is called at once; it must not call the fleet.
 template <typename Response>
 void RunMutation(Fleet& fleet, const MutationSpec<Response>& spec) {
@@ -124,9 +141,12 @@ void RunMutation(Fleet& fleet, const MutationSpec<Response>& spec) {
   absl::StatusOr<Decision<Response>> change = spec.decide();
   if (!change.ok()) {
     abandon();
-    return spec.answer(change.status());
+    if (!IsConclusive(change.status())) return spec.answer(change.status());
+    return AnswerWhenProved<Response>(fleet, spec, change.status());
   }
-  if (!change->store && !key.has_value()) return spec.answer(std::move(change->response));
+  if (!change->store && !key.has_value()) {
+    return AnswerWhenProved<Response>(fleet, spec, std::move(change->response));
+  }
   internal::v1::RequestRecord record;
   if (key.has_value()) {
     record.set_payload_hash(key->hash);
