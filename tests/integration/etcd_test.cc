@@ -3,10 +3,12 @@
 // The controller with its book in etcd.
 #include <gmock/gmock.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include "absl/strings/str_cat.h"
 #include "lib/store/etcd/client.h"
 #include "tests/integration/cluster.h"
+#include "tests/rpc/certificates.h"
 #include "tests/testing/etcd_server.h"
 
 namespace berth::testing {
@@ -100,6 +102,35 @@ TEST_F(EtcdTest, ALeaderThatWasPausedCommitsNothingAndEnds) {
       cluster_.Run(ProgramFile("berthctl"), {"--server", address, "get", "assignments"});
   EXPECT_THAT(shown.out, HasSubstr("vm"));
   EXPECT_THAT(shown.out, Not(HasSubstr("late")));
+}
+
+// One that asks for certificates and passwords.
+TEST(EtcdWithLocks, TheControllerShowsItsCertificateAndItsPassword) {
+  const TestAuthority authority;
+  const EtcdServer etcd(authority.Issue("etcd", "IP:127.0.0.1"));
+  const TlsOptions tls = authority.Issue("controller", "DNS:controller");
+  etcd.RequirePasswords(tls);
+  const std::string password = authority.folder() + "/password";
+  WriteFile(password, "secret\n");
+  ASSERT_EQ(::chmod(password.c_str(), 0600), 0);
+  Cluster cluster(std::vector<std::string>{"gh200"},
+                  absl::StrCat("etcd: {endpoints: [\"", etcd.address(), "\"], lease_ttl: 600s, ",
+                               "tls: {certificate_file: ", tls.certificate_file,
+                               ", key_file: ", tls.key_file, ", ca_file: ", tls.ca_file,
+                               "}, user: {name: root, password_file: ", password, "}}"));
+  const absl::StatusOr<Assignment> created = cluster.Create("vm", OneOf("gpu"));
+  ASSERT_TRUE(created.ok()) << created.status();
+  cluster.RestartController();
+  const absl::StatusOr<Assignment> now = cluster.Get("vm");
+  ASSERT_TRUE(now.ok()) << now.status();
+  EXPECT_EQ(now->uid(), created->uid());
+
+  EXPECT_EQ(cluster.controller().Stop(), 0);
+  WriteFile(password, "guess\n");
+  const Output refused = cluster.Run(ProgramFile("berth-controller"),
+                                     {"--config", cluster.folder() + "/controller.yaml"});
+  EXPECT_NE(refused.code, 0);
+  EXPECT_THAT(refused.out + refused.err, HasSubstr("authentication failed"));
 }
 
 }  // namespace

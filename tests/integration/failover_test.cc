@@ -3,8 +3,11 @@
 // Several controllers on one book: who stands by sends everybody to the leader, and when the leader
 // dies, stops or is cut off, another goes on where it was.
 #include <gmock/gmock.h>
+#include <poll.h>
 #include <signal.h>
 
+#include <algorithm>
+#include <atomic>
 #include <map>
 #include <optional>
 #include <random>
@@ -17,6 +20,7 @@
 #include "lib/base/status.h"
 #include "tests/integration/cluster.h"
 #include "tests/integration/controllers.h"
+#include "tests/integration/failover_fixture.h"
 
 namespace berth::testing {
 namespace {
@@ -24,29 +28,8 @@ namespace {
 using ::testing::HasSubstr;
 using v1::Assignment;
 
-class FailoverTest : public ::testing::Test {
- protected:
-  // The shortest that there is.
-  FailoverTest() : FailoverTest(2) {}
-
-  void AddHost(const std::string& name, const std::vector<std::string>& links) {
-    cluster_.AddHosts(ExampleHosts({name}), links);
-    cluster_.AwaitReady(name);
-  }
-  // Calls of the test go there from now on.
-  size_t FollowLeader(size_t except = Controllers::kNobody) {
-    const size_t leader = controllers_.AwaitLeader(except);
-    cluster_.UseApi(controllers_.api(leader));
-    return leader;
-  }
-
-  explicit FailoverTest(int lease_seconds) : controllers_(cluster_.folder(), 3, lease_seconds) {
-    cluster_.UseApi(controllers_.api(0));
-  }
-
-  Cluster cluster_;
-  Controllers controllers_;
-};
+// Those of the unit of a host for whose VINTFs everybody competes.
+constexpr int kFewVintfs = 7;
 
 TEST_F(FailoverTest, StandbysSendClientsAndAgentsToTheLeader) {
   AddHost("gh200", {controllers_.link(2)});
@@ -90,7 +73,9 @@ TEST_F(FailoverTest, WhenTheLeaderIsKilledAnotherGoesOnWhereItWas) {
   EXPECT_EQ(again->attach_token(), created->attach_token());
   cluster_.AwaitReady("gh200");
   ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED));
-  EXPECT_GT(cluster_.host("gh200").Status().epoch().term(), term);
+  // The controller calls the host READY when it has its Hello, the agent obeys from the Welcome on.
+  WaitFor("the agent obeys the next leader",
+          [&] { return cluster_.host("gh200").Status().epoch().term() > term; });
   const Output vmm =
       cluster_.RunVmm(*again, {"--trace", SourceFile("tests/data/traces/map_unmap_ats")});
   EXPECT_EQ(vmm.code, 0) << vmm.err;
@@ -123,6 +108,9 @@ class Users {
     v1::CreateAssignmentRequest request;
     Assignment answer;
     bool deleted = false;
+    // Since it was told until it asked for the end: then its devices are its own.
+    absl::Time since;
+    absl::Time until = absl::InfiniteFuture();
   };
   // By assignment id. After Stop().
   [[nodiscard]] const std::map<std::string, Told>& told() const { return told_; }
@@ -168,14 +156,20 @@ class Users {
       if (created.ok()) {
         held.push_back(id);
         absl::MutexLock lock(&mu_);
-        told_[id] = {.request = request, .answer = *created};
+        told_[id] = {.request = request, .answer = *created, .since = absl::Now()};
       } else if (ReasonOf(created.status()) != Reason::kNoCapacity &&
                  ReasonOf(created.status()) != Reason::kHostNotReady) {
         ADD_FAILURE() << created.status();
       }
-      if (held.size() < kHeldByEach) continue;
+      // Together they want more than there is.
+      const bool full = ReasonOf(created.status()) == Reason::kNoCapacity;
+      if (held.empty() || (held.size() < kHeldByEach && !full)) continue;
       const std::string old = held.front();
       held.erase(held.begin());
+      {
+        absl::MutexLock lock(&mu_);
+        told_[old].until = absl::Now();
+      }
       v1::DeleteAssignmentRequest remove;
       remove.set_name("assignments/" + old);
       remove.set_request_id("delete-" + old);
@@ -194,9 +188,65 @@ class Users {
   std::vector<std::thread> threads_;
 };
 
+// Looks at a host again and again: no device is in two of its grants, no unit has more VINTFs than
+// it has, and nobody of an older epoch is obeyed.
+class Witness {
+ public:
+  explicit Witness(Host* host) : host_(*host), thread_([this] { Run(); }) {}
+  ~Witness() {
+    stopping_ = true;
+    thread_.join();
+  }
+  Witness(const Witness&) = delete;
+  Witness& operator=(const Witness&) = delete;
+
+  int looks() const { return looks_; }
+
+ private:
+  void Run() {
+    agent::v1::Epoch before;
+    for (; !stopping_; ++looks_) {
+      std::set<std::string> devices;
+      int vintfs = 0;
+      for (const agent::v1::LocalGrant& grant : host_.Grants()) {
+        for (const v1::UnitPlacement& unit : grant.status().units()) {
+          ++vintfs;
+          for (const auto& device : unit.devices()) {
+            EXPECT_TRUE(devices.insert(device.device()).second)
+                << device.device() << " is in two grants";
+          }
+        }
+      }
+      EXPECT_LE(vintfs, kFewVintfs);
+      const agent::v1::Epoch now = host_.Status().epoch();
+      EXPECT_TRUE(before.store_uid().empty() || now.store_uid() == before.store_uid());
+      EXPECT_GE(now.term(), before.term()) << "a stale epoch was accepted";
+      before = now;
+      ::poll(nullptr, 0, 20);
+    }
+  }
+
+  Host& host_;
+  std::atomic<bool> stopping_ = false;
+  std::atomic<int> looks_ = 0;
+  std::thread thread_;
+};
+
 // Looks at what the fleet is and at what everybody was told, for promises that were broken.
 class FailoverHistoryTest : public FailoverTest {
  protected:
+  // A host whose VINTFs run out before its devices do.
+  void AddFew() {
+    const std::string file = cluster_.folder() + "/few.yaml";
+    WriteFile(file,
+              absl::StrCat("units:\n  - {id: smmu3.0x20000000, vintfs: ", kFewVintfs + 1, "}\n",
+                           "devices:\n  - {count: 16, first_address: \"0001:01:00.0\", vendor: ",
+                           "\"15b3\", device: \"101e\", class_code: \"020000\", first_serial: ",
+                           "\"b8cef60a00\", unit: smmu3.0x20000000, numa_node: 0}\n"));
+    cluster_.AddHosts({{.id = "few", .host_file = file}}, controllers_.links());
+    cluster_.AwaitReady("few");
+  }
+
   // What happens to a leader; how it ends where it does, and stands by after it.
   enum class Blow { kKill, kPause, kCut, kStop };
 
@@ -232,12 +282,32 @@ class FailoverHistoryTest : public FailoverTest {
 
   // The agent never goes back to an older epoch.
   void NoteEpoch() {
-    const int64_t term = cluster_.host("sriov").Status().epoch().term();
+    const int64_t term = cluster_.host("few").Status().epoch().term();
     EXPECT_GE(term, term_);
     term_ = term;
   }
 
+  // Of what users were told: nobody had a device while somebody else had it.
+  static void CheckDevices(const std::map<std::string, Users::Told>& told) {
+    std::map<std::string, std::vector<const Users::Told*>> by_device;
+    for (const auto& [id, user] : told) {
+      for (const v1::UnitPlacement& unit : user.answer.placement().units()) {
+        for (const auto& device : unit.devices()) by_device[device.device()].push_back(&user);
+      }
+    }
+    for (auto& [device, users] : by_device) {
+      std::sort(users.begin(), users.end(),
+                [](const auto* a, const auto* b) { return a->since < b->since; });
+      for (size_t i = 1; i < users.size(); ++i) {
+        EXPECT_LE(users[i - 1]->until, users[i]->since)
+            << device << " was given to " << users[i]->answer.name() << " while "
+            << users[i - 1]->answer.name() << " had it";
+      }
+    }
+  }
+
   void CheckHistory(const std::map<std::string, Users::Told>& told) {
+    CheckDevices(told);
     int kept = 0;
     std::set<std::string> devices;
     for (const auto& [id, user] : told) {
@@ -271,11 +341,12 @@ class FailoverHistoryTest : public FailoverTest {
 };
 
 TEST_F(FailoverHistoryTest, NothingIsLostOrGrantedTwiceWhateverHappensToLeaders) {
-  AddHost("sriov", controllers_.links());
+  AddFew();
   const auto seed = static_cast<uint32_t>(::testing::UnitTest::GetInstance()->random_seed());
   SCOPED_TRACE(absl::StrCat("--gtest_random_seed=", seed));
   std::mt19937 random(seed);
   size_t leader = controllers_.AwaitLeader();
+  const Witness witness(&cluster_.host("few"));
   Users users(controllers_.apis(), 3);
   std::vector<Blow> blows = {Blow::kKill, Blow::kPause, Blow::kCut, Blow::kStop};
   std::shuffle(blows.begin(), blows.end(), random);
@@ -284,8 +355,9 @@ TEST_F(FailoverHistoryTest, NothingIsLostOrGrantedTwiceWhateverHappensToLeaders)
     leader = Strike(blow, leader, users);
   }
   users.Stop();
-  cluster_.AwaitReady("sriov");
+  cluster_.AwaitReady("few");
   NoteEpoch();
+  EXPECT_GT(witness.looks(), 10);
   CheckHistory(users.told());
 }
 

@@ -7,14 +7,19 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <set>
+#include <string>
+#include <vector>
 
 #include "tests/integration/cluster.h"
 
 namespace berth::testing {
 namespace {
 
+using ::testing::HasSubstr;
 using v1::Assignment;
 
 // What is restarted.
@@ -217,6 +222,77 @@ TEST(AgentRestart, IsANewIncarnationOfTheSameHost) {
           [&] { return cluster.GetHost("gh200").incarnation() == before.incarnation() + 1; });
   EXPECT_EQ(cluster.GetHost("gh200").uid(), before.uid());
   EXPECT_EQ(cluster.GetHost("gh200").units_size(), before.units_size());
+}
+
+// ---- A host that was given up, and comes back
+
+// What assignments with these names are given.
+std::set<std::string> GpusOf(Cluster& cluster, const std::vector<std::string>& ids) {
+  std::set<std::string> given;
+  for (const std::string& id : ids) {
+    const auto created = cluster.Create(id, OneOf("gpu"));
+    EXPECT_TRUE(created.ok()) << created.status();
+    if (created.ok()) given.insert(created->placement().units(0).devices(0).device());
+  }
+  return given;
+}
+
+TEST(GoneHost, WhatItBroughtBackIsDroppedOrChargedUntilItsVmmLeaves) {
+  Cluster cluster({"gh200"});
+  const auto attached = cluster.Create("attached", OneOf("gpu"));
+  const auto prepared = cluster.Create("prepared", OneOf("gpu"));
+  ASSERT_TRUE(attached.ok() && prepared.ok()) << attached.status() << prepared.status();
+  for (const char* id : {"attached", "prepared"}) {
+    ASSERT_TRUE(cluster.AwaitObserved(id, Assignment::PREPARED));
+  }
+  const std::unique_ptr<Process> vmm = cluster.StartVmm(
+      "holder", *attached, {"--hold", "--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+  ASSERT_TRUE(cluster.AwaitObserved("attached", Assignment::ATTACHED));
+  WaitFor("the queues are live",
+          [&] { return cluster.OutputOf("holder").find("holding") != std::string::npos; });
+
+  // A controller that has just begun has heard of nobody yet.
+  Process& agent = cluster.host("gh200").agent();
+  agent.Signal(SIGSTOP);
+  cluster.RestartController();
+  const Output refused = cluster.Berthctl({"delete", "host", "gh200"});
+  EXPECT_NE(refused.code, 0);
+  EXPECT_THAT(refused.err, HasSubstr("say that it is gone"));
+  const Output given_up = cluster.Berthctl({"delete", "host", "gh200", "--gone", "--wait"});
+  ASSERT_EQ(given_up.code, 0) << given_up.err;
+  for (const char* id : {"attached", "prepared"}) {
+    const auto failed = cluster.Get(id);
+    ASSERT_TRUE(failed.ok()) << failed.status();
+    EXPECT_EQ(failed->intent(), Assignment::FAILED);
+    EXPECT_TRUE(cluster.Delete(id).ok());
+  }
+
+  agent.Signal(SIGCONT);
+  cluster.AwaitReady("gh200");
+  WaitFor("one is dropped and the other is orphaned", [&] {
+    const auto grants = cluster.host("gh200").Grants();
+    return grants.size() == 1 && grants[0].status().observed() == Assignment::ORPHANED;
+  });
+  EXPECT_EQ(cluster.host("gh200").Grants()[0].status().assignment_uid(), attached->uid());
+  EXPECT_TRUE(vmm->running());
+  WaitFor("the controller says so", [&] {
+    const Output shown = cluster.Berthctl({"describe", "host", "gh200"});
+    return shown.out.find(attached->uid() + " (ORPHANED)") != std::string::npos &&
+           shown.out.find(prepared->uid()) == std::string::npos;
+  });
+  // Charged: of four GPUs three are left.
+  const std::set<std::string> given = GpusOf(cluster, {"one", "two", "three"});
+  EXPECT_EQ(given.count(attached->placement().units(0).devices(0).device()), 0U);
+  EXPECT_FALSE(cluster.Create("four", OneOf("gpu")).ok());
+
+  vmm->Kill();
+  WaitFor("nothing of it is left", [&] {
+    const v1::Host now = cluster.GetHost("gh200");
+    return std::none_of(now.conditions().begin(), now.conditions().end(),
+                        [](const auto& condition) { return condition.type() == "GrantsClaimed"; });
+  });
+  EXPECT_TRUE(cluster.Create("four", OneOf("gpu")).ok());
+  cluster.ExpectRecordsAgree(4);
 }
 
 }  // namespace

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/testing/etcd_server.h"
 
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,6 +13,9 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "etcd/rpc.grpc.pb.h"
+#include "lib/rpc/channel.h"
 #include "tests/testing/poll_until.h"
 
 namespace berth::testing {
@@ -29,6 +35,26 @@ std::string FindAddress(const std::string& log) {
   const size_t at = line == std::string::npos ? line : log.find(mark, line);
   const size_t end = at == std::string::npos ? at : log.find('"', at + mark.size());
   return end == std::string::npos ? "" : log.substr(at + mark.size(), end - at - mark.size());
+}
+
+// A call of etcd's Auth service that Berth does not use. Those that add users and give roles take
+// the two strings that Authenticate takes, under the same numbers.
+void Administer(const std::shared_ptr<grpc::Channel>& server, const std::string& method,
+                const std::string& first, const std::string& second) {
+  etcdserverpb::AuthenticateRequest request;
+  request.set_name(first);
+  request.set_password(second);
+  etcdserverpb::AuthenticateResponse response;
+  grpc::TemplatedGenericStub<etcdserverpb::AuthenticateRequest, etcdserverpb::AuthenticateResponse>
+      stub(server);
+  grpc::ClientContext context;
+  absl::Notification done;
+  stub.UnaryCall(&context, "/etcdserverpb.Auth/" + method, {}, &request, &response,
+                 [&](const grpc::Status& status) {
+                   EXPECT_TRUE(status.ok()) << method << ": " << status.error_message();
+                   done.Notify();
+                 });
+  done.WaitForNotification();
 }
 
 }  // namespace
@@ -103,6 +129,15 @@ void EtcdServer::Pause() {
   // Its threads stop one after the other; this returns after the last.
   siginfo_t info = {};
   EXPECT_EQ(::waitid(P_PID, static_cast<id_t>(process_->pid()), &info, WSTOPPED), 0);
+}
+
+void EtcdServer::RequirePasswords(const TlsOptions& tls) const {
+  const auto channel = MakeChannel({.address = address_, .tls = tls});
+  if (!channel.ok()) GiveUp(channel.status().ToString());
+  Administer(*channel, "UserAdd", "root", "secret");
+  Administer(*channel, "RoleAdd", "root", "");
+  Administer(*channel, "UserGrantRole", "root", "root");
+  Administer(*channel, "AuthEnable", "", "");
 }
 
 EtcdClientOptions EtcdServer::ClientOptions(const TlsOptions& tls) const {

@@ -46,6 +46,9 @@ class EtcdServer {
   void Pause();
   void Resume() { process_->Signal(SIGCONT); }
 
+  // From now on it answers those who show a password; that of "root", who may do all, is "secret".
+  void RequirePasswords(const TlsOptions& tls = {}) const;
+
   // "127.0.0.1:port"
   [[nodiscard]] const std::string& address() const { return address_; }
   // To dial it as a test does: patiently.

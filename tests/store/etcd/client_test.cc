@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/store/etcd/client.h"
 
-#include <grpcpp/client_context.h>
-#include <grpcpp/create_channel.h>
-#include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
-#include "absl/synchronization/notification.h"
-#include "etcd/rpc.grpc.pb.h"
 #include "lib/base/status.h"
 #include "tests/rpc/certificates.h"
 #include "tests/testing/etcd_server.h"
@@ -19,33 +14,6 @@ namespace pb = etcdserverpb;
 using ::berth::testing::EtcdServer;
 using ::berth::testing::GetFromEtcd;
 using ::berth::testing::PutInEtcd;
-
-// A call of etcd's Auth service that Berth does not use. Those that add users and give roles take
-// the two strings that Authenticate takes, under the same numbers.
-void Administer(const EtcdServer& server, const std::string& method, const std::string& first,
-                const std::string& second) {
-  pb::AuthenticateRequest request;
-  request.set_name(first);
-  request.set_password(second);
-  pb::AuthenticateResponse response;
-  grpc::TemplatedGenericStub<pb::AuthenticateRequest, pb::AuthenticateResponse> stub(
-      grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials()));
-  grpc::ClientContext context;
-  absl::Notification done;
-  stub.UnaryCall(&context, "/etcdserverpb.Auth/" + method, {}, &request, &response,
-                 [&](const grpc::Status& status) {
-                   EXPECT_TRUE(status.ok()) << method << ": " << status.error_message();
-                   done.Notify();
-                 });
-  done.WaitForNotification();
-}
-
-void RequirePasswords(const EtcdServer& server) {
-  Administer(server, "UserAdd", "root", "secret");
-  Administer(server, "RoleAdd", "root", "");
-  Administer(server, "UserGrantRole", "root", "root");
-  Administer(server, "AuthEnable", "", "");
-}
 
 std::shared_ptr<EtcdClient> ClientOf(const EtcdServer& server, const std::string& password) {
   EtcdClientOptions options = server.ClientOptions();
@@ -62,7 +30,7 @@ pb::RangeRequest AnyKey() {
 
 TEST(EtcdClient, CallsWithAUserAndPassword) {
   EtcdServer server;
-  RequirePasswords(server);
+  server.RequirePasswords();
   const absl::Status anonymous = server.Client()->Range(AnyKey()).status();
   EXPECT_TRUE(WasRefused(anonymous)) << anonymous;
   const absl::Status wrong = ClientOf(server, "guess")->Range(AnyKey()).status();
