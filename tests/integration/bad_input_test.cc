@@ -177,7 +177,7 @@ TEST_F(BadInput, WhatIsNoMemoryOrQueue) {
 TEST_F(BadInput, AFloodOfNonsenseHurtsNobodyElse) {
   const Assignment other = Make("other", OneOf("nic"));
   const std::unique_ptr<Process> vmm =
-      cluster->StartVmm("other", other, {"--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+      cluster->StartVmm("other", other, {"--trace", SourceFile("tests/data/traces/boot")});
   RawVmm flood(path());
   for (size_t size = 1; size < 2000; ++size) {
     const auto answer = flood.Exchange<berth_vmm_empty_reply>(

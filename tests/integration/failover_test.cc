@@ -76,8 +76,7 @@ TEST_F(FailoverTest, WhenTheLeaderIsKilledAnotherGoesOnWhereItWas) {
   // The controller calls the host READY when it has its Hello, the agent obeys from the Welcome on.
   WaitFor("the agent obeys the next leader",
           [&] { return cluster_.host("gh200").Status().epoch().term() > term; });
-  const Output vmm =
-      cluster_.RunVmm(*again, {"--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+  const Output vmm = cluster_.RunVmm(*again, {"--trace", SourceFile("tests/data/traces/boot")});
   EXPECT_EQ(vmm.code, 0) << vmm.err;
   cluster_.ExpectRecordsAgree(1);
 

@@ -53,8 +53,7 @@ TEST(KernelLoss, AHostWithoutItsKernelIsBrokenUntilItIsBack) {
   ASSERT_TRUE(cluster.AwaitObserved("vm", Assignment::PREPARED));
   EXPECT_TRUE(FindCondition(cluster.GetHost("gh200"), "KernelHealthy")->status());
   cluster.ExpectRecordsAgree(1);
-  const Output vmm =
-      cluster.RunVmm(*assignment, {"--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+  const Output vmm = cluster.RunVmm(*assignment, {"--trace", SourceFile("tests/data/traces/boot")});
   EXPECT_EQ(vmm.code, 0) << vmm.err;
 }
 
@@ -114,7 +113,7 @@ TEST(KernelLoss, AVmThatLosesItsKernelLosesItsSession) {
   ASSERT_TRUE(assignment.ok()) << assignment.status();
   ASSERT_TRUE(cluster.AwaitObserved("vm", Assignment::PREPARED));
   const std::unique_ptr<Process> vmm = cluster.StartVmm(
-      "holder", *assignment, {"--hold", "--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+      "holder", *assignment, {"--hold", "--trace", SourceFile("tests/data/traces/boot")});
   WaitFor("the VMM is attached",
           [&] { return cluster.OutputOf("holder").find("holding") != std::string::npos; });
 

@@ -144,7 +144,7 @@ class RestartStepTest : public ::testing::Test {
   }
   void ExpectUsable() {
     const Output vmm =
-        cluster_.RunVmm(assignment_, {"--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+        cluster_.RunVmm(assignment_, {"--trace", SourceFile("tests/data/traces/boot")});
     EXPECT_EQ(vmm.code, 0) << vmm.err;
     Prepared();
   }
@@ -196,9 +196,8 @@ TEST_F(RestartStepTest, InsideRecycle) {
       [&] {
         Prepared();
         const std::string name = absl::StrCat("holder", ++run);
-        vmm =
-            cluster_.StartVmm(name, assignment_,
-                              {"--hold", "--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+        vmm = cluster_.StartVmm(name, assignment_,
+                                {"--hold", "--trace", SourceFile("tests/data/traces/boot")});
         WaitFor("the VMM is attached", [&] {
           return cluster_.OutputOf(name).find("holding") != std::string::npos &&
                  Is(Assignment::ATTACHED);

@@ -53,7 +53,7 @@ class RestartTest : public ::testing::TestWithParam<Who> {
   // A VM works with what it gets.
   void ExpectUsable(const Assignment& assignment) {
     const Output vmm =
-        cluster_.RunVmm(assignment, {"--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+        cluster_.RunVmm(assignment, {"--trace", SourceFile("tests/data/traces/boot")});
     EXPECT_EQ(vmm.code, 0) << vmm.err;
     cluster_.AwaitObserved("vm", Assignment::PREPARED);
   }
@@ -145,7 +145,7 @@ TEST(AgentRestart, BesideAVmmKeepsThePlacementUntilTheVmmEnds) {
   ASSERT_TRUE(created.ok()) << created.status();
   ASSERT_TRUE(cluster.AwaitObserved("vm", Assignment::PREPARED));
   const std::unique_ptr<Process> vmm = cluster.StartVmm(
-      "holder", *created, {"--hold", "--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+      "holder", *created, {"--hold", "--trace", SourceFile("tests/data/traces/boot")});
   WaitFor("the VMM is attached",
           [&] { return cluster.OutputOf("holder").find("holding") != std::string::npos; });
 
@@ -203,8 +203,7 @@ TEST(AgentRestart, UnderSuperviseTurnsNoVmmAway) {
             [&] { return cluster.GetHost("gh200").incarnation() == before.incarnation() + 1; });
   }
   ASSERT_TRUE(cluster.AwaitObserved("vm", Assignment::PREPARED));
-  const Output vmm =
-      cluster.RunVmm(*created, {"--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+  const Output vmm = cluster.RunVmm(*created, {"--trace", SourceFile("tests/data/traces/boot")});
   EXPECT_EQ(vmm.code, 0) << vmm.err;
 
   const pid_t last = host.supervised_pid();
@@ -246,7 +245,7 @@ TEST(GoneHost, WhatItBroughtBackIsDroppedOrChargedUntilItsVmmLeaves) {
     ASSERT_TRUE(cluster.AwaitObserved(id, Assignment::PREPARED));
   }
   const std::unique_ptr<Process> vmm = cluster.StartVmm(
-      "holder", *attached, {"--hold", "--trace", SourceFile("tests/data/traces/map_unmap_ats")});
+      "holder", *attached, {"--hold", "--trace", SourceFile("tests/data/traces/boot")});
   ASSERT_TRUE(cluster.AwaitObserved("attached", Assignment::ATTACHED));
   WaitFor("the queues are live",
           [&] { return cluster.OutputOf("holder").find("holding") != std::string::npos; });

@@ -34,7 +34,7 @@ std::map<std::string, uint32_t> LiveObjects(Host& host) {
 }
 
 std::vector<std::string> HoldingArgs() {
-  return {"--hold", "--trace", SourceFile("tests/data/traces/map_unmap_ats")};
+  return {"--hold", "--trace", SourceFile("tests/data/traces/boot")};
 }
 
 TEST(VmmDeath, AKilledVmmGivesWayToAFreshContext) {
@@ -78,9 +78,7 @@ TEST(VmmDeath, AKilledVmmGivesWayToAFreshContext) {
   EXPECT_EQ(MappedOn(host).vsids, 0);
   EXPECT_EQ(host.Stats().pinned_contexts(), 0U);
 
-  EXPECT_EQ(
-      cluster.RunVmm(*assignment, {"--trace", SourceFile("tests/data/traces/map_unmap_ats")}).code,
-      0);
+  EXPECT_EQ(cluster.RunVmm(*assignment, {"--trace", SourceFile("tests/data/traces/boot")}).code, 0);
 }
 
 TEST(VmmDeath, AReleaseWaitsForTheVmmAndGoesOnWhenItDies) {
