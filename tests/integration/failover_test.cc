@@ -11,7 +11,6 @@
 #include <map>
 #include <optional>
 #include <random>
-#include <set>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -21,12 +20,14 @@
 #include "tests/integration/cluster.h"
 #include "tests/integration/controllers.h"
 #include "tests/integration/failover_fixture.h"
+#include "tests/integration/history.h"
 #include "tests/testing/full_run.h"
 
 namespace berth::testing {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using v1::Assignment;
 
 // Those of the unit of a host for whose VINTFs everybody competes.
@@ -86,10 +87,11 @@ TEST_F(FailoverTest, WhenTheLeaderIsKilledAnotherGoesOnWhereItWas) {
   controllers_.AwaitStandingBy(0);
 }
 
-// What users do while controllers come and go, and what they were told.
+// What users do while controllers come and go; what they were told goes into the history.
 class Users {
  public:
-  Users(std::vector<std::string> addresses, int count) : addresses_(std::move(addresses)) {
+  Users(std::vector<std::string> addresses, int count, History* history)
+      : addresses_(std::move(addresses)), history_(*history) {
     for (int i = 0; i < count; ++i) threads_.emplace_back([this, i] { Run(i); });
   }
   ~Users() { Stop(); }
@@ -102,22 +104,6 @@ class Users {
     for (std::thread& thread : threads_) {
       if (thread.joinable()) thread.join();
     }
-  }
-
-  struct Told {
-    v1::CreateAssignmentRequest request;
-    Assignment answer;
-    bool deleted = false;
-    // Since it was told until it asked for the end: then its devices are its own.
-    absl::Time since;
-    absl::Time until = absl::InfiniteFuture();
-  };
-  // By assignment id. After Stop().
-  [[nodiscard]] const std::map<std::string, Told>& told() const { return told_; }
-  // Assignments that were created so far.
-  size_t created() const {
-    absl::MutexLock lock(&mu_);
-    return told_.size();
   }
 
  private:
@@ -155,8 +141,7 @@ class Users {
           [&](cli::Client& client) { return client.CreateAssignment(request); });
       if (created.ok()) {
         held.push_back(id);
-        absl::MutexLock lock(&mu_);
-        told_[id] = {.request = request, .answer = *created, .since = absl::Now()};
+        history_.Created(request, *created);
       } else if (ReasonOf(created.status()) != Reason::kNoCapacity &&
                  ReasonOf(created.status()) != Reason::kHostNotReady) {
         ADD_FAILURE() << created.status();
@@ -166,33 +151,29 @@ class Users {
       if (held.empty() || (held.size() < kHeldByEach && !full)) continue;
       const std::string old = held.front();
       held.erase(held.begin());
-      {
-        absl::MutexLock lock(&mu_);
-        told_[old].until = absl::Now();
-      }
+      history_.DeleteAsked(old);
       v1::DeleteAssignmentRequest remove;
       remove.set_name("assignments/" + old);
       remove.set_request_id("delete-" + old);
       const auto deleted = Ask<absl::StatusOr<Assignment>>(
           [&](cli::Client& client) { return client.DeleteAssignment(remove); });
       EXPECT_TRUE(deleted.ok() || absl::IsNotFound(deleted.status())) << deleted.status();
-      absl::MutexLock lock(&mu_);
-      told_[old].deleted = true;
+      history_.Deleted(old);
     }
   }
 
   const std::vector<std::string> addresses_;
+  History& history_;
   mutable absl::Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::map<std::string, Told> told_;
   std::vector<std::thread> threads_;
 };
 
-// Looks at a host again and again: no device is in two of its grants, no unit has more VINTFs than
-// it has, and nobody of an older epoch is obeyed.
+// Looks at a host again and again.
 class Witness {
  public:
-  explicit Witness(Host* host) : host_(*host), thread_([this] { Run(); }) {}
+  Witness(std::string name, Host* host, History* history)
+      : name_(std::move(name)), host_(*host), history_(*history), thread_([this] { Run(); }) {}
   ~Witness() {
     stopping_ = true;
     thread_.join();
@@ -200,39 +181,21 @@ class Witness {
   Witness(const Witness&) = delete;
   Witness& operator=(const Witness&) = delete;
 
-  int looks() const { return looks_; }
-
  private:
   void Run() {
-    agent::v1::Epoch before;
-    for (; !stopping_; ++looks_) {
-      std::set<std::string> devices;
-      int vintfs = 0;
-      for (const agent::v1::LocalGrant& grant : host_.Grants()) {
-        for (const v1::UnitPlacement& unit : grant.status().units()) {
-          ++vintfs;
-          for (const auto& device : unit.devices()) {
-            EXPECT_TRUE(devices.insert(device.device()).second)
-                << device.device() << " is in two grants";
-          }
-        }
-      }
-      EXPECT_LE(vintfs, kFewVintfs);
-      const agent::v1::Epoch now = host_.Status().epoch();
-      EXPECT_TRUE(before.store_uid().empty() || now.store_uid() == before.store_uid());
-      EXPECT_GE(now.term(), before.term()) << "a stale epoch was accepted";
-      before = now;
+    while (!stopping_) {
+      history_.Saw(name_, host_.Grants(), host_.Status().epoch());
       ::poll(nullptr, 0, 20);
     }
   }
 
+  const std::string name_;
   Host& host_;
+  History& history_;
   std::atomic<bool> stopping_ = false;
-  std::atomic<int> looks_ = 0;
   std::thread thread_;
 };
 
-// Looks at what the fleet is and at what everybody was told, for promises that were broken.
 class FailoverHistoryTest : public FailoverTest {
  protected:
   // A host whose VINTFs run out before its devices do.
@@ -251,7 +214,7 @@ class FailoverHistoryTest : public FailoverTest {
   enum class Blow { kKill, kPause, kCut, kStop };
 
   // Returns the next leader. Users have been answered since.
-  size_t Strike(Blow blow, size_t leader, Users& users) {
+  size_t Strike(Blow blow, size_t leader) {
     Process& process = controllers_.process(leader);
     switch (blow) {
       case Blow::kKill:
@@ -268,9 +231,8 @@ class FailoverHistoryTest : public FailoverTest {
         break;
     }
     const size_t next = FollowLeader(leader);
-    const size_t created = users.created();
-    WaitFor("users create again", [&] { return users.created() > created + 5; });
-    NoteEpoch();
+    const size_t created = history_.created();
+    WaitFor("users create again", [&] { return history_.created() > created + 5; });
     if (blow == Blow::kPause) process.Signal(SIGCONT);
     const int code = process.Wait();
     EXPECT_EQ(code, blow == Blow::kKill ? -SIGKILL : blow == Blow::kStop ? 0 : 1);
@@ -280,64 +242,33 @@ class FailoverHistoryTest : public FailoverTest {
     return next;
   }
 
-  // The agent never goes back to an older epoch.
-  void NoteEpoch() {
-    const int64_t term = cluster_.host("few").Status().epoch().term();
-    EXPECT_GE(term, term_);
-    term_ = term;
-  }
-
-  // Of what users were told: nobody had a device while somebody else had it.
-  static void CheckDevices(const std::map<std::string, Users::Told>& told) {
-    std::map<std::string, std::vector<const Users::Told*>> by_device;
-    for (const auto& [id, user] : told) {
-      for (const v1::UnitPlacement& unit : user.answer.placement().units()) {
-        for (const auto& device : unit.devices()) by_device[device.device()].push_back(&user);
-      }
+  // Once all has come to rest: what the book has, what it answers to what was asked before, and
+  // that no grant and no VINTF is left that nobody was told of.
+  void Rest() {
+    std::map<std::string, std::optional<Assignment>> book;
+    for (const std::string& id : history_.Gone()) {
+      EXPECT_TRUE(cluster_.AwaitGone(id));
+      book[id] = std::nullopt;
     }
-    for (auto& [device, users] : by_device) {
-      std::sort(users.begin(), users.end(),
-                [](const auto* a, const auto* b) { return a->since < b->since; });
-      for (size_t i = 1; i < users.size(); ++i) {
-        EXPECT_LE(users[i - 1]->until, users[i]->since)
-            << device << " was given to " << users[i]->answer.name() << " while "
-            << users[i - 1]->answer.name() << " had it";
-      }
-    }
-  }
-
-  void CheckHistory(const std::map<std::string, Users::Told>& told) {
-    CheckDevices(told);
-    int kept = 0;
-    std::set<std::string> devices;
-    for (const auto& [id, user] : told) {
-      if (user.deleted) {
-        EXPECT_TRUE(cluster_.AwaitGone(id));
-        continue;
-      }
-      ++kept;
+    const auto kept = history_.Kept();
+    for (const auto& [id, told] : kept) {
       const absl::StatusOr<Assignment> now = cluster_.Get(id);
-      ASSERT_TRUE(now.ok()) << id << " was lost: " << now.status();
-      EXPECT_EQ(now->uid(), user.answer.uid());
-      // The same request has the same answer, whoever gives it.
-      const absl::StatusOr<Assignment> again = cluster_.Create(user.request);
-      ASSERT_TRUE(again.ok()) << again.status();
-      EXPECT_EQ(again->uid(), user.answer.uid());
-      EXPECT_EQ(again->attach_token(), user.answer.attach_token());
-      ASSERT_FALSE(now->placement().units().empty());
-      for (const v1::UnitPlacement& unit : now->placement().units()) {
-        for (const auto& device : unit.devices()) {
-          EXPECT_TRUE(devices.insert(device.device()).second)
-              << device.device() << " is granted twice";
-        }
+      ASSERT_TRUE(now.ok() || absl::IsNotFound(now.status())) << now.status();
+      if (now.ok()) {
+        book[id] = *now;
+      } else {
+        book[id] = std::nullopt;
       }
+      // The same request has the same answer, whoever gives it.
+      const absl::StatusOr<Assignment> again = cluster_.Create(told.request);
+      ASSERT_TRUE(again.ok()) << again.status();
+      history_.Created(told.request, *again);
     }
-    // No grant and no VINTF is left that nobody was told of; one VINTF and device each.
-    cluster_.ExpectRecordsAgree(kept);
-    EXPECT_EQ(devices.size(), static_cast<size_t>(kept));
+    history_.Found(book);
+    cluster_.ExpectRecordsAgree(static_cast<int>(kept.size()));
   }
 
-  int64_t term_ = 0;
+  History history_{History::Hold::kUntilDeleted};
 };
 
 TEST_F(FailoverHistoryTest, NothingIsLostOrGrantedTwiceWhateverHappensToLeaders) {
@@ -346,8 +277,9 @@ TEST_F(FailoverHistoryTest, NothingIsLostOrGrantedTwiceWhateverHappensToLeaders)
   SCOPED_TRACE(absl::StrCat("--gtest_random_seed=", seed));
   std::mt19937 random(seed);
   size_t leader = controllers_.AwaitLeader();
-  const Witness witness(&cluster_.host("few"));
-  Users users(controllers_.apis(), 3);
+  history_.HasVintfs("few", "smmu3.0x20000000", kFewVintfs);
+  const Witness witness("few", &cluster_.host("few"), &history_);
+  Users users(controllers_.apis(), 3, &history_);
   std::vector<Blow> blows = {Blow::kKill, Blow::kCut, Blow::kStop};
   std::shuffle(blows.begin(), blows.end(), random);
   if (!IsFullRun()) blows.resize(1);
@@ -355,13 +287,13 @@ TEST_F(FailoverHistoryTest, NothingIsLostOrGrantedTwiceWhateverHappensToLeaders)
   std::shuffle(blows.begin(), blows.end(), random);
   for (const Blow blow : blows) {
     SCOPED_TRACE(static_cast<int>(blow));
-    leader = Strike(blow, leader, users);
+    leader = Strike(blow, leader);
   }
   users.Stop();
   cluster_.AwaitReady("few");
-  NoteEpoch();
-  EXPECT_GT(witness.looks(), 10);
-  CheckHistory(users.told());
+  Rest();
+  EXPECT_GT(history_.looks(), 10U);
+  EXPECT_THAT(history_.Violations(), IsEmpty());
 }
 
 // etcd elects a leader of its own meanwhile, which a lease of two seconds may not outlast.

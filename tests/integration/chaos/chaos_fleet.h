@@ -13,6 +13,7 @@
 #include "tests/integration/chaos/users.h"
 #include "tests/integration/cluster.h"
 #include "tests/integration/controllers.h"
+#include "tests/integration/history.h"
 
 namespace berth::testing {
 
@@ -32,7 +33,8 @@ class ChaosFleet {
   [[nodiscard]] std::vector<std::string> controllers() const { return controllers_.apis(); }
   // How often each kind of fault has struck.
   [[nodiscard]] const std::map<std::string, uint64_t>& struck() const { return struck_; }
-  [[nodiscard]] uint64_t looks() const { return looks_; }
+  // What users and hosts say. Nothing in it is a violation, or Check() has failed.
+  History& history() { return history_; }
   // From the end of the faults until all agreed, of each Check().
   [[nodiscard]] const std::vector<absl::Duration>& recoveries() const { return recoveries_; }
 
@@ -45,22 +47,21 @@ class ChaosFleet {
   void MendHost(const ScheduledFault& fault, Host& host);
   // Controllers that have lost the lead end, and are started again; nobody else ends by himself.
   void KeepUp();
-  // No host has a device in two grants, or has gone back to an older epoch.
   void LookAtNextHost();
   bool IsStruck(Target target, size_t index) const { return ill_.contains({target, index}); }
   // One leads and the others stand by.
   bool IsInOrder();
-  void CheckHeld(const std::map<std::string, Users::Told>& held);
+  void CheckBook();
   Host& host(size_t index) { return cluster_.host(names_.at(index)); }
 
+  History history_{History::Hold::kWhilePlaced};
   Cluster cluster_;
   Controllers controllers_;
   std::vector<std::string> names_;  // of hosts
   std::set<Place> ill_;
   std::map<std::string, uint64_t> struck_;
-  std::vector<int64_t> terms_;  // the highest of each host
+  std::set<std::string> checked_gone_;  // assignments whose end was looked at
   size_t next_look_ = 0;
-  uint64_t looks_ = 0;
   absl::Time mended_;
   std::vector<absl::Duration> recoveries_;
 };

@@ -25,7 +25,7 @@ struct Options {
 };
 Options options;
 
-std::string Json(const ChaosFleet& fleet, const Users& users) {
+std::string Json(ChaosFleet& fleet, const Users& users) {
   std::vector<absl::Duration> recoveries = fleet.recoveries();
   std::sort(recoveries.begin(), recoveries.end());
   const auto ms = [&](size_t percent) {
@@ -41,7 +41,8 @@ std::string Json(const ChaosFleet& fleet, const Users& users) {
   }
   return absl::StrCat("{\"seed\": ", options.seed, ", \"operations\": ", users.operations(),
                       ", \"attached\": ", users.attached(), ", \"faults\": ", faults,
-                      ", \"looks\": ", fleet.looks(), ", \"recoveries\": ", recoveries.size(),
+                      ", \"looks\": ", fleet.history().looks(),
+                      ", \"recoveries\": ", recoveries.size(),
                       ", \"to_agreement_p50_ms\": ", ms(50), ", \"to_agreement_p99_ms\": ", ms(99),
                       ", \"by_kind\": {", absl::StrJoin(kinds, ", "), "}}");
 }
@@ -53,7 +54,8 @@ TEST(Chaos, PromisesHoldWhateverGoesWrong) {
   Users users({.controllers = fleet.controllers(),
                .folder = fleet.folder(),
                .count = options.users,
-               .seed = options.seed});
+               .seed = options.seed},
+              &fleet.history());
   const absl::Time end = absl::Now() + absl::Seconds(options.seconds);
   while (absl::Now() < end && !::testing::Test::HasFailure()) {
     fleet.Suffer(MakeRound(random, {.hosts = options.hosts}, absl::Seconds(options.round_seconds)));

@@ -14,7 +14,7 @@ namespace berth::testing {
 
 using v1::Assignment;
 
-Users::Users(Options options) : options_(std::move(options)) {
+Users::Users(Options options, History* history) : options_(std::move(options)), history_(*history) {
   for (int i = 0; i < options_.count; ++i) threads_.emplace_back([this, i] { Run(i); });
 }
 
@@ -48,16 +48,6 @@ void Users::Finish() {
   }
 }
 
-std::map<std::string, Users::Told> Users::held() const {
-  absl::MutexLock lock(&mu_);
-  return held_;
-}
-
-std::vector<std::string> Users::TakeDeleted() {
-  absl::MutexLock lock(&mu_);
-  return std::exchange(deleted_, {});
-}
-
 bool Users::MayGoOn() {
   absl::MutexLock lock(&mu_);
   ++idle_;
@@ -83,7 +73,7 @@ Result Users::Ask(const std::function<Result(cli::Client&)>& call) {
   }
 }
 
-void Users::Create(const std::string& id, std::mt19937& random, std::vector<std::string>* mine) {
+void Users::Create(const std::string& id, std::mt19937& random, std::vector<Held>* mine) {
   v1::CreateAssignmentRequest request = MakeRequest(id, OneOf("nic"));
   request.set_request_id("create-" + id);
   const auto create = [&] {
@@ -100,17 +90,13 @@ void Users::Create(const std::string& id, std::mt19937& random, std::vector<std:
     ::poll(nullptr, 0, 20);
     return;
   }
-  mine->push_back(id);
-  {
-    absl::MutexLock lock(&mu_);
-    held_[id] = {.request = request, .answer = *created};
-  }
+  mine->push_back({.id = id, .attach_token = created->attach_token()});
+  history_.Created(request, *created);
   if (random() % 4 != 0) return;
   const absl::StatusOr<Assignment> again = create();
   if (giving_up_) return;
   ASSERT_TRUE(again.ok()) << again.status();
-  EXPECT_EQ(again->uid(), created->uid()) << "a request that was repeated has another answer";
-  EXPECT_EQ(again->attach_token(), created->attach_token());
+  history_.Created(request, *again);
 }
 
 void Users::Delete(const std::string& id) {
@@ -118,17 +104,17 @@ void Users::Delete(const std::string& id) {
   request.set_name("assignments/" + id);
   request.set_request_id("delete-" + id);
   ++operations_;
+  history_.DeleteAsked(id);
   const auto deleted = Ask<absl::StatusOr<Assignment>>(
       [&](cli::Client& client) { return client.DeleteAssignment(request); });
   if (giving_up_) return;
   EXPECT_TRUE(deleted.ok()) << id
                             << " was lost, or a repeated Delete is refused: " << deleted.status();
-  absl::MutexLock lock(&mu_);
-  held_.erase(id);
-  deleted_.push_back(id);
+  history_.Deleted(id);
 }
 
-void Users::Attach(const std::string& id, std::mt19937& random) {
+void Users::Attach(const Held& held, std::mt19937& random) {
+  const std::string& id = held.id;
   v1::GetAssignmentRequest get;
   get.set_name("assignments/" + id);
   ++operations_;
@@ -137,18 +123,13 @@ void Users::Attach(const std::string& id, std::mt19937& random) {
   if (giving_up_) return;
   ASSERT_TRUE(now.ok()) << id << " was lost: " << now.status();
   if (now->intent() != Assignment::PLACED) return;
-  std::string token;
-  {
-    absl::MutexLock lock(&mu_);
-    token = held_.at(id).answer.attach_token();
-  }
   const std::string out = absl::StrCat(options_.folder, "/", id, ".vmm");
-  Process vmm(
-      {.program = ProgramFile("berth-example-vmm"),
-       .args = {"--socket", now->placement().attach_endpoint(), "--assignment", now->uid(),
-                "--token", token, "--hold", "--trace", SourceFile("tests/data/traces/boot")},
-       .out = out,
-       .err = ""});
+  Process vmm({.program = ProgramFile("berth-example-vmm"),
+               .args = {"--socket", now->placement().attach_endpoint(), "--assignment", now->uid(),
+                        "--token", held.attach_token, "--hold", "--trace",
+                        SourceFile("tests/data/traces/boot")},
+               .out = out,
+               .err = ""});
   // The kernel or the agent may be gone: then it is not said what becomes of a VMM.
   for (int looks = 0; looks < 100 && vmm.running(); ++looks) {
     if (ReadFile(out).find("holding") != std::string::npos) {
@@ -170,17 +151,17 @@ void Users::Attach(const std::string& id, std::mt19937& random) {
 
 void Users::Run(int user) {
   std::mt19937 random(options_.seed + static_cast<uint32_t>(user));
-  std::vector<std::string> mine;
+  std::vector<Held> mine;
   for (int i = 0; MayGoOn(); ++i) {
     const std::string id = absl::StrCat("vm-", user, "-", i);
     Create(id, random, &mine);
     if (!mine.empty() && random() % 2 == 0) Attach(mine[random() % mine.size()], random);
     if (mine.size() <= random() % kHeldByEach) continue;
-    Delete(mine.front());
+    Delete(mine.front().id);
     mine.erase(mine.begin());
   }
-  for (const std::string& id : mine) {
-    if (!giving_up_) Delete(id);
+  for (const Held& held : mine) {
+    if (!giving_up_) Delete(held.id);
   }
 }
 

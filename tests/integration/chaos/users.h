@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <functional>
-#include <map>
 #include <random>
 #include <string>
 #include <thread>
@@ -12,13 +11,14 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "berth/v1/assignment_service.pb.h"
 #include "ctl/cli/client.h"
+#include "tests/integration/history.h"
 #include "tests/integration/process.h"
 
 namespace berth::testing {
 
-// What users do, a thread each, whatever happens to the fleet; and what they were told.
+// What users do, a thread each, whatever happens to the fleet. What they were told goes into a
+// history.
 class Users {
  public:
   struct Options {
@@ -27,7 +27,7 @@ class Users {
     int count = 6;
     uint32_t seed = 0;
   };
-  explicit Users(Options options);
+  Users(Options options, History* history);
   ~Users();  // ends them
   Users(const Users&) = delete;
   Users& operator=(const Users&) = delete;
@@ -40,15 +40,6 @@ class Users {
   // They delete what they hold, and end. Not while they pause.
   void Finish();
 
-  struct Told {
-    v1::CreateAssignmentRequest request;
-    v1::Assignment answer;
-  };
-  // By assignment id: what was created, and not deleted again. While they pause.
-  std::map<std::string, Told> held() const;
-  // What was deleted since it was asked last. While they pause.
-  std::vector<std::string> TakeDeleted();
-
   [[nodiscard]] uint64_t operations() const { return operations_; }
   [[nodiscard]] uint64_t attached() const { return attached_; }
   [[nodiscard]] uint64_t killed() const { return killed_; }
@@ -59,17 +50,22 @@ class Users {
   void Run(int user);
   // Waits while they pause; false: it is over.
   bool MayGoOn();
-  // Whether it was created; adds it to `mine`.
-  void Create(const std::string& id, std::mt19937& random, std::vector<std::string>* mine);
+  struct Held {
+    std::string id;
+    std::string attach_token;
+  };
+  // Adds it to `mine` when it was created.
+  void Create(const std::string& id, std::mt19937& random, std::vector<Held>* mine);
   void Delete(const std::string& id);
   // Somebody attaches, and leaves in order or is killed.
-  void Attach(const std::string& id, std::mt19937& random);
+  void Attach(const Held& held, std::mt19937& random);
   // Repeats `call` until somebody has answered it. With little patience for each: one of the
   // controllers may be stopped.
   template <typename Result>
   Result Ask(const std::function<Result(cli::Client&)>& call);
 
   const Options options_;
+  History& history_;
   std::atomic<uint64_t> operations_ = 0;
   std::atomic<uint64_t> attached_ = 0;
   std::atomic<uint64_t> killed_ = 0;
@@ -78,8 +74,6 @@ class Users {
   bool pausing_ ABSL_GUARDED_BY(mu_) = false;
   bool finishing_ ABSL_GUARDED_BY(mu_) = false;
   int idle_ ABSL_GUARDED_BY(mu_) = 0;
-  std::map<std::string, Told> held_ ABSL_GUARDED_BY(mu_);
-  std::vector<std::string> deleted_ ABSL_GUARDED_BY(mu_);
   std::vector<std::thread> threads_;
 };
 
