@@ -5,6 +5,7 @@
 
 option(BERTH_BUILD_TESTS "Build the tests" ON)
 set(BERTH_SANITIZE "" CACHE STRING "Value of -fsanitize=, or empty")
+option(BERTH_PRECOMPILE "Precompile headers, with clang" OFF)
 
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
@@ -58,6 +59,9 @@ function(berth_library name)
                         PRIVATE $<BUILD_INTERFACE:berth_options>)
   target_include_directories(berth_${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
   set_target_properties(berth_${name} PROPERTIES EXPORT_NAME ${name})
+  if(BERTH_PRECOMPILE)
+    target_precompile_headers(berth_${name} REUSE_FROM berth_precompiled)
+  endif()
 endfunction()
 
 # berth_executable(berth-x SOURCES main.cc DEPS ...): an installed program.
@@ -84,6 +88,9 @@ function(berth_test name)
   target_link_libraries(${name} PRIVATE ${arg_DEPS} GTest::gmock GTest::gtest_main berth_options)
   # Tests are compiled as often as the code and run for a moment.
   target_compile_options(${name} PRIVATE -O0 -g0)
+  if(BERTH_PRECOMPILE)
+    target_precompile_headers(${name} REUSE_FROM berth_precompiled_test)
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
                        ENVIRONMENT "${arg_ENVIRONMENT}")
