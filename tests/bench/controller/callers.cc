@@ -58,11 +58,7 @@ class Caller {
   void Done(const grpc::Status& status) {
     latencies_us_.push_back(
         std::chrono::duration<double, std::micro>(SteadyClock::now() - start_).count());
-    absl::Status result = status.ok()
-                              ? load_.check(response_)
-                              : absl::Status(static_cast<absl::StatusCode>(status.error_code()),
-                                             status.error_message());
-    if (!result.ok()) {
+    if (absl::Status result = load_.check(status, response_); !result.ok()) {
       absl::MutexLock lock(&shared_->mu);
       shared_->error.Update(result);
       shared_->next_call = load_.calls;
@@ -81,6 +77,10 @@ class Caller {
 };
 
 }  // namespace
+
+absl::Status ToStatus(const grpc::Status& status) {
+  return {static_cast<absl::StatusCode>(status.error_code()), status.error_message()};
+}
 
 std::vector<std::shared_ptr<Stub>> Connect(const std::string& address, int count) {
   std::vector<std::shared_ptr<Stub>> stubs;
@@ -122,22 +122,34 @@ template absl::StatusOr<LoadResult> Run(const std::string&, const CreateLoad&);
 template absl::StatusOr<LoadResult> Run(const std::string&, const BatchLoad&);
 template absl::StatusOr<LoadResult> Run(const std::string&, const DeleteLoad&);
 
-v1::CreateAssignmentRequest MakeCreate(const std::string& prefix, int index) {
-  v1::CreateAssignmentRequest request;
-  request.set_assignment_id(absl::StrFormat("%s-%07d", prefix, index));
-  request.set_request_id(NewUuid());
-  v1::DeviceRequest* gpu = request.mutable_assignment()->mutable_spec()->add_device_requests();
+std::string IdOf(const std::string& prefix, int index) {
+  return absl::StrFormat("%s-%07d", prefix, index);
+}
+
+v1::AssignmentSpec OneGpu() {
+  v1::AssignmentSpec spec;
+  v1::DeviceRequest* gpu = spec.add_device_requests();
   gpu->set_name("gpu");
   gpu->set_class_("gpu");
   gpu->set_count(1);
+  return spec;
+}
+
+v1::CreateAssignmentRequest MakeCreate(const std::string& prefix, int index,
+                                       const v1::AssignmentSpec& spec) {
+  v1::CreateAssignmentRequest request;
+  request.set_assignment_id(IdOf(prefix, index));
+  request.set_request_id(NewUuid());
+  *request.mutable_assignment()->mutable_spec() = spec;
   return request;
 }
 
-CreateLoad Creates(const std::string& prefix, int callers, int calls) {
+CreateLoad Creates(const std::string& prefix, int callers, int calls,
+                   const v1::AssignmentSpec& spec) {
   CreateLoad load;
   load.callers = callers;
   load.calls = calls;
-  load.next = [prefix](int call) { return MakeCreate(prefix, call); };
+  load.next = [prefix, spec](int call) { return MakeCreate(prefix, call, spec); };
   load.start = [](Stub& stub, auto* context, const auto* request, auto* response, auto done) {
     stub.async()->CreateAssignment(context, request, response, std::move(done));
   };

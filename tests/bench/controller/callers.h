@@ -22,6 +22,13 @@ struct LoadResult {
   std::vector<double> latencies_us;  // one for each call
 };
 
+// That the call has been answered.
+absl::Status ToStatus(const grpc::Status& status);
+template <typename Response>
+absl::Status CheckOk(const grpc::Status& status, const Response&) {
+  return ToStatus(status);
+}
+
 // Calls that one caller makes, one after the other.
 //   next(call)   the request of the call with this number, 0 to calls - 1
 //   start        sends it; `done` is called on a thread of gRPC's
@@ -33,19 +40,21 @@ struct Load {
   std::function<void(Stub&, grpc::ClientContext*, const Request*, Response*,
                      std::function<void(grpc::Status)> done)>
       start;
-  // An error of one call, or of one part of it, ends the load.
-  std::function<absl::Status(const Response&)> check = [](const Response&) {
-    return absl::OkStatus();
-  };
+  // An error ends the load.
+  std::function<absl::Status(const grpc::Status&, const Response&)> check = CheckOk<Response>;
 };
 
 using CreateLoad = Load<v1::CreateAssignmentRequest, v1::Assignment>;
 using BatchLoad = Load<v1::BatchCreateAssignmentsRequest, v1::BatchCreateAssignmentsResponse>;
 using DeleteLoad = Load<v1::DeleteAssignmentRequest, v1::Assignment>;
 
-// Creates of one GPU each, under names that begin with `prefix`.
-v1::CreateAssignmentRequest MakeCreate(const std::string& prefix, int index);
-CreateLoad Creates(const std::string& prefix, int callers, int calls);
+std::string IdOf(const std::string& prefix, int index);
+v1::AssignmentSpec OneGpu();
+v1::CreateAssignmentRequest MakeCreate(const std::string& prefix, int index,
+                                       const v1::AssignmentSpec& spec = OneGpu());
+// Creates under names that begin with `prefix`.
+CreateLoad Creates(const std::string& prefix, int callers, int calls,
+                   const v1::AssignmentSpec& spec = OneGpu());
 
 // Callers that do nothing but wait for their answer before the next call, until all calls are made.
 template <typename Request, typename Response>

@@ -22,8 +22,8 @@ struct CreateBenchOptions {
   int callers = 64;
 };
 
-// Fills the fleet, quarter by quarter, each time beside the echo in alternating slices, and prints
-// create_latency and create_rate (README.md).
+// Goes through all cases, each beside the echo in alternating slices, and prints create_latency and
+// create_rate (README.md).
 absl::Status BenchCreate(const CreateBenchOptions& options);
 
 }  // namespace berth::bench

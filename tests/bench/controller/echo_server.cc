@@ -55,6 +55,16 @@ class EchoService : public v1::AssignmentService::CallbackService {
     return reactor;
   }
 
+  ServerUnaryReactor* DeleteAssignment(CallbackServerContext* context,
+                                       const v1::DeleteAssignmentRequest* request,
+                                       Assignment* response) override {
+    *response = answer_;
+    response->set_name(request->name());
+    ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+
   ServerUnaryReactor* BatchCreateAssignments(
       CallbackServerContext* context, const v1::BatchCreateAssignmentsRequest* request,
       v1::BatchCreateAssignmentsResponse* response) override {

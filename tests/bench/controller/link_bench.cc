@@ -77,10 +77,10 @@ absl::Status LinkLatency(const LinkBenchOptions& options, Arrivals& arrivals) {
     sent[absl::StrCat("assignments/", request.assignment_id())] = absl::Now();
     return request;
   };
-  load.check = [&](const v1::Assignment& created) {
+  load.check = [&](const grpc::Status& status, const v1::Assignment& created) {
     absl::MutexLock lock(&mu);
     answered.emplace_back(created.name(), created.uid());
-    return absl::OkStatus();
+    return ToStatus(status);
   };
   BERTH_RETURN_IF_ERROR(Run(options.api, load).status());
   std::vector<double> latencies;

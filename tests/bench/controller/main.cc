@@ -22,6 +22,9 @@ int main(int argc, char** argv) {
   create->add_option("--store", options.store, "what the controller keeps its book in")->required();
   create->add_option("--controller-pid", options.controller_pid)->required();
   create->add_option("--hosts", options.shape.hosts)->check(CLI::Range(1, 50000));
+  create->add_option("--units", options.shape.units_per_host)->check(CLI::Range(1, 64));
+  create->add_option("--functions", options.shape.gpus_per_unit, "behind each unit")
+      ->check(CLI::Range(1, 1024));
   create->add_option("--callers", options.callers)->check(CLI::Range(1, 1024));
   CLI::App* commit = app.add_subcommand("commit", "a store alone");
   berth::bench::CommitBenchOptions commit_options;

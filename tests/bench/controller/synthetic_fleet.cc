@@ -52,7 +52,7 @@ agent::v1::Inventory MakeInventory(const FleetShape& shape) {
     v1::Unit* unit = inventory.add_units();
     unit->set_id(absl::StrFormat("smmu3.0x%x", 0x11000000 + u * 0x1000000));
     unit->set_profile(v1::Unit::TEGRA241_CMDQV);
-    unit->set_vintfs(63);
+    unit->set_vintfs(kUnitVintfs);
     unit->set_vintf_source(v1::Unit::CONFIGURED);
     unit->set_vcmdqs_per_vintf(2);
     unit->set_sids_per_vintf(16);

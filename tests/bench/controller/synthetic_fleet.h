@@ -2,6 +2,7 @@
 #ifndef BERTH_TESTS_BENCH_CONTROLLER_SYNTHETIC_FLEET_H_
 #define BERTH_TESTS_BENCH_CONTROLLER_SYNTHETIC_FLEET_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -15,12 +16,21 @@
 
 namespace berth::bench {
 
+// Of each unit.
+inline constexpr int kUnitVintfs = 63;
+
 struct FleetShape {
   int hosts = 1000;
   int units_per_host = 2;
   int gpus_per_unit = 5;
   // Raised by each start of the agents.
   int64_t incarnation = 1;
+
+  [[nodiscard]] int devices_per_host() const { return units_per_host * gpus_per_unit; }
+  // How many assignments of one device there is room for.
+  [[nodiscard]] int capacity() const {
+    return hosts * units_per_host * std::min(gpus_per_unit, kUnitVintfs);
+  }
 };
 
 // As an agent does with its default options: below that it wants no answer to a heartbeat.

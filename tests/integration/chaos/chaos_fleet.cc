@@ -228,15 +228,17 @@ void ChaosFleet::CheckBook() {
     book[id] = now.ok() ? std::optional<Assignment>(*now) : std::nullopt;
     if (now.ok() && now->intent() != Assignment::FAILED) ++placed;
   }
-  for (const std::string& id : history_.Gone()) {
-    if (!checked_gone_.insert(id).second) continue;
-    const absl::StatusOr<Assignment> now = cluster_.Get(id);
-    book[id] = now.ok() ? std::optional<Assignment>(*now) : std::nullopt;
-  }
   history_.Found(book);
   // No grant and no VINTF is left that nobody was told of.
   cluster_.ExpectRecordsAgree(placed);
   recoveries_.push_back(absl::Now() - mended_);
+  std::map<std::string, std::optional<Assignment>> ended;
+  for (const std::string& id : history_.Gone()) {
+    if (!checked_gone_.insert(id).second) continue;
+    const absl::StatusOr<Assignment> now = cluster_.Get(id);
+    ended[id] = now.ok() ? std::optional<Assignment>(*now) : std::nullopt;
+  }
+  history_.Found(ended);
   for (const auto& [id, told] : kept) {
     const absl::StatusOr<Assignment> again = cluster_.Create(told.request);
     ASSERT_TRUE(again.ok()) << again.status();
