@@ -72,6 +72,17 @@ absl::StatusOr<Pair> RunPair(const CreateBenchOptions& options, const MakeLoad& 
   return pair;
 }
 
+// Without request ids, of which a controller remembers so many of an owner.
+CreateLoad Unremembered(const std::string& prefix, int calls) {
+  CreateLoad load = Creates(prefix, kCallersBetween, calls);
+  load.next = [prefix](int call) {
+    v1::CreateAssignmentRequest request = MakeCreate(prefix, call);
+    request.clear_request_id();
+    return request;
+  };
+  return load;
+}
+
 Conditions FleetConditions(const CreateBenchOptions& options) {
   return {{"hosts", absl::StrCat(options.shape.hosts)},
           {"devices_per_host", absl::StrCat(options.shape.devices_per_host())},
@@ -172,7 +183,7 @@ absl::Status Cases::FillTo(double full) {
   const auto calls = static_cast<int>(wanted - live_.size());
   const std::string prefix = absl::StrCat("filling-", fills_++, "-");
   Note(prefix, 1, calls);
-  return bench::Run(options_.api, Creates(prefix + "0", kCallersBetween, calls)).status();
+  return bench::Run(options_.api, Unremembered(prefix + "0", calls)).status();
 }
 
 // What has been deleted may not be free yet: goes on until nothing at all is placed any more.
@@ -180,7 +191,7 @@ absl::Status Cases::FillUp() {
   for (bool placed = true; placed;) {
     placed = false;
     std::atomic<bool> any = false;
-    CreateLoad load = Creates(absl::StrCat("last-", fills_++), kCallersBetween, 1000);
+    CreateLoad load = Unremembered(absl::StrCat("last-", fills_++), 1000);
     load.check = [&any](const grpc::Status& status, const v1::Assignment&) {
       if (status.ok()) any = true;
       return status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED ? absl::OkStatus()

@@ -89,12 +89,15 @@ BatchLoad Gangs(const std::string& prefix, int callers, int calls) {
   return Together(prefix, callers, calls, kGang, v1::BatchCreateAssignmentsRequest::ATOMIC);
 }
 
+// No part of what is measured, and so not of the request ids that a controller remembers.
 DeleteLoad Deletes(std::vector<std::string> ids, int callers) {
   DeleteLoad load;
   load.callers = callers;
   load.calls = static_cast<int>(ids.size());
   load.next = [ids = std::move(ids)](int call) {
-    return MakeDelete(ids[static_cast<size_t>(call)]);
+    v1::DeleteAssignmentRequest request = MakeDelete(ids[static_cast<size_t>(call)]);
+    request.clear_request_id();
+    return request;
   };
   load.start = [](Stub& stub, auto* context, const auto* request, auto* response, auto done) {
     stub.async()->DeleteAssignment(context, request, response, std::move(done));
