@@ -19,6 +19,7 @@
 #include "agent/daemon/agent_daemon.h"
 #include "agent/daemon/bind_devices.h"
 #include "agent/link/agent_state.h"
+#include "agent/supervise/fd_keeper.h"
 #include "agent/supervise/supervisor.h"
 #include "berth/internal/v1/agent_config.pb.h"
 #include "lib/base/failpoint.h"
@@ -95,12 +96,12 @@ absl::Status Supervise(const internal::v1::AgentConfig& config, Supervision* sup
   if (error) {
     return ErrnoToStatus(error.value(), absl::StrCat("making the folder ", config.runtime_dir()));
   }
-  BERTH_ASSIGN_OR_RETURN(
-      supervision->code,
-      Supervisor::Run({.command = supervision->command,
-                       .socket = absl::StrCat(config.runtime_dir(), "/supervise-", ::getpid()),
-                       .log = &daemon.log,
-                       .signals = &daemon.signals}));
+  FdKeeper::RemoveDead(config.runtime_dir());
+  BERTH_ASSIGN_OR_RETURN(supervision->code,
+                         Supervisor::Run({.command = supervision->command,
+                                          .socket = FdKeeper::PathIn(config.runtime_dir()),
+                                          .log = &daemon.log,
+                                          .signals = &daemon.signals}));
   return absl::OkStatus();
 }
 

@@ -9,6 +9,8 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,6 +24,17 @@ namespace {
 
 // As systemd's (src/core/manager.c, NOTIFY_BUFFER_MAX).
 constexpr size_t kMaxMessage = 4096;
+
+// With the process id behind it.
+constexpr char kFilePrefix[] = "supervise-";
+
+// False: the path is too long.
+bool FillAddress(const std::string& path, sockaddr_un* address) {
+  address->sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address->sun_path)) return false;
+  path.copy(address->sun_path, path.size());
+  return true;
+}
 
 // What of a message is for the keeper.
 struct Message {
@@ -47,11 +60,9 @@ Message Parse(std::string_view text) {
 
 absl::StatusOr<std::unique_ptr<FdKeeper>> FdKeeper::Listen(std::string path, Logger* log) {
   sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) {
+  if (!FillAddress(path, &address)) {
     return Error(Reason::kInvalidField, absl::StrCat("the socket path ", path, " is too long"));
   }
-  path.copy(address.sun_path, path.size());
   UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket.valid()) return ErrnoToStatus(errno, "socket");
   const int on = 1;
@@ -67,6 +78,24 @@ absl::StatusOr<std::unique_ptr<FdKeeper>> FdKeeper::Listen(std::string path, Log
 
 FdKeeper::~FdKeeper() { ::unlink(path_.c_str()); }
 
+std::string FdKeeper::PathIn(const std::string& folder) {
+  return absl::StrCat(folder, "/", kFilePrefix, ::getpid());
+}
+
+void FdKeeper::RemoveDead(const std::string& folder) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    if (!entry.path().filename().string().starts_with(kFilePrefix)) continue;
+    sockaddr_un address = {};
+    if (!entry.is_socket(error) || !FillAddress(entry.path().string(), &address)) continue;
+    const UniqueFd probe(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
+        errno == ECONNREFUSED) {
+      ::unlink(address.sun_path);
+    }
+  }
+}
+
 bool FdKeeper::Receive(pid_t client) {
   bool ready = false;
   std::array<std::byte, kMaxMessage> buffer;
@@ -74,6 +103,10 @@ bool FdKeeper::Receive(pid_t client) {
   ReceivedPacket packet;
   while (ReceivePacket(socket_.get(), buffer, MSG_DONTWAIT, &packet) == 0) {
     if (packet.sender != client || packet.truncated) continue;
+    if (packet.fds_truncated) {
+      log_->Warn("cannot keep an fd of the agent: no more may be open here",
+                 {{"kept", fds_.size()}});
+    }
     const Message message = Parse({reinterpret_cast<const char*>(buffer.data()), packet.size});
     ready = ready || message.ready;
     if (message.store) Store(message.name, std::move(packet.fds));

@@ -28,6 +28,10 @@ class FdKeeper {
   // bind(2).
   static absl::StatusOr<std::unique_ptr<FdKeeper>> Listen(std::string path, Logger* log);
   ~FdKeeper();  // removes the socket
+  // The path of this process in `folder`.
+  static std::string PathIn(const std::string& folder);
+  // Removes the sockets in `folder` that processes have left which were killed.
+  static void RemoveDead(const std::string& folder);
   FdKeeper(const FdKeeper&) = delete;
   FdKeeper& operator=(const FdKeeper&) = delete;
 

@@ -35,6 +35,10 @@ std::vector<StoredFd> TakePassedFds(const PassedFds& passed) {
     if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) continue;
     taken.push_back({i < passed.names.size() ? passed.names[i] : "unknown", UniqueFd(fd)});
   }
+  if (passed.count > static_cast<int>(kMaxStoredFds)) {
+    ::close_range(kFirstPassedFd + static_cast<unsigned>(kMaxStoredFds),
+                  kFirstPassedFd + static_cast<unsigned>(passed.count) - 1, 0);
+  }
   return taken;
 }
 

@@ -35,7 +35,8 @@ struct StoredFd {
 
 // Takes over what was passed, close-on-exec from now on. Call once, before anything else could
 // have closed or opened fds of these numbers. A number that is not open is left out; one without a
-// name is "unknown", as with sd_listen_fds_with_names(3).
+// name is "unknown", as with sd_listen_fds_with_names(3). What comes behind kMaxStoredFds is
+// closed.
 std::vector<StoredFd> TakePassedFds(const PassedFds& passed);
 
 // Whether systemd takes `name` as it is: 1 to 255 printable ASCII characters, no colon.

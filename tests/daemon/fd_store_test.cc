@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -92,6 +93,28 @@ TEST(FdStoreTest, WithoutAManagerNothingIsKept) {
       std::_Exit(2);
   }
   std::_Exit(0);
+}
+
+[[noreturn]] void TakeTooMany() {
+  rlimit limit = {};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  const int last = kFirstPassedFd + static_cast<int>(kMaxStoredFds);
+  const int file = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (::dup2(file, last) != last || ::dup2(file, last + 1) != last + 1) std::_Exit(1);
+  const std::vector<StoredFd> taken =
+      TakePassedFds({.count = static_cast<int>(kMaxStoredFds) + 1, .names = {}});
+  if (::fcntl(last, F_GETFD) >= 0) std::_Exit(2);
+  if (::fcntl(last + 1, F_GETFD) < 0) std::_Exit(3);
+  std::_Exit(0);
+}
+
+TEST(PassedFdsTest, MoreThanTheStoreHoldsAreClosed) {
+  rlimit limit = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  if (limit.rlim_max < kMaxStoredFds + 8) GTEST_SKIP() << "so many fds are not allowed here";
+  EXPECT_EXIT(TakeTooMany(), ::testing::ExitedWithCode(0), "");
 }
 
 TEST(PassedFdsTest, AreTakenWithTheirNames) {

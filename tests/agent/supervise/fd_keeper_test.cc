@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/supervise/fd_keeper.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -125,6 +128,41 @@ TEST_F(FdKeeperTest, WhatMakesNoSenseIsDropped) {
   ASSERT_TRUE(TellManager(path(), "FDSTORE=1", fds).ok());
   Receive();
   EXPECT_EQ(Names(), Strings{"stored"}) << "as systemd calls one without a name";
+}
+
+TEST_F(FdKeeperTest, SaysWhenItMayNotHaveMoreFds) {
+  const UniqueFd fd(::memfd_create("kept", MFD_CLOEXEC));
+  ASSERT_TRUE(FdStore(path()).Add("kept", fd.get()).ok());
+  rlimit before = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  // The lowest number that is free.
+  none.rlim_cur = static_cast<rlim_t>(UniqueFd(::dup(fd.get())).get());
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  Receive();
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_TRUE(keeper_->fds().empty());
+  EXPECT_NE(err_.str().find("no more may be open here"), std::string::npos) << err_.str();
+}
+
+TEST_F(FdKeeperTest, RemovesWhatTheDeadHaveLeftAndNothingElse) {
+  const std::string dead = folder_ + "/supervise-1";
+  const std::string living = folder_ + "/supervise-2";
+  const std::string file = folder_ + "/supervise-notes";
+  {
+    const auto killed = FdKeeper::Listen(dead, &log_);
+    ASSERT_TRUE(killed.ok());
+    ASSERT_EQ(::rename(dead.c_str(), (dead + "-kept").c_str()), 0);
+  }
+  const auto keeper = FdKeeper::Listen(living, &log_);
+  ASSERT_TRUE(keeper.ok());
+  const UniqueFd notes(::open(file.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+  FdKeeper::RemoveDead(folder_);
+  EXPECT_NE(::access((dead + "-kept").c_str(), F_OK), 0);
+  EXPECT_EQ(::access(living.c_str(), F_OK), 0);
+  EXPECT_EQ(::access(path().c_str(), F_OK), 0);
+  EXPECT_EQ(::unlink(file.c_str()), 0);
+  EXPECT_EQ(FdKeeper::PathIn("/run/berth"), "/run/berth/supervise-" + std::to_string(::getpid()));
 }
 
 TEST_F(FdKeeperTest, ReplacesASocketThatWasLeft) {
