@@ -6,15 +6,19 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <optional>
+#include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "agent/daemon/backend.h"
 #include "agent/daemon/vmm_listener.h"
 #include "agent/grants/grant_manager.h"
 #include "agent/inventory/inventory.h"
+#include "agent/journal/keeper.h"
 #include "agent/link/agent_state.h"
 #include "agent/link/controller_link.h"
 #include "agent/local/local_service.h"
@@ -73,10 +77,13 @@ class AgentDaemon::Impl : public LinkDelegate {
     start_time_ = options_.clock->Now();
     BERTH_RETURN_IF_ERROR(MakeFolder(config_.runtime_dir()));
     BERTH_ASSIGN_OR_RETURN(state_, AgentState::Open(config_.state_dir()));
-    // Units are probed while no grant has a device of theirs.
-    Look(backend_.Ensure());
+    BERTH_RETURN_IF_ERROR(OpenKeeper());
+    const absl::Status backend = backend_.Ensure();
     StartGrants();
-    BERTH_RETURN_IF_ERROR(StartSockets());
+    std::vector<AdoptedSession> adopted = AdoptGrants();
+    // Units are probed while no other grant has a device of theirs.
+    Look(backend);
+    BERTH_RETURN_IF_ERROR(StartSockets(std::move(adopted)));
     StartLink();
     watcher_ = std::thread([this] { WatchHost(); });
     return absl::OkStatus();
@@ -121,6 +128,28 @@ class AgentDaemon::Impl : public LinkDelegate {
   }
 
  private:
+  absl::Status OpenKeeper() {
+    BERTH_ASSIGN_OR_RETURN(std::string boot_id, ReadBootId());
+    BERTH_ASSIGN_OR_RETURN(keeper_,
+                           Keeper::Open({.path = absl::StrCat(config_.runtime_dir(), "/journal.db"),
+                                         .boot_id = std::move(boot_id),
+                                         .store = options_.fd_store,
+                                         .log = options_.log}));
+    return absl::OkStatus();
+  }
+
+  std::vector<AdoptedSession> AdoptGrants() {
+    std::vector<KeptGrant> kept = keeper_->Take(&options_.passed);
+    const size_t found = kept.size();
+    if (found > 0) inventory_.Remember(keeper_->Units());
+    std::vector<AdoptedSession> adopted = grants_->Adopt(std::move(kept));
+    if (found > 0) {
+      options_.log->Info("took up what the agent before this one had",
+                         {{"grants", found}, {"sessions", adopted.size()}});
+    }
+    return adopted;
+  }
+
   void StartGrants() {
     GrantLimits limits;
     limits.memory_per_grant = static_cast<uint64_t>(config_.limits().memory_per_grant());
@@ -139,6 +168,7 @@ class AgentDaemon::Impl : public LinkDelegate {
         .pool = &pool_,
         .clock = options_.clock,
         .limits = limits,
+        .keeper = keeper_.get(),
         .on_status = [this](const agent::v1::GrantStatus& status) { OnGrantStatus(status); },
         .on_unit_fault = [this](const AssignmentUid& by, const UnitId& unit,
                                 const absl::Status& fault) { OnUnitFault(by, unit, fault); }});
@@ -168,14 +198,15 @@ class AgentDaemon::Impl : public LinkDelegate {
     look_now_ = true;
   }
 
-  absl::Status StartSockets() {
+  absl::Status StartSockets(std::vector<AdoptedSession> adopted) {
     BERTH_ASSIGN_OR_RETURN(UniqueFd listener,
                            ListenForVmms(config_.vmm_socket(), options_.fd_store,
                                          std::move(options_.passed), options_.log));
     wire::ServerOptions wire_options;
     wire_options.max_connections = static_cast<size_t>(config_.limits().vmm_connections());
     BERTH_ASSIGN_OR_RETURN(vmm_,
-                           VmmServer::Start(std::move(listener), grants_.get(), wire_options));
+                           VmmServer::Start(std::move(listener), grants_.get(), wire_options,
+                                            std::move(adopted)));
 
     local_service_ =
         MakeLocalService({.grants = grants_.get(), .inventory = &inventory_, .status = [this] {
@@ -245,12 +276,20 @@ class AgentDaemon::Impl : public LinkDelegate {
       }
       kernel_ = status;
     }
+    RememberUnits();
     agent::v1::Inventory now = inventory_.Current();
     if (google::protobuf::util::MessageDifferencer::Equals(now, told_)) return;
     told_ = std::move(now);
     if (grants_ != nullptr) grants_->DevicesChanged();
     absl::MutexLock lock(&mu_);
     if (link_ != nullptr) link_->TellInventory(told_);
+  }
+
+  void RememberUnits() {
+    for (const internal::v1::JournaledUnitFacts& unit : inventory_.ToRemember()) {
+      std::string record = unit.SerializeAsString();
+      if (std::exchange(remembered_[unit.id()], record) != record) keeper_->NoteUnit(unit);
+    }
   }
 
   void WatchHost() {
@@ -306,6 +345,7 @@ class AgentDaemon::Impl : public LinkDelegate {
   Inventory inventory_;
   ThreadPool pool_;
   std::unique_ptr<AgentState> state_;
+  std::unique_ptr<Keeper> keeper_;
   std::unique_ptr<GrantManager> grants_;
   std::unique_ptr<VmmServer> vmm_;
   std::unique_ptr<grpc::Service> local_service_;
@@ -314,6 +354,7 @@ class AgentDaemon::Impl : public LinkDelegate {
   // Of the watching thread, and of Start() before it.
   absl::Status kernel_;  // what it was when last looked at
   agent::v1::Inventory told_;
+  std::map<std::string, std::string> remembered_;  // records of units in the journal
 
   absl::Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

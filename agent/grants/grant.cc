@@ -140,7 +140,9 @@ void Grant::Run() {
 
 void Grant::AdoptDesired() {
   agent::v1::DesiredGrant wanted = desired();
-  const bool first = observed_ == Observed::kNone;
+  // What the controller knows of a grant that nothing was written down of.
+  const bool found = current_.units_size() == 0 && wanted.generation() == current_.generation();
+  const bool first = observed_ == Observed::kNone || found;
   const bool same = wanted.generation() == current_.generation() ||
                     wanted.intent() == v1::Assignment::RELEASING || SameBuild(wanted, current_);
   if (!first && !same) return;  // the old one has to go first
@@ -233,6 +235,8 @@ void Grant::Move(Observed to, std::optional<v1::Condition> why) {
   if (to == Observed::kPrepared) may_be_held_ = true;
   if (to == Observed::kGone) {
     may_be_held_ = false;
+    context_lost_ = false;
+    Drop();
     env_.claims->Release(uid_);
   }
   Publish();
@@ -282,13 +286,18 @@ absl::Status Grant::Build() {
   env_.claims->NoteBound(uid_);
   BERTH_ASSIGN_OR_RETURN(auto context,
                          PreparedContext::Create(*std::move(bound), plan, limits().event_depth));
+  BERTH_RETURN_IF_ERROR(Equip(&context));
+  return HitFailpoint(Failpoint::kPrepareDone);
+}
+
+absl::Status Grant::Equip(std::unique_ptr<PreparedContext>* context) {
   const auto asked = static_cast<uint64_t>(current_.memory_limit_bytes());
   const uint64_t bytes =
       asked == 0 ? limits().memory_per_grant : std::min(asked, limits().memory_per_grant);
   auto guest = std::make_unique<Guest>(
-      context.get(), GuestMemory::Limits{.bytes = bytes, .regions = limits().regions_per_grant});
+      context->get(), GuestMemory::Limits{.bytes = bytes, .regions = limits().regions_per_grant});
   auto events = std::make_unique<EventForwarder>(
-      env_.poller, context.get(), [weak = weak_from_this()](size_t queue) {
+      env_.poller, context->get(), [weak = weak_from_this()](size_t queue) {
         if (const std::shared_ptr<Grant> grant = weak.lock()) {
           grant->executor_.Add([self = grant.get(), queue] { self->OnEvents(queue); });
         }
@@ -297,8 +306,7 @@ absl::Status Grant::Build() {
   if (absl::Status status = events->Start(); !status.ok()) {
     return WithMetadata(status, "step", "watch_events");
   }
-  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareDone));
-  context_ = std::move(context);
+  context_ = std::move(*context);
   guest_ = std::move(guest);
   events_ = std::move(events);
   devices_reset_ = false;
@@ -312,6 +320,7 @@ void Grant::OnEvents(size_t queue) {
 
 void Grant::HandleKernelGone() {
   EndSession(Error(Reason::kKernelGone, "the kernel behind the context has ended"));
+  Drop();
   events_.reset();
   guest_.reset();
   context_.reset();

@@ -5,7 +5,9 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <cstddef>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -26,8 +28,11 @@
 #include "agent/grants/hand_off.h"
 #include "agent/grants/prepared_context.h"
 #include "agent/grants/timer_queue.h"
+#include "agent/journal/keeper.h"
+#include "berth/internal/v1/journal.pb.h"
 #include "lib/base/lifecycle.h"
 #include "lib/wire/event_channel.h"
+#include "lib/wire/message.h"
 
 namespace berth {
 
@@ -80,6 +85,10 @@ class Grant : public std::enable_shared_from_this<Grant> {
   // Puts on the executor what must not be lost.
   void Tell(std::function<void(Grant&)> news);
 
+  // Takes up what an agent before this one has left of it (GrantManager::Adopt()); before any other
+  // call. Errors: KERNEL_GONE: nothing is left of it.
+  absl::StatusOr<std::optional<AdoptedSession>> Adopt(KeptGrant kept);
+
   [[nodiscard]] const AssignmentUid& uid() const { return uid_; }
   [[nodiscard]] agent::v1::GrantStatus status() const;
   [[nodiscard]] agent::v1::LocalGrant local() const;
@@ -94,11 +103,32 @@ class Grant : public std::enable_shared_from_this<Grant> {
     uint64_t resume = 0;  // the session to take up again; 0: a new one
     v1::AssignmentSpec::AttachMode mode = v1::AssignmentSpec::BROKERED;
   };
-  // Begins a session, or takes one up again for the same process. Returns its id. Errors:
-  // WRONG_TOKEN, WRONG_USER, STATE_CONFLICT (the other attach mode), ALREADY_ATTACHED, NOT_READY,
-  // UNKNOWN_ASSIGNMENT (going or gone), SESSION_UNKNOWN.
-  absl::StatusOr<uint64_t> Attach(const Hello& hello, wire::EventChannel events,
+  // Begins a session, or takes one up again for the same process, of which `process` is a pidfd
+  // (or invalid, where the kernel gives none). Returns its id. When it returns, all that the VMM
+  // may get now outlives this process (Keeper). Errors: WRONG_TOKEN, WRONG_USER, STATE_CONFLICT
+  // (the other attach mode), ALREADY_ATTACHED, NOT_READY, UNKNOWN_ASSIGNMENT (going or gone),
+  // SESSION_UNKNOWN; those of Keeper::Keep().
+  absl::StatusOr<uint64_t> Attach(const Hello& hello, UniqueFd process, wire::EventChannel events,
                                   EndListener on_end);
+  // The last call of a session that has changed something, so that it is not executed again.
+  struct Replay {
+    uint64_t call_id = 0;
+    std::vector<std::byte> call;
+    std::shared_ptr<const wire::Message> reply;  // null: execute the call again
+  };
+  // Null unless `session` is attached.
+  [[nodiscard]] Replay* replay(uint64_t session) {
+    return attached(session) ? &session_->last : nullptr;
+  }
+  // Before and after a call that changes something, of the session that is attached: whenever this
+  // process ends, the next one knows what came of it. Errors of BeginCall(): Keeper::Note(); then
+  // the call must not be made. Of EndCall() there are none: where it cannot be noted, only the fds
+  // are kept (condition Journaled).
+  absl::Status BeginCall(internal::v1::JournaledCall call);
+  void EndCall();
+  // For a session that was taken up at the start of the agent. Calls `on_end` when it has ended
+  // already.
+  void SetEndListener(uint64_t session, EndListener on_end);
   // The connection of a session has ended; its process lives. It may come back for a while, or,
   // when it has confirmed a hand-off, for as long as it likes.
   void ConnectionLost(uint64_t session);
@@ -130,7 +160,8 @@ class Grant : public std::enable_shared_from_this<Grant> {
   // nothing was handed off).
   [[nodiscard]] absl::Status CheckUnconfirmed(uint64_t session) const;
   // `holder` has the fds, and whoever calls this watches it. Closes the agent's own.
-  void Confirm(uint64_t session, const Vmm& holder);
+  // `process`: a pidfd of it. Errors: Keeper::Keep(); nothing has changed then.
+  absl::Status Confirm(uint64_t session, const Vmm& holder, UniqueFd process);
   // After each call on guest() or context(): shows what has changed, and sees to a dead kernel.
   void AfterCall(const absl::Status& status);
 
@@ -147,6 +178,10 @@ class Grant : public std::enable_shared_from_this<Grant> {
     bool confirmed = false;          // a hand-off
     Vmm holder = {};                 // of a hand-off that was confirmed
     wire::EventChannel events = {};  // of a hand-off, kept open; nothing comes on it
+    UniqueFd process = {};           // a pidfd of whoever is watched
+    uint64_t start_ticks = 0;        // of its process, in the kernel's ticks since boot
+    Replay last = {};
+    bool adopted = false;  // and not resumed yet
   };
 
   // Puts Run() on the executor, once.
@@ -163,6 +198,8 @@ class Grant : public std::enable_shared_from_this<Grant> {
 
   bool Prepare();
   absl::Status Build();
+  // Makes the context the grant's own. After an error it is the caller's still.
+  absl::Status Equip(std::unique_ptr<PreparedContext>* context);
   absl::Status BuildHandOff(const GrantPlan& plan);
   absl::Status ResetHandedOff();
   absl::Status OpenEvents(uint64_t session, wire::EventChannel events);
@@ -177,6 +214,16 @@ class Grant : public std::enable_shared_from_this<Grant> {
   void EndSession(const absl::Status& why);
   void OnEvents(size_t queue);
   void RetryLater();
+
+  // What outlives the agent (grant_keep.cc).
+  [[nodiscard]] internal::v1::JournaledGrant Record() const;
+  [[nodiscard]] std::vector<Keeper::Fd> FdsToKeep() const;
+  absl::Status Keep();
+  void Drop();
+  absl::Status AdoptContext(KeptGrant& kept);
+  absl::Status SettleCall(const internal::v1::JournaledGrant& record);
+  AdoptedSession AdoptSession(KeptGrant& kept);
+  absl::StatusOr<std::optional<AdoptedSession>> AdoptDegraded(KeptGrant kept);
 
   // What others see.
   void SetCondition(std::string_view type, bool holds, const absl::Status& status);
@@ -218,6 +265,12 @@ class Grant : public std::enable_shared_from_this<Grant> {
   // since. Then it is not GONE before they are free.
   bool may_be_held_;
   bool devices_reset_ = false;
+  // It was taken up without its context: the devices are reset when they can be bound again.
+  bool context_lost_ = false;
+  std::map<std::string, UniqueFd> degraded_fds_;  // that keep a context nobody knows alive
+  std::string life_;                              // of what is kept; empty: nothing is
+  bool journaled_ = false;
+  bool settled_ = false;  // at the adoption: the call that had begun has been executed
   std::optional<Session> session_;
   Vmm last_vmm_;
 

@@ -35,7 +35,7 @@ absl::Status Grant::BuildHandOff(const GrantPlan& plan) {
 // Whoever had the devices has left no trace in them: what `bound_` holds is reset, once after each
 // VMM.
 absl::Status Grant::ResetHandedOff() {
-  if (!hand_off() || devices_reset_ || !bound_.has_value()) return absl::OkStatus();
+  if (!(hand_off() || context_lost_) || devices_reset_ || !bound_.has_value()) return absl::OkStatus();
   absl::Status status = bound_->ResetDevices(*env_.options.devices);
   devices_reset_ = status.ok();
   return status;
@@ -60,12 +60,20 @@ absl::Status Grant::CheckUnconfirmed(uint64_t session) const {
   return absl::OkStatus();
 }
 
-void Grant::Confirm(uint64_t session, const Vmm& holder) {
-  if (!CheckUnconfirmed(session).ok()) return;
-  handed_.reset();
+absl::Status Grant::Confirm(uint64_t session, const Vmm& holder, UniqueFd process) {
+  BERTH_RETURN_IF_ERROR(CheckUnconfirmed(session));
   session_->confirmed = true;
   session_->holder = holder;
+  if (process.valid()) std::swap(session_->process, process);
+  if (absl::Status status = Keep(); !status.ok()) {
+    session_->confirmed = false;
+    session_->holder = {};
+    if (process.valid()) std::swap(session_->process, process);
+    return status;
+  }
+  handed_.reset();
   last_vmm_ = holder;
+  return absl::OkStatus();
 }
 
 }  // namespace berth

@@ -13,6 +13,8 @@
 #include "agent/grants/grant.h"
 #include "agent/grants/grant_plan.h"
 #include "agent/grants/timer_queue.h"
+#include "agent/journal/keeper.h"
+#include "lib/base/failpoint.h"
 #include "lib/base/status.h"
 
 namespace berth {
@@ -60,6 +62,25 @@ class GrantManager::Impl {
       if (!known.contains(uid)) grant->Disclaim();
     }
     return first;
+  }
+
+  std::vector<AdoptedSession> Adopt(std::vector<KeptGrant> kept) {
+    std::vector<AdoptedSession> sessions;
+    for (KeptGrant& one : kept) {
+      const AssignmentUid uid = one.uid;
+      auto grant = std::make_shared<Grant>(uid, &environment_, Grant::Past::kUnknown);
+      auto session = grant->Adopt(std::move(one));
+      // The kernel behind it has ended, and all that was kept with it.
+      if (!session.ok()) {
+        environment_.options.keeper->Drop(uid);
+        continue;
+      }
+      if (session->has_value()) sessions.push_back(*std::move(*session));
+      absl::MutexLock lock(&mu_);
+      grants_.emplace(uid, std::move(grant));
+    }
+    CrashAt(Failpoint::kAdoptDone);
+    return sessions;
   }
 
   std::shared_ptr<Grant> Find(const AssignmentUid& uid) const {
@@ -113,6 +134,10 @@ class GrantManager::Impl {
 
 GrantManager::GrantManager(Options options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 GrantManager::~GrantManager() = default;
+
+std::vector<AdoptedSession> GrantManager::Adopt(std::vector<KeptGrant> kept) {
+  return impl_->Adopt(std::move(kept));
+}
 
 absl::Status GrantManager::Apply(const std::vector<agent::v1::DesiredGrant>& desired) {
   return impl_->Apply(desired);

@@ -18,11 +18,23 @@
 #include "lib/base/clock.h"
 #include "lib/base/executor.h"
 #include "lib/base/ids.h"
+#include "lib/base/unique_fd.h"
 #include "lib/iommufd/kernel_api.h"
 
 namespace berth {
 
 class Grant;
+class Keeper;
+struct KeptGrant;
+
+// A VMM that was attached when the agent before this one ended, and whose grant this one has taken
+// up again.
+struct AdoptedSession {
+  AssignmentUid uid;
+  uint64_t id = 0;
+  // Readable when the VMM has ended. Invalid: it has, or nobody can tell.
+  UniqueFd process = {};
+};
 
 // Thread-safe. No method waits for the kernel (but Stop()): work is done on the pool, one task of a
 // grant at a time, and what comes of it is told to the status sink.
@@ -51,6 +63,7 @@ class GrantManager {
     ThreadPool* pool = nullptr;
     Clock* clock = nullptr;
     GrantLimits limits;
+    Keeper* keeper = nullptr;     // null: nothing outlives the agent
     StatusSink on_status;         // may be empty
     UnitFaultSink on_unit_fault;  // may be empty
   };
@@ -59,6 +72,11 @@ class GrantManager {
   ~GrantManager();  // Stop()
   GrantManager(const GrantManager&) = delete;
   GrantManager& operator=(const GrantManager&) = delete;
+
+  // Takes up what an agent before this one has left; once, before all else. A grant whose fds were
+  // kept is ATTACHED as before; without a record of it DEGRADED, until its VMM ends; without its
+  // fds ORPHANED, until its devices can be bound. The sessions are for VmmServer::Start().
+  std::vector<AdoptedSession> Adopt(std::vector<KeptGrant> kept);
 
   // The whole desired set (Welcome): what is held and not in it is released and forgotten, unless a
   // VMM is attached; that one is ORPHANED until the VMM leaves. What is new in it may have been

@@ -12,9 +12,9 @@
 
 namespace berth {
 
-absl::StatusOr<uint64_t> Grant::Attach(const Hello& hello, wire::EventChannel events,
-                                       EndListener on_end) {
-  const auto& [token, vmm, resume, mode] = hello;
+absl::StatusOr<uint64_t> Grant::Attach(const Hello& hello, UniqueFd process,
+                                       wire::EventChannel events, EndListener on_end) {
+  const auto& [token, vmm, asked, mode] = hello;
   const agent::v1::DesiredGrant wanted = desired();
   if (!TokenMatches(token, wanted.token_hash())) {
     return Error(Reason::kWrongToken, "the token is not this assignment's");
@@ -30,6 +30,11 @@ absl::StatusOr<uint64_t> Grant::Attach(const Hello& hello, wire::EventChannel ev
         absl::StrCat("the assignment's attach_mode is ", mode == kHandOff ? "BROKERED" : "HAND_OFF",
                      ", the VMM asks for ", mode == kHandOff ? "HAND_OFF" : "BROKERED"));
   }
+  uint64_t resume = asked;
+  // Its HELLO was heard by the agent before this one, the answer was lost.
+  const bool unanswered = resume == 0 && session_.has_value() && session_->adopted &&
+                          session_->vmm.pid == vmm.pid && session_->last.call_id == 0;
+  if (unanswered) resume = session_->id;
   if (resume != 0) {
     if (!session_.has_value() || session_->id != resume || session_->vmm.pid != vmm.pid) {
       return Error(Reason::kSessionUnknown, "this process has no such session");
@@ -37,8 +42,15 @@ absl::StatusOr<uint64_t> Grant::Attach(const Hello& hello, wire::EventChannel ev
     BERTH_RETURN_IF_ERROR(OpenEvents(resume, std::move(events)));
     ++session_->losses;
     session_->connected = true;
+    session_->adopted = false;
     session_->on_end = std::move(on_end);
     return resume;
+  }
+  if (session_.has_value() && session_->adopted && session_->vmm.pid == vmm.pid &&
+      observed_ == Observed::kAttached) {
+    // It has closed its session while no agent ran, and begins another.
+    VmmLeft(session_->id);
+    return Error(Reason::kNotReady, "the session of before is ending; retry");
   }
   if (session_.has_value()) {
     return Error(Reason::kAlreadyAttached,
@@ -50,8 +62,12 @@ absl::StatusOr<uint64_t> Grant::Attach(const Hello& hello, wire::EventChannel ev
     BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kAttachBegin));
     const uint64_t id = NewRandomId();
     session_ = Session{.id = id, .vmm = vmm, .on_end = std::move(on_end)};
-    if (absl::Status status = OpenEvents(id, std::move(events)); !status.ok()) {
+    session_->process = std::move(process);
+    absl::Status status = Keep();
+    if (status.ok()) status = OpenEvents(id, std::move(events));
+    if (!status.ok()) {
       session_.reset();
+      Drop();
       return status;
     }
     last_vmm_ = vmm;
@@ -106,9 +122,15 @@ void Grant::VmmLeft(uint64_t session) {
   if (!session_.has_value() || session_->id != session) return;
   CrashAt(Failpoint::kLeaveVmm);
   EndSession(absl::OkStatus());
+  // What is kept keeps the context, too.
+  Drop();
+  degraded_fds_.clear();
   if (observed_ == Observed::kAttached) {
     AdoptDesired();
     Move(Wanted() ? Observed::kRecycling : Observed::kScrubbing);
+  } else if (observed_ == Observed::kDegraded) {
+    AdoptDesired();
+    Move(Observed::kScrubbing);
   }
   // On a turn of its own: whoever called may answer its VMM first.
   absl::MutexLock lock(&mu_);

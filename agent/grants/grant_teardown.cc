@@ -20,7 +20,8 @@ bool Grant::TearDown() {
   if (status.ok()) status = HitFailpoint(Failpoint::kTeardownDone);
   if (status.ok()) return true;
   if (last_vmm_.pid != 0) {
-    status = WithMetadata(status, "last_vmm_pid", std::to_string(last_vmm_.pid));
+    const std::string pid = std::to_string(last_vmm_.pid);
+    status = WithMetadata(Annotate(status, "process " + pid + " had it last"), "last_vmm_pid", pid);
   }
   const bool long_pinned = Now() - since_ >= limits().orphan_after;
   if (long_pinned && observed_ != Observed::kOrphaned) {

@@ -9,8 +9,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "agent/grants/guest_memory.h"
 #include "agent/grants/prepared_context.h"
+#include "berth/internal/v1/journal.pb.h"
 #include "lib/iommufd/hwpt.h"
 #include "lib/iommufd/viommu.h"
 
@@ -57,6 +59,17 @@ class Guest {
   // guest's reboot, and the first part of every teardown. May be repeated after an error.
   absl::Status Reset();
 
+  // What a VMM has made, for the agent after this one. `record` has the context already
+  // (PreparedContext::WriteTo()).
+  void WriteTo(internal::v1::JournaledGrant* record) const;
+  // Takes up what is in `record`, of which the context was adopted; once, before anything else.
+  void Adopt(const internal::v1::JournaledGrant& record);
+  // Brings the call that had begun when the record was written to an end, wherever it stood: as if
+  // it had never been made, or executed. Then a VMM that repeats it gets one answer, and it has
+  // been done once. Errors: those of the kernel.
+  enum class Settled : uint8_t { kUndone, kDone };
+  absl::StatusOr<Settled> Settle(const internal::v1::JournaledGrant& record);
+
   // Leaves all objects to the VMM's own fds.
   void Abandon();
 
@@ -86,6 +99,12 @@ class Guest {
   absl::Status Attach(size_t device, StreamMode mode, const std::optional<Hwpt>& nested);
   absl::Status SwitchVdevice(size_t device, std::optional<uint32_t> vsid);
   absl::Status Block(size_t device);
+  absl::Status UndoMap(uint64_t iova, uint64_t length);
+  absl::StatusOr<Settled> RedoUnmap(uint64_t iova, uint64_t length);
+  absl::StatusOr<Settled> RedoFreeQueue(uint32_t unit, uint32_t index);
+  absl::Status UndoStream(const internal::v1::JournaledGrant& record);
+  absl::Status BlockAnew(const internal::v1::JournaledGrant& record);
+  void DestroyUnknown(const internal::v1::JournaledGrant& record);
 
   PreparedContext* const context_;
   GuestMemory memory_;

@@ -100,9 +100,20 @@ absl::Status GuestMemory::Unmap(Ioas& ioas, uint64_t iova, uint64_t length) {
                  absl::StrCat("no region of ", Range(iova, length), " is registered"));
   }
   BERTH_RETURN_IF_ERROR(ioas.Unmap(iova, length).status());
-  bytes_ -= length;
-  regions_.erase(it);
+  Forget(iova);
   return absl::OkStatus();
+}
+
+void GuestMemory::Adopt(uint64_t iova, uint64_t length) {
+  regions_[iova] = length;
+  bytes_ += length;
+}
+
+void GuestMemory::Forget(uint64_t iova) {
+  const auto it = regions_.find(iova);
+  if (it == regions_.end()) return;
+  bytes_ -= it->second;
+  regions_.erase(it);
 }
 
 bool GuestMemory::Overlaps(uint64_t iova, uint64_t length) const {

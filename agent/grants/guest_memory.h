@@ -32,6 +32,11 @@ class GuestMemory {
   // Exactly one region. Errors: MEMORY_UNKNOWN; what the kernel says.
   absl::Status Unmap(Ioas& ioas, uint64_t iova, uint64_t length);
 
+  // A region that an agent before this one has mapped.
+  void Adopt(uint64_t iova, uint64_t length);
+  // One that is not mapped any more; none of this address: nothing to do.
+  void Forget(uint64_t iova);
+
   // Whether all of [iova, iova + length) is in one region.
   [[nodiscard]] bool Contains(uint64_t iova, uint64_t length) const;
 

@@ -109,19 +109,24 @@ absl::Status PreparedContext::Build(uint32_t event_depth) {
   return absl::OkStatus();
 }
 
-absl::Status PreparedContext::BuildUnit(Unit& unit, uint32_t event_depth) {
+absl::Status PreparedContext::AskUnit(Unit& unit) {
   Device& first = devices()[unit.devices.front()];
   BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareGetHwInfo));
   absl::StatusOr<Device::SmmuInfo> smmu = first.GetSmmuInfo();
   if (!smmu.ok()) return WithMetadata(smmu.status(), "step", "get_hw_info");
   unit.smmu = *smmu;
   unit.max_queue_log2 = static_cast<uint32_t>(uapi::kIdr1Cmdqs.Get(smmu->smmu.idr[1]));
+  if (unit.queues == 0) return absl::OkStatus();
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareGetCmdqvInfo));
+  BERTH_RETURN_IF_ERROR(Take(first.GetCmdqvInfo(), "get_hw_info_cmdqv", &unit.cmdqv));
+  unit.queues = std::min(unit.queues, 1U << std::min<unsigned>(unit.cmdqv->log2vcmdqs, 16));
+  return absl::OkStatus();
+}
+
+absl::Status PreparedContext::BuildUnit(Unit& unit, uint32_t event_depth) {
+  BERTH_RETURN_IF_ERROR(AskUnit(unit));
+  Device& first = devices()[unit.devices.front()];
   const bool cmdqv = unit.queues > 0;
-  if (cmdqv) {
-    BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareGetCmdqvInfo));
-    BERTH_RETURN_IF_ERROR(Take(first.GetCmdqvInfo(), "get_hw_info_cmdqv", &unit.cmdqv));
-    unit.queues = std::min(unit.queues, 1U << std::min<unsigned>(unit.cmdqv->log2vcmdqs, 16));
-  }
   BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareAllocParent));
   BERTH_RETURN_IF_ERROR(
       Take(Hwpt::CreateNestingParent(first, *ioas_), "alloc_nesting_parent", &unit.parent));

@@ -5,14 +5,18 @@
 #define BERTH_AGENT_GRANTS_PREPARED_CONTEXT_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent/grants/grant_plan.h"
+#include "agent/journal/keeper.h"
+#include "berth/internal/v1/journal.pb.h"
 #include "lib/iommufd/context.h"
 #include "lib/iommufd/device.h"
 #include "lib/iommufd/hwpt.h"
@@ -66,6 +70,16 @@ class PreparedContext {
   static absl::StatusOr<std::unique_ptr<PreparedContext>> Create(BoundContext bound,
                                                                  const GrantPlan& plan,
                                                                  uint32_t event_depth);
+  // The context that `record` tells of, by the fds that an agent before this one had, which are
+  // taken out of `fds`. After an error whoever else has fds of the context keeps all of it. Errors:
+  // NOT_FOUND (an fd is missing), STORE_CORRUPT (the record is), KERNEL_GONE.
+  static absl::StatusOr<std::unique_ptr<PreparedContext>> Adopt(
+      KernelApi* kernel, const internal::v1::JournaledGrant& record,
+      std::map<std::string, UniqueFd>* fds);
+  // What Adopt() needs. They stay this context's.
+  void WriteTo(internal::v1::JournaledGrant* record) const;
+  [[nodiscard]] std::vector<Keeper::Fd> Fds() const;
+
   ~PreparedContext();
   PreparedContext(const PreparedContext&) = delete;
   PreparedContext& operator=(const PreparedContext&) = delete;
@@ -99,6 +113,10 @@ class PreparedContext {
   PreparedContext(BoundContext bound, const GrantPlan& plan);
   absl::Status Build(uint32_t event_depth);
   absl::Status BuildUnit(Unit& unit, uint32_t event_depth);
+  // What the kernel says of the unit's hardware.
+  absl::Status AskUnit(Unit& unit);
+  absl::Status AdoptObjects(const internal::v1::JournaledGrant& record,
+                            std::map<std::string, UniqueFd>* fds);
   absl::Status DestroyUnit(Unit& unit);
 
   std::vector<GrantDevice> facts_;

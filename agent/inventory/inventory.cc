@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/inventory/device_rules.h"
+#include "agent/inventory/unit_record.h"
 #include "lib/base/status.h"
 #include "lib/capacity/unit_capacity.h"
 #include "lib/config/timestamp.h"
@@ -88,6 +89,19 @@ Inventory::Inventory(KernelApi* kernel, Clock* clock, Options options)
       clock_(clock),
       options_(std::move(options)),
       last_look_(Error(Reason::kKernelGone, "the host has not been looked at yet")) {}
+
+void Inventory::Remember(const std::vector<internal::v1::JournaledUnitFacts>& units) {
+  for (const auto& unit : units) {
+    UnitFacts& facts = units_[unit.id()] = FromRecord(unit);
+    if (!options_.config.observe_vintfs()) facts.observed_vintfs.reset();
+  }
+}
+
+std::vector<internal::v1::JournaledUnitFacts> Inventory::ToRemember() const {
+  std::vector<internal::v1::JournaledUnitFacts> units;
+  for (const auto& [id, facts] : units_) units.push_back(ToRecord(id, facts));
+  return units;
+}
 
 absl::Status Inventory::CheckKernel(const absl::Status& known) {
   absl::Status status = known.ok() ? kernel_->OpenContext().status() : known;

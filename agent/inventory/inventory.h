@@ -18,6 +18,7 @@
 #include "berth/agent/v1/agent_local.pb.h"
 #include "berth/agent/v1/inventory.pb.h"
 #include "berth/internal/v1/agent_config.pb.h"
+#include "berth/internal/v1/journal.pb.h"
 #include "lib/base/clock.h"
 #include "lib/base/ids.h"
 #include "lib/iommufd/kernel_api.h"
@@ -36,6 +37,11 @@ class Inventory : public DeviceLookup {
 
   // `kernel` and `clock` must outlive it. Nothing is known before the first Refresh().
   Inventory(KernelApi* kernel, Clock* clock, Options options);
+
+  // What an agent before this one has found of the same kernel; before the first Refresh().
+  void Remember(const std::vector<internal::v1::JournaledUnitFacts>& units);
+  // What the next one should know. On the thread of Refresh().
+  [[nodiscard]] std::vector<internal::v1::JournaledUnitFacts> ToRemember() const;
 
   // Looks again. `kernel` is what is known of the kernel already; when that is an error (it could
   // not be started), it is not asked, and the error stands for its answer. A unit that no device

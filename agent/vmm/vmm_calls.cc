@@ -235,6 +235,33 @@ bool IsRepeatable(const wire::Call& call) {
          std::holds_alternative<berth_vmm_hand_off>(call.body);
 }
 
+std::optional<internal::v1::JournaledCall> ToJournal(const wire::Call& call) {
+  internal::v1::JournaledCall noted;
+  if (const auto* map = std::get_if<berth_vmm_map_memory>(&call.body)) {
+    noted.mutable_map()->set_iova(map->iova);
+    noted.mutable_map()->set_length(map->length);
+  } else if (const auto* unmap = std::get_if<berth_vmm_unmap_memory>(&call.body)) {
+    noted.mutable_unmap()->set_iova(unmap->iova);
+    noted.mutable_unmap()->set_length(unmap->length);
+  } else if (const auto* stream = std::get_if<berth_vmm_set_stream>(&call.body)) {
+    noted.mutable_set_stream()->set_device(stream->device);
+    noted.mutable_set_stream()->set_vsid(stream->vsid);
+  } else if (const auto* alloc = std::get_if<berth_vmm_alloc_queue>(&call.body)) {
+    noted.mutable_alloc_queue()->set_unit(alloc->unit);
+    noted.mutable_alloc_queue()->set_index(alloc->index);
+  } else if (const auto* free = std::get_if<berth_vmm_free_queue>(&call.body)) {
+    noted.mutable_free_queue()->set_unit(free->unit);
+    noted.mutable_free_queue()->set_index(free->index);
+  } else if (std::holds_alternative<berth_vmm_reset_guest>(call.body)) {
+    noted.set_reset_guest(true);
+  } else {
+    return std::nullopt;
+  }
+  noted.set_id(call.header.call_id);
+  noted.set_call(reinterpret_cast<const char*>(call.bytes.data()), call.bytes.size());
+  return noted;
+}
+
 berth_vmm_hello_reply HelloReply(uint64_t session, uint64_t last_call_id, Grant& grant) {
   berth_vmm_hello_reply reply = {};
   reply.reply.header.session_id = session;

@@ -28,20 +28,13 @@ using wire::WatchId;
 
 constexpr ConnectionId kNoConnection = ConnectionId{0};
 
-// One VMM's use of a grant. The table's fields are the Impl's to guard; the replay is touched on
-// the grant's executor alone.
+// One VMM's use of a grant. Its fields are the Impl's to guard.
 struct Session {
   uint64_t id = 0;
   AssignmentUid uid;
   ConnectionId connection = kNoConnection;
   WatchId watch = WatchId{0};
   bool watched = false;
-
-  struct Replay {
-    uint64_t call_id = 0;
-    std::vector<std::byte> call;
-    std::shared_ptr<const wire::Message> reply;  // null: execute the call again
-  } last;
 };
 
 // A call on its way through an executor, whose tasks must be copyable.
@@ -56,10 +49,12 @@ class VmmServer::Impl : public wire::Handler, public std::enable_shared_from_thi
  public:
   explicit Impl(GrantManager* grants) : grants_(grants) {}
 
-  absl::Status Start(UniqueFd listener, const wire::ServerOptions& options) {
+  absl::Status Start(UniqueFd listener, const wire::ServerOptions& options,
+                     std::vector<AdoptedSession> adopted) {
     // A connection may come before Start() has returned; its handler waits for the mutex.
     absl::MutexLock lock(&mu_);
     BERTH_ASSIGN_OR_RETURN(server_, wire::WireServer::Start(std::move(listener), this, options));
+    for (AdoptedSession& session : adopted) Adopt(std::move(session));
     return absl::OkStatus();
   }
 
@@ -130,14 +125,17 @@ class VmmServer::Impl : public wire::Handler, public std::enable_shared_from_thi
     if (const std::shared_ptr<Grant> grant = grants_->Find(uid)) grant->Tell(std::move(task));
   }
 
+  void Adopt(AdoptedSession adopted) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Grant::EndListener EndListener();
   absl::Status Hello(ConnectionId connection, const std::shared_ptr<Pending>& pending);
   // On the executor.
   absl::StatusOr<wire::Message> Attach(ConnectionId connection, const wire::Call& call,
                                        Grant& grant);
   std::shared_ptr<Session> Bind(ConnectionId connection, uint64_t id, const AssignmentUid& uid);
   absl::Status SessionCall(ConnectionId connection, const std::shared_ptr<Pending>& pending);
-  // These two on the executor.
+  // These three on the executor.
   void Execute(Session& session, Grant& grant, Pending& pending);
+  CallResult Perform(Session& session, Grant& grant, wire::Call& call);
   absl::Status Confirm(Session& session, Grant& grant, wire::Call& call);
   absl::Status WatchHolder(Session& session, UniqueFd pidfd);
   bool Watches(const Session& session, WatchId watch);
@@ -149,6 +147,30 @@ class VmmServer::Impl : public wire::Handler, public std::enable_shared_from_thi
   std::map<ConnectionId, Connection> connections_ ABSL_GUARDED_BY(mu_);
   std::map<uint64_t, std::shared_ptr<Session>> sessions_ ABSL_GUARDED_BY(mu_);
 };
+
+Grant::EndListener VmmServer::Impl::EndListener() {
+  return [weak = weak_from_this()](uint64_t ended, const absl::Status& why) {
+    if (const std::shared_ptr<Impl> self = weak.lock()) self->SessionEnded(ended, why);
+  };
+}
+
+void VmmServer::Impl::Adopt(AdoptedSession adopted) {
+  auto session = std::make_shared<Session>();
+  session->id = adopted.id;
+  session->uid = adopted.uid;
+  if (adopted.process.valid()) {
+    const absl::StatusOr<WatchId> watch = server_->WatchExit(std::move(adopted.process));
+    session->watched = watch.ok();
+    if (watch.ok()) session->watch = *watch;
+  }
+  sessions_[session->id] = session;
+  Tell(session->uid, [listener = EndListener(), id = session->id,
+                      watched = session->watched](Grant& grant) {
+    grant.SetEndListener(id, listener);
+    // Its connection has ended, and nothing else would tell.
+    if (!watched) grant.VmmLeft(id);
+  });
+}
 
 absl::Status VmmServer::Impl::Hello(ConnectionId connection,
                                     const std::shared_ptr<Pending>& pending) {
@@ -183,11 +205,14 @@ absl::StatusOr<wire::Message> VmmServer::Impl::Attach(ConnectionId connection,
                                                       const wire::Call& call, Grant& grant) {
   const auto& hello = std::get<berth_vmm_hello>(call.body);
   Grant::Vmm vmm;
+  UniqueFd process;
   {
     absl::MutexLock lock(&mu_);
     const auto it = connections_.find(connection);
     if (it == connections_.end()) return Error(Reason::kCancelled, "the connection has ended");
-    vmm = {.pid = it->second.peer.pid, .uid = it->second.peer.uid};
+    const wire::Peer& peer = it->second.peer;
+    vmm = {.pid = peer.pid, .uid = peer.uid};
+    if (peer.pidfd.valid()) process.Reset(::fcntl(peer.pidfd.get(), F_DUPFD_CLOEXEC, 0));
   }
   BERTH_ASSIGN_OR_RETURN(wire::EventChannel::Pair events, wire::EventChannel::Create());
   BERTH_ASSIGN_OR_RETURN(
@@ -198,12 +223,7 @@ absl::StatusOr<wire::Message> VmmServer::Impl::Attach(ConnectionId connection,
            .resume = call.header.session_id,
            .mode = (hello.flags & BERTH_VMM_HELLO_HAND_OFF) != 0 ? v1::AssignmentSpec::HAND_OFF
                                                                  : v1::AssignmentSpec::BROKERED},
-          std::move(events.agent),
-          [weak = weak_from_this()](uint64_t ended, const absl::Status& why) {
-            if (const std::shared_ptr<Impl> self = weak.lock()) {
-              self->SessionEnded(ended, why);
-            }
-          }));
+          std::move(process), std::move(events.agent), EndListener()));
   const std::shared_ptr<Session> session = Bind(connection, id, grant.uid());
   if (session == nullptr) {
     grant.ConnectionLost(id);
@@ -212,7 +232,7 @@ absl::StatusOr<wire::Message> VmmServer::Impl::Attach(ConnectionId connection,
   CrashAt(Failpoint::kAttachAttached);
   std::vector<UniqueFd> fds;
   fds.push_back(std::move(events.vmm));
-  return wire::EncodeReply(call.header, HelloReply(id, session->last.call_id, grant),
+  return wire::EncodeReply(call.header, HelloReply(id, grant.replay(id)->call_id, grant),
                            std::move(fds));
 }
 
@@ -295,43 +315,55 @@ absl::Status VmmServer::Impl::Confirm(Session& session, Grant& grant, wire::Call
     BERTH_ASSIGN_OR_RETURN(const wire::Peer process, wire::ReadPidfd(call.fd.get()));
     holder = {.pid = process.pid, .uid = process.uid};
   }
+  UniqueFd process;
+  if (call.fd.valid()) process.Reset(::fcntl(call.fd.get(), F_DUPFD_CLOEXEC, 0));
   BERTH_RETURN_IF_ERROR(WatchHolder(session, std::move(call.fd)));
-  grant.Confirm(session.id, holder);
-  return absl::OkStatus();
+  return grant.Confirm(session.id, holder, std::move(process));
 }
 
 void VmmServer::Impl::Execute(Session& session, Grant& grant, Pending& pending) {
   wire::Call& call = pending.call;
-  Session::Replay& last = session.last;
-  const bool repeated = call.header.call_id == last.call_id && call.bytes == last.call;
-  if (call.header.call_id <= last.call_id && !repeated) {
+  Grant::Replay* const last = grant.replay(session.id);
+  if (last == nullptr) {
+    return pending.reply.SendError(
+        Error(Reason::kNoSession, "the session has ended; say HELLO"));
+  }
+  const bool repeated = call.header.call_id == last->call_id && call.bytes == last->call;
+  if (call.header.call_id <= last->call_id && !repeated) {
     return pending.reply.SendError(
         Error(Reason::kCallReplayed,
               absl::StrCat("call ", call.header.call_id,
-                           " was used with another payload, or comes after ", last.call_id)));
+                           " was used with another payload, or comes after ", last->call_id)));
   }
-  if (repeated && last.reply != nullptr) return pending.reply.Send(last.reply);
+  if (repeated && last->reply != nullptr) return pending.reply.Send(last->reply);
 
-  if (std::holds_alternative<berth_vmm_detach>(call.body) && grant.attached(session.id)) {
+  if (std::holds_alternative<berth_vmm_detach>(call.body)) {
     // First, so that the VMM can say HELLO as soon as it has the answer.
     grant.VmmLeft(session.id);
     return pending.reply.Send(
         std::make_shared<wire::Message>(wire::EncodeReply(call.header, berth_vmm_empty_reply{})));
   }
-  CallResult result;
-  if (std::holds_alternative<berth_vmm_confirm_hand_off>(call.body)) {
-    result.status = Confirm(session, grant, call);
-    result.reply = result.status.ok() ? wire::EncodeReply(call.header, berth_vmm_empty_reply{})
-                                      : wire::EncodeError(call.header, result.status);
-  } else {
-    result = PerformCall(call, session.id, grant);
-  }
+  CallResult result = Perform(session, grant, call);
   const bool repeatable = IsRepeatable(call);
   const bool quiet = std::holds_alternative<wire::Invalidate>(call.body) || repeatable;
+  const bool noted = ToJournal(call).has_value();
   auto reply = std::make_shared<const wire::Message>(std::move(result.reply));
-  last = {call.header.call_id, std::move(call.bytes), repeatable ? nullptr : reply};
+  *last = {call.header.call_id, std::move(call.bytes), repeatable ? nullptr : reply};
+  if (noted) grant.EndCall();
   pending.reply.Send(std::move(reply));
   if (!quiet || !result.status.ok()) grant.AfterCall(result.status);
+}
+
+CallResult VmmServer::Impl::Perform(Session& session, Grant& grant, wire::Call& call) {
+  absl::Status status;
+  if (std::holds_alternative<berth_vmm_confirm_hand_off>(call.body)) {
+    status = Confirm(session, grant, call);
+    if (status.ok()) return {wire::EncodeReply(call.header, berth_vmm_empty_reply{}), status};
+  } else {
+    if (auto noted = ToJournal(call)) status = grant.BeginCall(*std::move(noted));
+    if (status.ok()) return PerformCall(call, session.id, grant);
+  }
+  return {wire::EncodeError(call.header, status), status};
 }
 
 void VmmServer::Impl::SessionEnded(uint64_t id, const absl::Status& why) {
@@ -348,9 +380,10 @@ void VmmServer::Impl::SessionEnded(uint64_t id, const absl::Status& why) {
 }
 
 absl::StatusOr<std::unique_ptr<VmmServer>> VmmServer::Start(UniqueFd listener, GrantManager* grants,
-                                                            const wire::ServerOptions& options) {
+                                                            const wire::ServerOptions& options,
+                                                            std::vector<AdoptedSession> adopted) {
   auto impl = std::make_shared<Impl>(grants);
-  BERTH_RETURN_IF_ERROR(impl->Start(std::move(listener), options));
+  BERTH_RETURN_IF_ERROR(impl->Start(std::move(listener), options, std::move(adopted)));
   return std::unique_ptr<VmmServer>(new VmmServer(std::move(impl)));
 }
 

@@ -3,6 +3,7 @@
 #define BERTH_AGENT_VMM_VMM_SERVER_H_
 
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "agent/grants/grant_manager.h"
@@ -19,10 +20,12 @@ namespace berth {
 // pidfd for the process, with its connection.
 class VmmServer {
  public:
-  // Serves `listener` (WireServer::Listen()). `grants` must outlive the server. Errors:
+  // Serves `listener` (WireServer::Listen()). `grants` must outlive the server. `adopted`: of
+  // GrantManager::Adopt(); they wait for their VMMs, as long as those live. Errors:
   // WireServer::Start().
   static absl::StatusOr<std::unique_ptr<VmmServer>> Start(UniqueFd listener, GrantManager* grants,
-                                                          const wire::ServerOptions& options);
+                                                          const wire::ServerOptions& options,
+                                                          std::vector<AdoptedSession> adopted = {});
   // Closes all connections; sessions go on for their grace.
   ~VmmServer();
   VmmServer(const VmmServer&) = delete;

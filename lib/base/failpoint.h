@@ -59,6 +59,16 @@ namespace berth {
   X(kAttachAllocVdevice, "attach.alloc_vdevice", kAgent, kError, "before VDEVICE_ALLOC")          \
   X(kAttachStream, "attach.attach_stream", kAgent, kError, "before a stream is attached")         \
   X(kAttachAllocQueue, "attach.alloc_queue", kAgent, kError, "before HW_QUEUE_ALLOC")             \
+  X(kKeepStoreFds, "keep.store_fds", kAgent, kError, "before fds go to the service manager")      \
+  X(kKeepWriteRecord, "keep.write_record", kAgent, kError,                                        \
+    "when the fds are kept, before they are in the journal")                                      \
+  X(kKeepBeginCall, "keep.begin_call", kAgent, kError, "before a call is noted as begun")         \
+  X(kKeepEndCall, "keep.end_call", kAgent, kError, "when it was executed, before that is noted")  \
+  X(kKeepAnswer, "keep.answer", kAgent, kCrash, "when that is noted, before the answer")          \
+  X(kKeepDrop, "keep.drop", kAgent, kCrash, "before what is kept of a grant is dropped")          \
+  X(kAdoptGrant, "adopt.grant", kAgent, kCrash, "before a context that was kept is taken up")     \
+  X(kAdoptSettle, "adopt.settle", kAgent, kCrash, "before a call without an end is settled")      \
+  X(kAdoptDone, "adopt.done", kAgent, kCrash, "when all contexts are taken up, before VMMs come") \
   X(kLeaveVmm, "leave.vmm_left", kAgent, kCrash, "when a VMM has left, before anything is done")  \
   X(kTeardownResetGuest, "teardown.reset_guest", kAgent, kError,                                  \
     "before queues and streams of the guest go")                                                  \

@@ -70,6 +70,7 @@ class Host {
   [[nodiscard]] const std::string& id() const { return options_.id; }
   [[nodiscard]] std::string emulator_socket() const { return emulator_dir() + "/emulator.sock"; }
   [[nodiscard]] std::string vmm_socket() const { return folder_ + "/run/vmm.sock"; }
+  [[nodiscard]] std::string runtime_dir() const { return folder_ + "/run"; }
   [[nodiscard]] std::string config_file() const { return folder_ + "/agent.yaml"; }
   [[nodiscard]] std::string log_file() const { return folder_ + "/agent.log"; }
 

@@ -59,7 +59,7 @@ TEST_F(UnpluggedDeviceTest, SaysThatADeviceOfAnAttachedVmmIsPulledOut) {
   absl::Notification done;
   uint64_t session = 0;
   manager().Find(AssignmentUid("a"))->Tell([&](Grant& grant) {
-    const auto attached = grant.Attach({.token = kToken, .vmm = {.pid = 1}},
+    const auto attached = grant.Attach({.token = kToken, .vmm = {.pid = 1}}, {},
                                        std::move(channel->agent), Grant::EndListener());
     EXPECT_TRUE(attached.ok()) << attached.status();
     session = attached.value_or(0);
