@@ -204,9 +204,8 @@ class AgentDaemon::Impl : public LinkDelegate {
                                          std::move(options_.passed), options_.log));
     wire::ServerOptions wire_options;
     wire_options.max_connections = static_cast<size_t>(config_.limits().vmm_connections());
-    BERTH_ASSIGN_OR_RETURN(vmm_,
-                           VmmServer::Start(std::move(listener), grants_.get(), wire_options,
-                                            std::move(adopted)));
+    BERTH_ASSIGN_OR_RETURN(vmm_, VmmServer::Start(std::move(listener), grants_.get(), wire_options,
+                                                  std::move(adopted)));
 
     local_service_ =
         MakeLocalService({.grants = grants_.get(), .inventory = &inventory_, .status = [this] {

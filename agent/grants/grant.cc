@@ -286,8 +286,8 @@ absl::Status Grant::Build() {
   env_.claims->NoteBound(uid_);
   BERTH_ASSIGN_OR_RETURN(auto context,
                          PreparedContext::Create(*std::move(bound), plan, limits().event_depth));
-  BERTH_RETURN_IF_ERROR(Equip(&context));
-  return HitFailpoint(Failpoint::kPrepareDone);
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareDone));
+  return Equip(&context);
 }
 
 absl::Status Grant::Equip(std::unique_ptr<PreparedContext>* context) {

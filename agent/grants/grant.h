@@ -4,8 +4,8 @@
 
 #include <sys/types.h>
 
-#include <cstdint>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -202,6 +202,9 @@ class Grant : public std::enable_shared_from_this<Grant> {
   absl::Status Equip(std::unique_ptr<PreparedContext>* context);
   absl::Status BuildHandOff(const GrantPlan& plan);
   absl::Status ResetHandedOff();
+  [[nodiscard]] absl::Status CheckHello(const Hello& hello) const;
+  absl::StatusOr<uint64_t> Begin(const Vmm& vmm, UniqueFd process, wire::EventChannel events,
+                                 EndListener on_end);
   absl::Status OpenEvents(uint64_t session, wire::EventChannel events);
   [[nodiscard]] bool Stopping() const;
   bool TearDown();

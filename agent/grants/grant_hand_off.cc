@@ -35,7 +35,8 @@ absl::Status Grant::BuildHandOff(const GrantPlan& plan) {
 // Whoever had the devices has left no trace in them: what `bound_` holds is reset, once after each
 // VMM.
 absl::Status Grant::ResetHandedOff() {
-  if (!(hand_off() || context_lost_) || devices_reset_ || !bound_.has_value()) return absl::OkStatus();
+  if (!(hand_off() || context_lost_) || devices_reset_ || !bound_.has_value())
+    return absl::OkStatus();
   absl::Status status = bound_->ResetDevices(*env_.options.devices);
   devices_reset_ = status.ok();
   return status;

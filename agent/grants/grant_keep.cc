@@ -65,8 +65,7 @@ uint64_t StartTicks(pid_t pid) {
 
 // A pidfd of the process that had the session, if it is there still.
 UniqueFd FindProcess(const JournaledSession& session) {
-  const auto pid =
-      static_cast<pid_t>(session.confirmed() ? session.holder_pid() : session.pid());
+  const auto pid = static_cast<pid_t>(session.confirmed() ? session.holder_pid() : session.pid());
   if (pid <= 0 || session.start_ticks() == 0) return {};
   UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   // Asked last: it is the process of the pidfd that began then.
@@ -179,9 +178,9 @@ absl::StatusOr<std::optional<AdoptedSession>> Grant::Adopt(KeptGrant kept) {
   current_ = record.desired();
   for (const auto& device : record.devices()) held_.push_back(ReadDevice(device));
   if (env_.claims->Claim(uid_, held_).ok()) env_.claims->NoteBound(uid_);
-  last_vmm_ = {.pid = static_cast<pid_t>(session.confirmed() ? session.holder_pid()
-                                                              : session.pid()),
-               .uid = session.confirmed() ? session.holder_uid() : session.uid()};
+  last_vmm_ = {
+      .pid = static_cast<pid_t>(session.confirmed() ? session.holder_pid() : session.pid()),
+      .uid = session.confirmed() ? session.holder_uid() : session.uid()};
   const absl::Status status = hand_off() ? absl::OkStatus() : AdoptContext(kept);
   if (ReasonOf(status) == Reason::kKernelGone) return status;
   std::optional<AdoptedSession> adopted;
@@ -206,9 +205,8 @@ absl::StatusOr<std::optional<AdoptedSession>> Grant::Adopt(KeptGrant kept) {
 }
 
 absl::Status Grant::AdoptContext(KeptGrant& kept) {
-  BERTH_ASSIGN_OR_RETURN(
-      std::unique_ptr<PreparedContext> context,
-      PreparedContext::Adopt(env_.options.kernel, *kept.record, &kept.fds));
+  BERTH_ASSIGN_OR_RETURN(std::unique_ptr<PreparedContext> context,
+                         PreparedContext::Adopt(env_.options.kernel, *kept.record, &kept.fds));
   absl::Status status = Equip(&context);
   if (status.ok()) {
     guest_->Adopt(*kept.record);
@@ -244,8 +242,8 @@ AdoptedSession Grant::AdoptSession(KeptGrant& kept) {
   session.last.call_id = known.last_call_id();
   session.last.call = ToBytes(known.last_call());
   if (!known.last_reply().empty()) {
-    session.last.reply = std::make_shared<const wire::Message>(
-        wire::Message{ToBytes(known.last_reply()), {}});
+    session.last.reply =
+        std::make_shared<const wire::Message>(wire::Message{ToBytes(known.last_reply()), {}});
   }
   if (std::exchange(settled_, false)) {
     const JournaledCall& call = kept.record->begun();
@@ -254,8 +252,7 @@ AdoptedSession Grant::AdoptSession(KeptGrant& kept) {
     session.last.reply = SuccessOf(session.last.call);
   }
   const auto process = kept.fds.find(kProcessRole);
-  session.process =
-      process != kept.fds.end() ? std::move(process->second) : FindProcess(known);
+  session.process = process != kept.fds.end() ? std::move(process->second) : FindProcess(known);
   AdoptedSession adopted = {.uid = uid_, .id = session.id, .process = {}};
   adopted.process.Reset(::fcntl(session.process.get(), F_DUPFD_CLOEXEC, 0));
   session_ = std::move(session);

@@ -14,29 +14,21 @@ namespace berth {
 
 absl::StatusOr<uint64_t> Grant::Attach(const Hello& hello, UniqueFd process,
                                        wire::EventChannel events, EndListener on_end) {
-  const auto& [token, vmm, asked, mode] = hello;
-  const agent::v1::DesiredGrant wanted = desired();
-  if (!TokenMatches(token, wanted.token_hash())) {
-    return Error(Reason::kWrongToken, "the token is not this assignment's");
+  BERTH_RETURN_IF_ERROR(CheckHello(hello));
+  uint64_t resume = hello.resume;
+  const bool adopted =
+      session_.has_value() && session_->adopted && session_->vmm.pid == hello.vmm.pid;
+  if (adopted && resume == 0) {
+    if (session_->last.call_id != 0) {
+      // It has closed its session while no agent ran, and begins another.
+      VmmLeft(session_->id);
+      return Error(Reason::kNotReady, "the session of before is ending; retry");
+    }
+    // The agent before this one heard its HELLO, and the answer was lost.
+    resume = session_->id;
   }
-  if (wanted.has_attach_uid() && wanted.attach_uid() != vmm.uid) {
-    return Error(Reason::kWrongUser, absl::StrCat("uid ", vmm.uid, " may not attach; uid ",
-                                                  wanted.attach_uid(), " may"));
-  }
-  constexpr auto kHandOff = v1::AssignmentSpec::HAND_OFF;
-  if ((wanted.attach_mode() == kHandOff) != (mode == kHandOff)) {
-    return Error(
-        Reason::kStateConflict,
-        absl::StrCat("the assignment's attach_mode is ", mode == kHandOff ? "BROKERED" : "HAND_OFF",
-                     ", the VMM asks for ", mode == kHandOff ? "HAND_OFF" : "BROKERED"));
-  }
-  uint64_t resume = asked;
-  // Its HELLO was heard by the agent before this one, the answer was lost.
-  const bool unanswered = resume == 0 && session_.has_value() && session_->adopted &&
-                          session_->vmm.pid == vmm.pid && session_->last.call_id == 0;
-  if (unanswered) resume = session_->id;
   if (resume != 0) {
-    if (!session_.has_value() || session_->id != resume || session_->vmm.pid != vmm.pid) {
+    if (!session_.has_value() || session_->id != resume || session_->vmm.pid != hello.vmm.pid) {
       return Error(Reason::kSessionUnknown, "this process has no such session");
     }
     BERTH_RETURN_IF_ERROR(OpenEvents(resume, std::move(events)));
@@ -46,33 +38,13 @@ absl::StatusOr<uint64_t> Grant::Attach(const Hello& hello, UniqueFd process,
     session_->on_end = std::move(on_end);
     return resume;
   }
-  if (session_.has_value() && session_->adopted && session_->vmm.pid == vmm.pid &&
-      observed_ == Observed::kAttached) {
-    // It has closed its session while no agent ran, and begins another.
-    VmmLeft(session_->id);
-    return Error(Reason::kNotReady, "the session of before is ending; retry");
-  }
   if (session_.has_value()) {
     return Error(Reason::kAlreadyAttached,
                  absl::StrCat("process ", session_->vmm.pid, " is attached"));
   }
   if (observed_ != Observed::kGone) AdoptDesired();
   if (observed_ == Observed::kPrepared && Wanted()) {
-    if (Stopping()) return Error(Reason::kShuttingDown, "the agent is stopping");
-    BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kAttachBegin));
-    const uint64_t id = NewRandomId();
-    session_ = Session{.id = id, .vmm = vmm, .on_end = std::move(on_end)};
-    session_->process = std::move(process);
-    absl::Status status = Keep();
-    if (status.ok()) status = OpenEvents(id, std::move(events));
-    if (!status.ok()) {
-      session_.reset();
-      Drop();
-      return status;
-    }
-    last_vmm_ = vmm;
-    Move(Observed::kAttached);
-    return id;
+    return Begin(hello.vmm, std::move(process), std::move(events), std::move(on_end));
   }
   if (Coming()) {
     return Error(Reason::kNotReady,
@@ -80,6 +52,45 @@ absl::StatusOr<uint64_t> Grant::Attach(const Hello& hello, UniqueFd process,
   }
   return Error(Reason::kUnknownAssignment,
                absl::StrCat("the grant is ", std::string(ToString(observed_)), " on this host"));
+}
+
+// Whether the VMM may attach at all.
+absl::Status Grant::CheckHello(const Hello& hello) const {
+  const auto& [token, vmm, resume, mode] = hello;
+  const agent::v1::DesiredGrant wanted = desired();
+  if (!TokenMatches(token, wanted.token_hash())) {
+    return Error(Reason::kWrongToken, "the token is not this assignment's");
+  }
+  if (wanted.has_attach_uid() && wanted.attach_uid() != vmm.uid) {
+    return Error(Reason::kWrongUser, absl::StrCat("uid ", vmm.uid, " may not attach; uid ",
+                                                  wanted.attach_uid(), " may"));
+  }
+  constexpr auto kHandOff = v1::AssignmentSpec::HAND_OFF;
+  if ((wanted.attach_mode() == kHandOff) == (mode == kHandOff)) return absl::OkStatus();
+  return Error(
+      Reason::kStateConflict,
+      absl::StrCat("the assignment's attach_mode is ", mode == kHandOff ? "BROKERED" : "HAND_OFF",
+                   ", the VMM asks for ", mode == kHandOff ? "HAND_OFF" : "BROKERED"));
+}
+
+// A new session, kept before anybody can have an fd of it.
+absl::StatusOr<uint64_t> Grant::Begin(const Vmm& vmm, UniqueFd process, wire::EventChannel events,
+                                      EndListener on_end) {
+  if (Stopping()) return Error(Reason::kShuttingDown, "the agent is stopping");
+  BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kAttachBegin));
+  const uint64_t id = NewRandomId();
+  session_ = Session{.id = id, .vmm = vmm, .on_end = std::move(on_end)};
+  session_->process = std::move(process);
+  absl::Status status = Keep();
+  if (status.ok()) status = OpenEvents(id, std::move(events));
+  if (!status.ok()) {
+    session_.reset();
+    Drop();
+    return status;
+  }
+  last_vmm_ = vmm;
+  Move(Observed::kAttached);
+  return id;
 }
 
 absl::Status Grant::OpenEvents(uint64_t session, wire::EventChannel events) {

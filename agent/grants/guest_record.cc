@@ -2,6 +2,7 @@
 //
 // The part of Guest that outlives the agent: into the journal, and back, with an end for the call
 // that the agent before this one did not bring to one.
+#include <cstdlib>
 #include <optional>
 #include <set>
 #include <utility>
@@ -29,6 +30,24 @@ bool Overlap(uint64_t a, uint64_t a_length, uint64_t b, uint64_t b_length) {
   return a < b ? b - a < a_length : a - b < b_length;
 }
 
+JournaledStream::Mode ToRecord(Guest::StreamMode mode) {
+  switch (mode) {
+    case Guest::StreamMode::kAbort:
+      return JournaledStream::ABORT;
+    case Guest::StreamMode::kBypass:
+      return JournaledStream::BYPASS;
+    case Guest::StreamMode::kTranslate:
+      return JournaledStream::TRANSLATE;
+  }
+  std::abort();
+}
+
+Guest::StreamMode FromRecord(JournaledStream::Mode mode) {
+  if (mode == JournaledStream::TRANSLATE) return Guest::StreamMode::kTranslate;
+  if (mode == JournaledStream::BYPASS) return Guest::StreamMode::kBypass;
+  return Guest::StreamMode::kAbort;
+}
+
 std::set<uint32_t> ObjectsOf(const JournaledGrant& record) {
   std::set<uint32_t> ids = {record.ioas()};
   for (const auto& device : record.devices()) {
@@ -54,7 +73,7 @@ void Guest::WriteTo(JournaledGrant* record) const {
     const StreamObjects& objects = streams_[i];
     if (!objects.vdevice.has_value()) continue;
     JournaledStream* stream = record->mutable_devices(static_cast<int>(i))->mutable_stream();
-    stream->set_mode(static_cast<JournaledStream::Mode>(objects.mode));
+    stream->set_mode(ToRecord(objects.mode));
     stream->set_vsid(objects.vsid);
     stream->set_vdevice(objects.vdevice->id());
     if (objects.nested.has_value()) stream->set_nested_hwpt(objects.nested->id());
@@ -76,7 +95,7 @@ void Guest::Adopt(const JournaledGrant& record) {
     const JournaledStream& known = record.devices(static_cast<int>(i)).stream();
     if (known.vdevice() == 0) continue;
     StreamObjects& objects = streams_[i];
-    objects.mode = static_cast<StreamMode>(known.mode());
+    objects.mode = FromRecord(known.mode());
     objects.vsid = known.vsid();
     objects.vdevice.emplace(Vdevice::Adopt(context, known.vdevice()));
     if (known.nested_hwpt() != 0) objects.nested.emplace(Hwpt::Adopt(context, known.nested_hwpt()));

@@ -27,8 +27,7 @@ std::string EventsRole(size_t unit, size_t queue) {
 absl::StatusOr<UniqueFd> TakeFd(const std::string& role, std::map<std::string, UniqueFd>* fds) {
   const auto known = fds->find(role);
   if (known != fds->end()) return std::move(known->second);
-  return Error(Reason::kNotFound,
-               absl::StrCat("the service manager has not kept the fd ", role),
+  return Error(Reason::kNotFound, absl::StrCat("the service manager has not kept the fd ", role),
                {{"step", "adopt"}, {"fd", role}});
 }
 
@@ -113,8 +112,7 @@ absl::Status PreparedContext::AdoptObjects(const JournaledGrant& record,
     Unit& unit = units_[i];
     unit.parent.emplace(Hwpt::Adopt(context, known.nesting_parent()));
     unit.viommu.emplace(Viommu::Adopt(
-        context, known.viommu(),
-        {.offset = known.page0_offset(), .length = known.page0_length()}));
+        context, known.viommu(), {.offset = known.page0_offset(), .length = known.page0_length()}));
     unit.abort.emplace(Hwpt::Adopt(context, known.abort_hwpt()));
     unit.bypass.emplace(Hwpt::Adopt(context, known.bypass_hwpt()));
     for (int queue = 0; queue < known.veventqs_size(); ++queue) {

@@ -72,9 +72,8 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::TryOpen(const std::string& pat
                          database.Prepare("DELETE FROM grants WHERE uid = ?"));
   BERTH_ASSIGN_OR_RETURN(SqliteStatement put_unit,
                          database.Prepare("INSERT OR REPLACE INTO units VALUES (?, ?)"));
-  return std::unique_ptr<Journal>(
-      new Journal(std::move(database),
-                  {std::move(put_grant), std::move(remove_grant), std::move(put_unit)}));
+  return std::unique_ptr<Journal>(new Journal(
+      std::move(database), {std::move(put_grant), std::move(remove_grant), std::move(put_unit)}));
 }
 
 absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const std::string& path,

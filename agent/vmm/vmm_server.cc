@@ -164,12 +164,12 @@ void VmmServer::Impl::Adopt(AdoptedSession adopted) {
     if (watch.ok()) session->watch = *watch;
   }
   sessions_[session->id] = session;
-  Tell(session->uid, [listener = EndListener(), id = session->id,
-                      watched = session->watched](Grant& grant) {
-    grant.SetEndListener(id, listener);
-    // Its connection has ended, and nothing else would tell.
-    if (!watched) grant.VmmLeft(id);
-  });
+  Tell(session->uid,
+       [listener = EndListener(), id = session->id, watched = session->watched](Grant& grant) {
+         grant.SetEndListener(id, listener);
+         // Its connection has ended, and nothing else would tell.
+         if (!watched) grant.VmmLeft(id);
+       });
 }
 
 absl::Status VmmServer::Impl::Hello(ConnectionId connection,
@@ -215,15 +215,14 @@ absl::StatusOr<wire::Message> VmmServer::Impl::Attach(ConnectionId connection,
     if (peer.pidfd.valid()) process.Reset(::fcntl(peer.pidfd.get(), F_DUPFD_CLOEXEC, 0));
   }
   BERTH_ASSIGN_OR_RETURN(wire::EventChannel::Pair events, wire::EventChannel::Create());
-  BERTH_ASSIGN_OR_RETURN(
-      const uint64_t id,
-      grant.Attach(
-          {.token = hello.token,
-           .vmm = vmm,
-           .resume = call.header.session_id,
-           .mode = (hello.flags & BERTH_VMM_HELLO_HAND_OFF) != 0 ? v1::AssignmentSpec::HAND_OFF
-                                                                 : v1::AssignmentSpec::BROKERED},
-          std::move(process), std::move(events.agent), EndListener()));
+  BERTH_ASSIGN_OR_RETURN(const uint64_t id,
+                         grant.Attach({.token = hello.token,
+                                       .vmm = vmm,
+                                       .resume = call.header.session_id,
+                                       .mode = (hello.flags & BERTH_VMM_HELLO_HAND_OFF) != 0
+                                                   ? v1::AssignmentSpec::HAND_OFF
+                                                   : v1::AssignmentSpec::BROKERED},
+                                      std::move(process), std::move(events.agent), EndListener()));
   const std::shared_ptr<Session> session = Bind(connection, id, grant.uid());
   if (session == nullptr) {
     grant.ConnectionLost(id);
@@ -325,8 +324,7 @@ void VmmServer::Impl::Execute(Session& session, Grant& grant, Pending& pending) 
   wire::Call& call = pending.call;
   Grant::Replay* const last = grant.replay(session.id);
   if (last == nullptr) {
-    return pending.reply.SendError(
-        Error(Reason::kNoSession, "the session has ended; say HELLO"));
+    return pending.reply.SendError(Error(Reason::kNoSession, "the session has ended; say HELLO"));
   }
   const bool repeated = call.header.call_id == last->call_id && call.bytes == last->call;
   if (call.header.call_id <= last->call_id && !repeated) {

@@ -163,9 +163,17 @@ void Host::StartAgent(const std::vector<std::string>& args) {
   if (options_.parent == Parent::kSupervise) {
     options.args.insert(options.args.begin(), "supervise");
   }
+  agent_.reset();
+  if (options_.parent == Parent::kStore) {
+    if (store_ == nullptr) store_ = std::make_unique<FdStoreServer>(folder_ + "/notify");
+    store_->Pass(&options);
+  }
   agent_ = std::make_unique<Process>(options);
+  if (store_ != nullptr) store_->Serve(agent_->pid());
   channel_ = Dial(absl::StrCat("unix:", folder_, "/run/agent.sock"));
 }
+
+std::vector<std::string> Host::StoredFds() { return store_->names(); }
 
 pid_t Host::supervised_pid() const {
   const std::string parent = absl::StrCat(agent_->pid());

@@ -19,6 +19,7 @@
 #include "berth/v1/assignment_service.pb.h"
 #include "berth/v1/capacity_service.pb.h"
 #include "berth/v1/host.pb.h"
+#include "tests/integration/fd_store_server.h"
 #include "tests/integration/process.h"
 
 namespace grpc {
@@ -42,8 +43,9 @@ struct Output {
 class Host {
  public:
   enum class Emulator { kOfTheAgent, kExternal };
-  // kSupervise: agent() is berth-agent supervise.
-  enum class Parent { kTest, kSupervise };
+  // kSupervise: agent() is berth-agent supervise. kStore: the test is the agent's service manager,
+  // with a store of fds, from which each start has what the one before has left there.
+  enum class Parent { kTest, kSupervise, kStore };
   struct Options {
     std::string id;
     std::string host_file;
@@ -55,6 +57,8 @@ class Host {
 
   // With more arguments than its configuration.
   void StartAgent(const std::vector<std::string>& args = {});
+  // For Parent::kStore: names of the fds that are in it.
+  [[nodiscard]] std::vector<std::string> StoredFds();
   Process& agent() { return *agent_; }
   // SIGTERM, end in order, start. `meanwhile` is called when the agent has the signal.
   void RestartAgent(const std::function<void()>& meanwhile = {});
@@ -95,6 +99,7 @@ class Host {
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<Process> agent_;
   std::unique_ptr<Process> emulator_;
+  std::unique_ptr<FdStoreServer> store_;
 };
 
 // Those of deploy/examples/hosts/*.yaml.

@@ -31,8 +31,14 @@ std::set<std::string> StatesOf(During during) {
       return {"PLACED OBSERVED_UNSPECIFIED", "PLACED PREPARING", "PLACED PREPARED"};
     case During::kAttach:
     case During::kLeave:
-      return {"PLACED OBSERVED_UNSPECIFIED", "PLACED PREPARING", "PLACED PREPARED",
-              "PLACED ATTACHED", "PLACED RECYCLING"};
+      return {"PLACED OBSERVED_UNSPECIFIED",
+              "PLACED PREPARING",
+              "PLACED PREPARED",
+              "PLACED ATTACHED",
+              "PLACED RECYCLING",
+              "PLACED ORPHANED",
+              "PLACED SCRUBBING",
+              "PLACED GONE"};
     case During::kDelete:
       return {"RELEASING OBSERVED_UNSPECIFIED", "RELEASING PREPARED", "RELEASING SCRUBBING",
               "RELEASING PREPARING", "RELEASING GONE"};

@@ -52,6 +52,15 @@ const Moments& AgentMoments() {
       {"attach.alloc_vdevice", {{kAttach}}},
       {"attach.attach_stream", {{kAttach}}},
       {"attach.alloc_queue", {{kAttach}}},
+      {"keep.store_fds", {{kAttach}}},
+      {"keep.write_record", {{kAttach}}},
+      {"keep.begin_call", {{kAttach}}},
+      {"keep.end_call", {{kAttach}}},
+      {"keep.answer", {{kAttach}}},
+      {"keep.drop", {{kLeave}}},
+      {"adopt.grant", {}},   // adoption_crash_test.cc
+      {"adopt.settle", {}},  // adoption_crash_test.cc
+      {"adopt.done", {}},    // adoption_crash_test.cc
       {"leave.vmm_left", {{kLeave}}},
       {"teardown.reset_guest", {{kLeave}, {kDelete}}},
       {"teardown.reset_devices", {{kLeave}, {kDelete}}},

@@ -96,10 +96,10 @@ TEST_F(HandOff, AProcessThatKeepsTheFdsKeepsTheGrantRecycling) {
 TEST_F(HandOff, AnAgentThatRestartsWaitsForTheVmm) {
   const std::unique_ptr<Process> vmm = StartVmm("vmm", {});
   host().RestartAgent();
-  WaitFor("the new agent knows why it cannot have the device", [&] {
+  WaitFor("the new agent knows who has the device", [&] {
     const auto grants = host().Grants();
-    return !grants.empty() && grants[0].status().conditions_size() > 0 &&
-           grants[0].status().conditions(0).reason() == "DEVICE_BUSY";
+    return !grants.empty() && grants[0].status().observed() == Assignment::ATTACHED &&
+           grants[0].vmm_pid() == vmm->pid();
   });
   EXPECT_TRUE(vmm->running());
   vmm->Kill();

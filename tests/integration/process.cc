@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <cstring>
 #include <fstream>
 #include <sstream>
@@ -93,6 +94,11 @@ Process::Process(const Options& options) {
   std::vector<std::string> args = {options.program};
   args.insert(args.end(), options.args.begin(), options.args.end());
   std::vector<std::string> environment = Environment(options.environment);
+  // The child writes its number behind this.
+  constexpr std::string_view kListenPid = "LISTEN_PID=";
+  environment.emplace_back(kListenPid).resize(kListenPid.size() + 20, '\0');
+  char* const listen_pid = environment.back().data() + kListenPid.size();
+  std::vector<int> fds = options.fds;
   const std::vector<char*> argv = Pointers(args);
   const std::vector<char*> envp = Pointers(environment);
   const UniqueFd out(OpenAppend(options.out));
@@ -111,6 +117,10 @@ Process::Process(const Options& options) {
     ::dup2(in.get(), 0);
     ::dup2(out.get(), 1);
     ::dup2(err.get(), 2);
+    // Out of the way first, so that none is overwritten before its turn.
+    for (int& fd : fds) fd = ::fcntl(fd, F_DUPFD_CLOEXEC, 3 + static_cast<int>(fds.size()));
+    for (size_t i = 0; i < fds.size(); ++i) ::dup2(fds[i], 3 + static_cast<int>(i));
+    if (!fds.empty()) std::to_chars(listen_pid, listen_pid + 19, ::getpid());
     ::execve(argv[0], argv.data(), envp.data());
     ::_exit(127);
   }

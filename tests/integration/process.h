@@ -37,6 +37,9 @@ class Process {
     std::string err;  // the same of stderr; empty: also `out`
     // "NAME=value", beyond what every child gets.
     std::vector<std::string> environment = {};
+    // Fds 3, 4, ... of the child, as sd_listen_fds(3) wants them, with LISTEN_PID beside the
+    // variables above; not closed here.
+    std::vector<int> fds = {};
   };
   explicit Process(const Options& options);
   ~Process();

@@ -155,7 +155,7 @@ TEST(AgentRestart, BesideAVmmKeepsThePlacementUntilTheVmmEnds) {
     const absl::StatusOr<Assignment> now = cluster.Get("vm");
     return now.ok() && now->conditions_size() > 0 && now->conditions(0).reason() == "DEVICE_BUSY";
   });
-  EXPECT_EQ(cluster.Get("vm")->observed(), Assignment::PREPARING);
+  EXPECT_EQ(cluster.Get("vm")->observed(), Assignment::ORPHANED);
   const v1::Host host = cluster.GetHost("gh200");
   for (const v1::Unit& unit : host.units()) EXPECT_EQ(unit.vintfs(), 63);
 
