@@ -169,6 +169,7 @@ class AgentDaemon::Impl : public LinkDelegate {
         .clock = options_.clock,
         .limits = limits,
         .keeper = keeper_.get(),
+        .awaits_desired = config_.has_controller(),
         .on_status = [this](const agent::v1::GrantStatus& status) { OnGrantStatus(status); },
         .on_unit_fault = [this](const AssignmentUid& by, const UnitId& unit,
                                 const absl::Status& fault) { OnUnitFault(by, unit, fault); }});

@@ -61,6 +61,7 @@ class GrantManager::Impl {
     for (const auto& [uid, grant] : grants_) {
       if (!known.contains(uid)) grant->Disclaim();
     }
+    applied_ = true;
     return first;
   }
 
@@ -111,6 +112,7 @@ class GrantManager::Impl {
   }
 
   int64_t fenced() const { return fenced_; }
+  bool awaits_desired() const { return environment_.options.awaits_desired && !applied_; }
 
  private:
   void Remove(const AssignmentUid& uid) {
@@ -125,6 +127,7 @@ class GrantManager::Impl {
   DeviceClaims claims_;
   Grant::Environment environment_;
   std::atomic<int64_t> fenced_ = 0;
+  std::atomic<bool> applied_ = false;
   FdPoller poller_;
   TimerQueue timers_;
   mutable absl::Mutex mu_;
@@ -181,6 +184,8 @@ void GrantManager::DevicesChanged() {
 }
 
 int64_t GrantManager::fenced() const { return impl_->fenced(); }
+
+bool GrantManager::awaits_desired() const { return impl_->awaits_desired(); }
 
 std::shared_ptr<Grant> GrantManager::Find(const AssignmentUid& uid) const {
   return impl_->Find(uid);

@@ -64,6 +64,7 @@ class GrantManager {
     Clock* clock = nullptr;
     GrantLimits limits;
     Keeper* keeper = nullptr;     // null: nothing outlives the agent
+    bool awaits_desired = false;  // nobody knows what there is to be before the first Apply()
     StatusSink on_status;         // may be empty
     UnitFaultSink on_unit_fault;  // may be empty
   };
@@ -110,6 +111,9 @@ class GrantManager {
 
   // Commands refused because of their generation or intent.
   [[nodiscard]] int64_t fenced() const;
+
+  // Whether a grant that is not here may be desired nevertheless.
+  [[nodiscard]] bool awaits_desired() const;
 
   // The grant that a VMM names (agent/vmm), or null.
   [[nodiscard]] std::shared_ptr<Grant> Find(const AssignmentUid& uid) const;

@@ -58,6 +58,8 @@ absl::StatusOr<uint64_t> Grant::Attach(const Hello& hello, UniqueFd process,
 absl::Status Grant::CheckHello(const Hello& hello) const {
   const auto& [token, vmm, resume, mode] = hello;
   const agent::v1::DesiredGrant wanted = desired();
+  // Nothing was written down of it, and the controller has not been heard.
+  if (wanted.generation() == 0) return Error(Reason::kNotReady, "it is not known yet; retry");
   if (!TokenMatches(token, wanted.token_hash())) {
     return Error(Reason::kWrongToken, "the token is not this assignment's");
   }

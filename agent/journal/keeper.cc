@@ -123,14 +123,16 @@ absl::Status Keeper::Store(const AssignmentUid& uid, const std::string& name, co
 
 absl::Status Keeper::Keep(const JournaledGrant& record, std::span<const Fd> fds) {
   const AssignmentUid uid = UidOf(record);
-  absl::Status status = HitFailpoint(Failpoint::kKeepStoreFds);
+  // First the record: without its fds it is of a grant that nobody can hold yet, and soon proved
+  // free. Fds without a record would wait for the end of a VMM that may never have had any.
+  absl::Status status = HitFailpoint(Failpoint::kKeepWriteRecord);
+  if (status.ok()) status = journal_->Put(record);
+  if (status.ok()) status = HitFailpoint(Failpoint::kKeepStoreFds);
   for (const Fd& fd : fds) {
     if (!status.ok()) break;
     status = Store(uid, NameOf(uid, record.desired().generation(), record.life(), fd.role), fd);
   }
   if (status.ok()) status = options_.store.Barrier(kPatience);
-  if (status.ok()) status = HitFailpoint(Failpoint::kKeepWriteRecord);
-  if (status.ok()) status = journal_->Put(record);
   if (!status.ok()) Drop(uid);
   return WithMetadata(status, "step", "keep");
 }

@@ -189,6 +189,9 @@ absl::Status VmmServer::Impl::Hello(ConnectionId connection,
   }
   const AssignmentUid uid{std::string(hello.assignment_uid)};
   const std::shared_ptr<Grant> grant = grants_->Find(uid);
+  if (grant == nullptr && grants_->awaits_desired()) {
+    return Error(Reason::kNotReady, "the agent has not heard from its controller yet; retry");
+  }
   if (grant == nullptr) {
     return Error(Reason::kUnknownAssignment,
                  absl::StrCat("this host has no assignment with uid ", uid.str()));

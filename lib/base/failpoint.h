@@ -59,9 +59,9 @@ namespace berth {
   X(kAttachAllocVdevice, "attach.alloc_vdevice", kAgent, kError, "before VDEVICE_ALLOC")          \
   X(kAttachStream, "attach.attach_stream", kAgent, kError, "before a stream is attached")         \
   X(kAttachAllocQueue, "attach.alloc_queue", kAgent, kError, "before HW_QUEUE_ALLOC")             \
-  X(kKeepStoreFds, "keep.store_fds", kAgent, kError, "before fds go to the service manager")      \
-  X(kKeepWriteRecord, "keep.write_record", kAgent, kError,                                        \
-    "when the fds are kept, before they are in the journal")                                      \
+  X(kKeepWriteRecord, "keep.write_record", kAgent, kError, "before a grant is in the journal")    \
+  X(kKeepStoreFds, "keep.store_fds", kAgent, kError,                                              \
+    "when it is, before its fds go to the service manager")                                       \
   X(kKeepBeginCall, "keep.begin_call", kAgent, kError, "before a call is noted as begun")         \
   X(kKeepEndCall, "keep.end_call", kAgent, kError, "when it was executed, before that is noted")  \
   X(kKeepAnswer, "keep.answer", kAgent, kCrash, "when that is noted, before the answer")          \

@@ -66,7 +66,7 @@ int bvmm_attach(struct berth_vmm* vmm, const char* socket_path, const char* assi
   vmm->path[sizeof(vmm->path) - 1] = vmm->uid[sizeof(vmm->uid) - 1] = '\0';
   vmm->token[sizeof(vmm->token) - 1] = '\0';
   vmm->hand_off.wanted = mode == BERTH_VMM_ATTACH_MODE_HAND_OFF;
-  const int result = bvmm_begin(vmm, bvmm_deadline(vmm));
+  const int result = bvmm_attach_new(vmm, bvmm_deadline(vmm));
   if (result != 0) bvmm_end(vmm);
   return result;
 }

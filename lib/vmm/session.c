@@ -210,6 +210,7 @@ int bvmm_begin(struct berth_vmm* vmm, int64_t deadline) {
     return bvmm_fail(vmm, BERTH_VMM_REASON_UNAVAILABLE, error, "cannot connect to %s: %s",
                      vmm->path, strerror(error));
   }
+  vmm->reached = true;
   const struct bvmm_expect expect = {.size = sizeof(struct berth_vmm_hello_reply), .fds = 1};
   bool answered = false;
   int events = -1;
@@ -243,6 +244,19 @@ static bool worth_waiting(int result) {
 static void pause_before_retry(int64_t* pause, int64_t deadline) {
   bvmm_sleep(*pause, deadline);
   *pause = *pause * 2 < LONGEST_PAUSE_MS ? *pause * 2 : LONGEST_PAUSE_MS;
+}
+
+int bvmm_attach_new(struct berth_vmm* vmm, int64_t deadline) {
+  int64_t pause = FIRST_PAUSE_MS;
+  bool lost = false;
+  for (;;) {
+    vmm->reached = false;
+    const int result = bvmm_begin(vmm, deadline);
+    /* An agent that died with our HELLO; where it is started again, the next one takes it. */
+    lost = lost || (result == -BERTH_VMM_REASON_UNAVAILABLE && vmm->reached);
+    if (result == 0 || !lost || !worth_waiting(result) || bvmm_now() >= deadline) return result;
+    pause_before_retry(&pause, deadline);
+  }
 }
 
 int bvmm_resume(struct berth_vmm* vmm, int64_t deadline) {

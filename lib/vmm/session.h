@@ -49,6 +49,7 @@ struct berth_vmm {
   char uid[64];
   char token[128];
   uint64_t last_call_id;
+  bool reached; /* the agent, by the last attempt to connect */
   struct berth_vmm_info info; /* session_id 0: no session */
   struct bvmm_page0* page0;   /* info.unit_count of them */
   struct bvmm_hand_off hand_off;
@@ -79,6 +80,9 @@ int bvmm_attach(struct berth_vmm* vmm, const char* socket_path, const char* assi
                 const char* token, enum berth_vmm_attach_mode mode);
 /* Connects and says HELLO. Does not retry. */
 int bvmm_begin(struct berth_vmm* vmm, int64_t deadline);
+/* Begins a new session; again and again until the deadline when the agent dies meanwhile. */
+int bvmm_attach_new(struct berth_vmm* vmm, int64_t deadline);
+
 /* Reconnects and resumes, again and again until the deadline. */
 int bvmm_resume(struct berth_vmm* vmm, int64_t deadline);
 /* Forgets session, connection and pending call. */
