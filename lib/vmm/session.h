@@ -49,7 +49,7 @@ struct berth_vmm {
   char uid[64];
   char token[128];
   uint64_t last_call_id;
-  bool reached; /* the agent, by the last attempt to connect */
+  bool reached;               /* the agent, by the last attempt to connect */
   struct berth_vmm_info info; /* session_id 0: no session */
   struct bvmm_page0* page0;   /* info.unit_count of them */
   struct bvmm_hand_off hand_off;

@@ -6,10 +6,13 @@
 #include <signal.h>
 
 #include <filesystem>
+#include <iostream>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "tests/integration/cluster.h"
+#include "tests/testing/full_run.h"
 
 namespace berth::testing {
 namespace {
@@ -170,6 +173,42 @@ TEST_F(AdoptionTest, AnAssignmentThatWasDeletedMeanwhileGoesWhenItsVmmHasLeft) {
   EXPECT_EQ(vmm_->Stop(), 0) << ReadFile(cluster_.folder() + "/holder.err");
   WaitFor("it is gone", [&] { return absl::IsNotFound(cluster_.Get("vm").status()); });
   cluster_.ExpectRecordsAgree(0);
+}
+
+// Commands that vCMDQs have executed, by opcode.
+std::map<std::string, uint64_t> Executed(Host& host) {
+  std::map<std::string, uint64_t> executed;
+  const internal::v1::EmulatorStats stats = host.Stats();
+  for (const auto& unit : stats.units()) {
+    for (const auto& [opcode, count] : unit.vcmdq_commands()) executed[opcode] += count;
+  }
+  return executed;
+}
+
+TEST_F(AdoptionTest, NoCommandIsLostAndNoCallFailsWhileAgentsDie) {
+  Create();
+  auto before = Executed(host_);
+  vmm_ = cluster_.StartVmm("holder", created_, {"--bench", "continuity"});
+  WaitFor("the guest invalidates",
+          [&] { return cluster_.OutputOf("holder").find("holding") != std::string::npos; });
+  const int kills = IsFullRun() ? 100 : 10;
+  for (int i = 0; i < kills && vmm_->running(); ++i) {
+    const int64_t incarnation = host_.Status().incarnation();
+    KillAgent();
+    WaitFor("the next agent serves", [&] { return host_.Status().incarnation() > incarnation; });
+  }
+  ASSERT_EQ(vmm_->Stop(), 0) << ReadFile(cluster_.folder() + "/holder.err");
+  const std::string printed = cluster_.OutputOf("holder");
+  std::cout << kills << " kills: " << printed << std::endl;
+  const auto sent = [&printed](const std::string& name) {
+    const size_t at = printed.find("\"" + name + "\":");
+    return at == std::string::npos ? 0 : std::stoull(printed.substr(at + name.size() + 3));
+  };
+  auto after = Executed(host_);
+  EXPECT_GT(sent("tlbi_nh_asid"), 0);
+  EXPECT_GT(sent("calls"), 0);
+  EXPECT_EQ(after["TLBI_NH_ASID"] - before["TLBI_NH_ASID"], sent("tlbi_nh_asid"));
+  EXPECT_EQ(after["CMD_SYNC"] - before["CMD_SYNC"], sent("cmd_sync"));
 }
 
 }  // namespace

@@ -19,15 +19,20 @@ Hold::Hold() {
   signals_.Reset(::signalfd(-1, &set, SFD_CLOEXEC));
 }
 
-void Hold::Wait() const {
+bool Hold::OverWithin(int milliseconds) const {
   pollfd poll_fds[] = {{.fd = signals_.get(), .events = POLLIN, .revents = 0},
                        {.fd = STDIN_FILENO, .events = POLLIN, .revents = 0}};
-  for (;;) {
-    if (::poll(poll_fds, 2, -1) < 0 && errno != EINTR) return;
-    if (poll_fds[0].revents != 0) return;
-    char ignored[256];
-    if (poll_fds[1].revents != 0 && ::read(STDIN_FILENO, ignored, sizeof(ignored)) <= 0) return;
+  if (::poll(poll_fds, 2, milliseconds) < 0 && errno != EINTR) return true;
+  char ignored[256];
+  return poll_fds[0].revents != 0 ||
+         (poll_fds[1].revents != 0 && ::read(STDIN_FILENO, ignored, sizeof(ignored)) <= 0);
+}
+
+void Hold::Wait() const {
+  while (!OverWithin(-1)) {
   }
 }
+
+bool Hold::Over() const { return OverWithin(0); }
 
 }  // namespace berth::example

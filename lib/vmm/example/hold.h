@@ -12,8 +12,12 @@ class Hold {
  public:
   Hold();
   void Wait() const;
+  // Whether Wait() would return at once.
+  [[nodiscard]] bool Over() const;
 
  private:
+  [[nodiscard]] bool OverWithin(int milliseconds) const;
+
   UniqueFd signals_;
 };
 

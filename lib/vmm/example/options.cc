@@ -42,8 +42,10 @@ bool ParseOptions(int argc, char** argv, Options* options, int* exit_status) {
                "stay attached after the play until SIGTERM, SIGINT or the end of stdin");
   app.add_flag("!--without-error", options->provoke,
                "send no illegal command: of those in a CMDQV without an interrupt nobody hears");
-  app.add_option("--bench", options->bench, "attach: only measure attaching; prints JSON")
-      ->check(CLI::IsMember({"attach"}));
+  app.add_option("--bench", options->bench,
+                 "attach: only measure attaching; continuity: invalidate until SIGTERM, SIGINT or "
+                 "the end of stdin, and measure each batch; prints JSON")
+      ->check(CLI::IsMember({"attach", "continuity"}));
   app.add_option("--samples", options->samples, "attachments of --bench")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();

@@ -23,7 +23,7 @@ struct Options {
   bool json = false;
   bool hold = false;
   bool provoke = true;  // an illegal command, and the recovery from it
-  std::string bench;    // empty or "attach"
+  std::string bench;    // empty, "attach" or "continuity"
   uint32_t samples = 50;
 };
 

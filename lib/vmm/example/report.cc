@@ -200,4 +200,13 @@ void PrintAttachJson(const std::vector<uint64_t>& samples_ns, std::ostream& out)
       << ",\"p99_us\":" << Micros(Percentile(samples_ns, 99)) << "}\n";
 }
 
+void PrintContinuityJson(const Continuity& result, std::ostream& out) {
+  out << "{\"batches\":" << result.batches_ns.size() << ",\"calls\":" << result.calls
+      << ",\"tlbi_nh_asid\":" << result.submitted.tlbi_nh_asid
+      << ",\"cmd_sync\":" << result.submitted.cmd_sync
+      << ",\"p50_us\":" << Micros(Percentile(result.batches_ns, 50))
+      << ",\"p999_us\":" << Micros(Percentile(result.batches_ns, 99.9))
+      << ",\"max_us\":" << Micros(Percentile(result.batches_ns, 100)) << "}\n";
+}
+
 }  // namespace berth::example

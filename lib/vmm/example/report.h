@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lib/vmm/example/command_queue.h"
+#include "lib/vmm/example/continuity.h"
 #include "lib/vmm/example/outcome.h"
 #include "lib/vmm/example/player.h"
 
@@ -60,6 +61,8 @@ void PrintForPeople(const Report& report, std::ostream& out);
 void PrintJson(const Report& report, const Outcome& outcome, std::ostream& out);
 // {"samples_us":[...],...} of --bench attach.
 void PrintAttachJson(const std::vector<uint64_t>& samples_ns, std::ostream& out);
+// {"batches":...} of --bench continuity.
+void PrintContinuityJson(const Continuity& result, std::ostream& out);
 
 }  // namespace berth::example
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/vmm/example/attach_bench.h"
+#include "lib/vmm/example/continuity.h"
 #include "lib/vmm/example/hold.h"
 #include "lib/vmm/example/report.h"
 #include "lib/vmm/example/scenario.h"
@@ -41,11 +42,21 @@ Outcome RunAttachBench(const Options& options, std::ostream& out) {
   return outcome;
 }
 
+Outcome RunContinuityBench(const Options& options, std::ostream& out) {
+  const Hold hold;
+  Continuity result;
+  Outcome outcome = RunContinuity(
+      options, [&] { out << "holding" << std::endl; }, [&] { return hold.Over(); }, &result);
+  if (outcome.ok()) PrintContinuityJson(result, out);
+  return outcome;
+}
+
 }  // namespace
 
 int Run(const Options& options, std::ostream& out, std::ostream& err) {
-  const Outcome outcome =
-      options.bench.empty() ? RunOnce(options, out) : RunAttachBench(options, out);
+  const Outcome outcome = options.bench == "attach"       ? RunAttachBench(options, out)
+                          : options.bench == "continuity" ? RunContinuityBench(options, out)
+                                                          : RunOnce(options, out);
   out.flush();
   if (!outcome.ok()) err << "berth-example-vmm: " << outcome.message << "\n";
   return static_cast<int>(outcome.code);
