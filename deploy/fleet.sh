@@ -3,7 +3,7 @@
 #
 # Functions for a small fleet of emulated hosts in one folder, to be sourced:
 #   fleet=FOLDER bin=FOLDER-OF-PROGRAMS hosts=FOLDER-OF-HOST-FILES
-#   [store="{etcd: {endpoints: [...]}}"]
+#   [store="{etcd: {endpoints: [...]}}"] [agent_parent=supervise]
 #   start_controller; start_agent NAME...; await_hosts NAME...; stop_fleet
 # Every process of the fleet has a path below $fleet among its arguments: that is how it is found
 # again, also the emulators, which outlive the agents that start them.
@@ -33,9 +33,9 @@ fleet_pids() {
   if [[ " $wanted " == *" berth-agent "* ]]; then jobs -pr; fi
 }
 
-# start PROGRAM NAME: in a session of its own, so that Ctrl-C reaches only the script.
+# start PROGRAM NAME [ARGUMENT...]: in a session of its own, so that Ctrl-C reaches only the script.
 start() {
-  setsid "$bin/$1" --config "$fleet/$2.yaml" >"$fleet/$2.log" 2>&1 </dev/null &
+  setsid "$bin/$1" "${@:3}" --config "$fleet/$2.yaml" >"$fleet/$2.log" 2>&1 </dev/null &
 }
 
 # until_true SECONDS COMMAND...
@@ -77,7 +77,7 @@ backend: {emulated: {host_file: "$hosts/$host.yaml"}}
 controller: {addresses: ["$agents"]}
 inventory: {observe_vintfs: true}
 YAML
-    start berth-agent "$host"
+    start berth-agent "$host" ${agent_parent:+"$agent_parent"}
   done
 }
 
