@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "agent/audit/audit_report.h"
 #include "agent/daemon/backend.h"
 #include "agent/daemon/vmm_listener.h"
 #include "agent/grants/grant_manager.h"
@@ -39,6 +40,8 @@ using internal::v1::AgentConfig;
 constexpr int kLinkProtocolVersion = 1;
 // How often it is asked whether the kernel still answers.
 constexpr absl::Duration kHealthInterval = absl::Milliseconds(500);
+// Audits that wait; the controller asks for one at a time.
+constexpr size_t kWaitingAudits = 4;
 constexpr absl::Duration kShutdownGrace = absl::Milliseconds(300);
 
 TlsOptions ToTls(const internal::v1::TlsConfig& config) {
@@ -127,6 +130,14 @@ class AgentDaemon::Impl : public LinkDelegate {
     return absl::OkStatus();
   }
 
+  absl::Status OnAudit(const agent::v1::AuditRequest& request) override {
+    BERTH_RETURN_IF_ERROR(state_->Accept(request.epoch()));
+    // One that comes while others wait is answered by theirs, or not at all: the controller goes
+    // on.
+    (void)audits_.TryAdd([this, request] { AnswerAudit(request); });
+    return absl::OkStatus();
+  }
+
  private:
   absl::Status OpenKeeper() {
     BERTH_ASSIGN_OR_RETURN(std::string boot_id, ReadBootId());
@@ -148,6 +159,21 @@ class AgentDaemon::Impl : public LinkDelegate {
                          {{"grants", found}, {"sessions", adopted.size()}});
     }
     return adopted;
+  }
+
+  void AnswerAudit(const agent::v1::AuditRequest& request) {
+    AuditFacts facts = GatherAuditFacts(*grants_, *keeper_);
+    if (request.try_devices()) {
+      const agent::v1::Inventory inventory = inventory_.Current();
+      std::vector<DeviceId> devices;
+      for (const v1::Device& device : inventory.devices()) {
+        if (device.assignable()) devices.emplace_back(device.id());
+      }
+      facts.held_devices = grants_->TryIdleDevices(devices);
+    }
+    agent::v1::AuditReport report = MakeAuditReport(facts, request.sequence());
+    absl::MutexLock lock(&mu_);
+    if (link_ != nullptr) link_->TellAudit(std::move(report));
   }
 
   void StartGrants() {
@@ -333,6 +359,7 @@ class AgentDaemon::Impl : public LinkDelegate {
       link = std::move(link_);
     }
     link.reset();
+    audits_.Drain();
     // Before the VMMs' connections close: that would look as if the VMMs had left.
     if (grants_ != nullptr) grants_->Stop();
     vmm_.reset();
@@ -347,6 +374,9 @@ class AgentDaemon::Impl : public LinkDelegate {
   std::unique_ptr<AgentState> state_;
   std::unique_ptr<Keeper> keeper_;
   std::unique_ptr<GrantManager> grants_;
+  // Of its own: what tries devices waits for the kernel.
+  ThreadPool audit_pool_{1};
+  SerialExecutor audits_{&audit_pool_, kWaitingAudits};
   std::unique_ptr<VmmServer> vmm_;
   std::unique_ptr<grpc::Service> local_service_;
   std::unique_ptr<RpcServer> local_;

@@ -12,6 +12,7 @@
 #include "agent/grants/fd_poller.h"
 #include "agent/grants/grant.h"
 #include "agent/grants/grant_plan.h"
+#include "agent/grants/idle_devices.h"
 #include "agent/grants/timer_queue.h"
 #include "agent/journal/keeper.h"
 #include "lib/base/failpoint.h"
@@ -111,6 +112,12 @@ class GrantManager::Impl {
     poller_.Stop();
   }
 
+  std::vector<std::pair<DeviceId, absl::Status>> TryIdleDevices(
+      const std::vector<DeviceId>& devices) {
+    const Options& options = environment_.options;
+    return berth::TryIdleDevices(options.kernel, *options.devices, &claims_, devices);
+  }
+
   int64_t fenced() const { return fenced_; }
   bool awaits_desired() const { return environment_.options.awaits_desired && !applied_; }
 
@@ -181,6 +188,11 @@ void GrantManager::KernelGone() {
 
 void GrantManager::DevicesChanged() {
   for (const std::shared_ptr<Grant>& grant : impl_->All()) grant->DevicesChanged();
+}
+
+std::vector<std::pair<DeviceId, absl::Status>> GrantManager::TryIdleDevices(
+    const std::vector<DeviceId>& devices) {
+  return impl_->TryIdleDevices(devices);
 }
 
 int64_t GrantManager::fenced() const { return impl_->fenced(); }

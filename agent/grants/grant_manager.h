@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -108,6 +109,12 @@ class GrantManager {
   // Devices have come or gone. A grant that lacks one is released and prepared anew, which fails
   // with DEVICE_GONE; while a VMM is attached its condition DevicesPresent says so instead.
   void DevicesChanged();
+
+  // Those of `devices` that no grant has and somebody holds all the same, with what the kernel said
+  // (DEVICE_BUSY). Binds the others for a moment, one by one, and so resets them; a grant that
+  // wants one meanwhile waits. Waits for the kernel.
+  [[nodiscard]] std::vector<std::pair<DeviceId, absl::Status>> TryIdleDevices(
+      const std::vector<DeviceId>& devices);
 
   // Commands refused because of their generation or intent.
   [[nodiscard]] int64_t fenced() const;

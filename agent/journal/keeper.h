@@ -83,6 +83,8 @@ class Keeper {
   void NoteUnit(const internal::v1::JournaledUnitFacts& unit);
   std::vector<internal::v1::JournaledUnitFacts> Units();
 
+  // Whether there is a service manager to keep fds.
+  [[nodiscard]] bool has_manager() const { return options_.store.present(); }
   // What is kept now, for an audit: names of fds by grant, and grants that are in the journal.
   [[nodiscard]] std::map<AssignmentUid, std::vector<std::string>> KeptRoles() const;
   absl::StatusOr<std::vector<internal::v1::JournaledGrant>> Records() { return journal_->Grants(); }

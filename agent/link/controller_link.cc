@@ -156,6 +156,16 @@ void ControllerLink::TellInventory(const agent::v1::Inventory& inventory) {
   if (session != nullptr) session->Pump();
 }
 
+void ControllerLink::TellAudit(agent::v1::AuditReport report) {
+  std::shared_ptr<Session> session;
+  {
+    absl::MutexLock lock(&mu_);
+    audit_ = std::move(report);
+    session = session_;
+  }
+  if (session != nullptr) session->Pump();
+}
+
 ControllerLink::Status ControllerLink::status() const {
   absl::MutexLock lock(&mu_);
   return status_;
@@ -176,6 +186,10 @@ std::optional<AgentMessage> ControllerLink::NextMessage() {
       *report->add_grants() = std::move(grants_.begin()->second);
       grants_.erase(grants_.begin());
     }
+  } else if (audit_.has_value()) {
+    // Behind the news of grants: what is on its way is no difference.
+    *message.mutable_audit() = *std::move(audit_);
+    audit_.reset();
   } else if (heartbeat_due_) {
     heartbeat_due_ = false;
     message.mutable_heartbeat()->set_sequence(++heartbeat_sequence_);
@@ -222,6 +236,8 @@ absl::Status ControllerLink::OnMessage(const ControllerMessage& message) {
     case ControllerMessage::kDelta:
       BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kLinkDelta));
       return options_.delegate->OnDelta(message.delta());
+    case ControllerMessage::kAudit:
+      return options_.delegate->OnAudit(message.audit());
     case ControllerMessage::kHeartbeatAck:
     // A newer controller may say what this agent does not know.
     case ControllerMessage::MESSAGE_NOT_SET:
@@ -243,6 +259,7 @@ std::string ControllerLink::RunSession(const std::string& address) {
     // Hello says it all; what changes from here on is told after Welcome, at worst twice.
     grants_.clear();
     inventory_.reset();
+    audit_.reset();
     heartbeat_due_ = false;
     heartbeat_sequence_ = 0;
     status_.connected = false;

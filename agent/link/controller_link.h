@@ -33,12 +33,15 @@ class LinkDelegate {
   // An error (FENCED) ends the session; the link dials again later.
   virtual absl::Status OnWelcome(const agent::v1::Welcome& welcome) = 0;
   virtual absl::Status OnDelta(const agent::v1::DesiredDelta& delta) = 0;
+  // The answer follows by TellAudit(), when it is there.
+  virtual absl::Status OnAudit(const agent::v1::AuditRequest& request) = 0;
 };
 
 // Keeps one session with a controller, for ever: dials the addresses in turn (and the leader's,
 // when a controller that stands by names it: NOT_LEADER), says Hello, takes Welcome, then passes
 // changes both ways; whatever ends a session, the next one starts from the beginning. What is to be
-// told waits here, bounded: the last status of each grant, the last inventory. Thread-safe.
+// told waits here, bounded: the last status of each grant, the last inventory, the last audit.
+// Thread-safe.
 class ControllerLink {
  public:
   using ChannelFactory =
@@ -69,6 +72,7 @@ class ControllerLink {
 
   void TellGrant(const agent::v1::GrantStatus& status);
   void TellInventory(const agent::v1::Inventory& inventory);
+  void TellAudit(agent::v1::AuditReport report);
 
   struct Status {
     bool connected = false;  // Welcome was taken
@@ -100,6 +104,7 @@ class ControllerLink {
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::map<std::string, agent::v1::GrantStatus> grants_ ABSL_GUARDED_BY(mu_);
   std::optional<agent::v1::Inventory> inventory_ ABSL_GUARDED_BY(mu_);
+  std::optional<agent::v1::AuditReport> audit_ ABSL_GUARDED_BY(mu_);
   bool heartbeat_due_ ABSL_GUARDED_BY(mu_) = false;
   int64_t heartbeat_sequence_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Duration heartbeat_interval_ ABSL_GUARDED_BY(mu_) = absl::Seconds(1);

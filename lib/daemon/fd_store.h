@@ -49,6 +49,9 @@ class FdStore {
   // `socket`: as Notifier::Options::socket.
   explicit FdStore(std::string socket) : socket_(std::move(socket)) {}
 
+  // Whether there is a manager.
+  [[nodiscard]] bool present() const { return !socket_.empty(); }
+
   // Keeps a dup of `fd` as `name` until Remove(), or until the service is stopped; whether
   // something hangs up on it or not. Several may have one name. A manager that is full drops it
   // without a word. Errors: INVALID_FIELD (not IsFdName()); those of TellManager().

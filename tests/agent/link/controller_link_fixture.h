@@ -44,6 +44,12 @@ class Delegate : public LinkDelegate {
     return answer_;
   }
 
+  absl::Status OnAudit(const agent::v1::AuditRequest& request) override {
+    absl::MutexLock lock(&mu_);
+    told_.push_back("audit " + std::to_string(request.sequence()));
+    return answer_;
+  }
+
   void AnswerWith(absl::Status answer) {
     absl::MutexLock lock(&mu_);
     answer_ = std::move(answer);

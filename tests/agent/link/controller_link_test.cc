@@ -41,6 +41,33 @@ TEST_F(ControllerLinkTest, SaysHelloFirstAndTellsTheDelegateWhatComes) {
   EXPECT_EQ(link().status().last_error, "");
 }
 
+TEST_F(ControllerLinkTest, AnAuditIsAskedForAndAnsweredBehindTheNewsOfGrants) {
+  StartController();
+  StartLink();
+  AwaitConnected();
+  ControllerMessage request;
+  request.mutable_audit()->set_sequence(7);
+  controller().Send(request);
+  EXPECT_THAT(delegate_.AwaitTold(2), ElementsAre("welcome store", "audit 7"));
+  agent::v1::AuditReport report;
+  report.set_sequence(7);
+  link().TellGrant(Grant("u1", 1));
+  link().TellAudit(report);
+  EXPECT_EQ(controller().AwaitKind(AgentMessage::kGrants).grants().grants(0).generation(), 1);
+  EXPECT_EQ(controller().AwaitKind(AgentMessage::kAudit).audit().sequence(), 7);
+}
+
+TEST_F(ControllerLinkTest, AnAuditThatIsRefusedEndsTheSession) {
+  StartController();
+  StartLink();
+  AwaitConnected();
+  delegate_.AnswerWith(Error(Reason::kFenced, "an older epoch"));
+  ControllerMessage request;
+  request.mutable_audit()->set_sequence(1);
+  controller().Send(request);
+  AwaitError("an older epoch");
+}
+
 TEST_F(ControllerLinkTest, HeartbeatsComeAsOftenAsAskedAndAreNumbered) {
   StartController();
   controller().Greet(WelcomeEvery(10));
