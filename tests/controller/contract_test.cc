@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "berth/v1/audit_service.pb.h"
 #include "berth/v1/capacity_service.pb.h"
 #include "berth/v1/error_reason.pb.h"
 #include "berth/v1/quota_service.pb.h"
@@ -31,7 +32,8 @@ std::vector<const MethodDescriptor*> AllMethods() {
   std::vector<const MethodDescriptor*> methods;
   for (const auto* file :
        {v1::CreateAssignmentRequest::descriptor()->file(), v1::GetHostRequest::descriptor()->file(),
-        v1::GetCapacityRequest::descriptor()->file(), v1::GetQuotaRequest::descriptor()->file()}) {
+        v1::GetCapacityRequest::descriptor()->file(), v1::GetQuotaRequest::descriptor()->file(),
+        v1::AuditRequest::descriptor()->file()}) {
     for (int s = 0; s < file->service_count(); ++s) {
       for (int m = 0; m < file->service(s)->method_count(); ++m) {
         methods.push_back(file->service(s)->method(m));
@@ -104,7 +106,7 @@ TEST_F(ContractTest, ABadRequestIsAnsweredWithAReason) {
     EXPECT_NE(reason, v1::INTERNAL) << Name(method);
     ++methods;
   }
-  EXPECT_EQ(methods, 23);
+  EXPECT_EQ(methods, 24);
 }
 
 TEST_F(ContractTest, WhatThisVersionDoesNotDoItRefusesByName) {

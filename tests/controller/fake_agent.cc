@@ -78,7 +78,11 @@ class FakeAgent::Impl {
     hello->set_agent_version("0.1.0");
     hello->set_protocol_version(1);
     *hello->mutable_inventory() = options_.inventory;
-    for (const GrantStatus& status : options_.grants) *hello->add_grants() = status;
+    for (const GrantStatus& status : options_.grants) {
+      *hello->add_grants() = status;
+      absl::MutexLock lock(&mu_);
+      reported_[status.assignment_uid()] = status;
+    }
     if (options_.edit_hello) options_.edit_hello(hello);
     Send(message);
     reader_ = std::thread([this] { Read(); });
@@ -97,6 +101,10 @@ class FakeAgent::Impl {
   void Disconnect() { context_.TryCancel(); }
 
   void Report(const GrantStatus& status) {
+    {
+      absl::MutexLock lock(&mu_);
+      reported_[status.assignment_uid()] = status;
+    }
     AgentMessage message;
     *message.mutable_grants()->add_grants() = status;
     Send(message);
@@ -120,6 +128,8 @@ class FakeAgent::Impl {
   std::optional<agent::v1::Welcome> welcome_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, DesiredGrant> desired_ ABSL_GUARDED_BY(mu_);  // by name
   std::set<std::string> forgotten_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, GrantStatus> reported_ ABSL_GUARDED_BY(mu_);  // by uid
+  std::vector<agent::v1::AuditRequest> audits_ ABSL_GUARDED_BY(mu_);
   int64_t acknowledged_ ABSL_GUARDED_BY(mu_) = 0;
   int answers_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t sequence_ ABSL_GUARDED_BY(mu_) = 0;
@@ -147,17 +157,45 @@ class FakeAgent::Impl {
                  before.generation() == grant.generation() && before.intent() == grant.intent();
         };
         news.erase(std::remove_if(news.begin(), news.end(), same), news.end());
-        for (const std::string& uid : message.delta().forget()) forgotten_.insert(uid);
+        for (const std::string& uid : message.delta().forget()) {
+          forgotten_.insert(uid);
+          reported_.erase(uid);
+        }
         if (message.has_heartbeat_ack()) {
           acknowledged_ = message.heartbeat_ack().sequence();
           ++answers_;
         }
       }
       for (const DesiredGrant& grant : news) Oblige(grant);
+      if (message.has_audit()) {
+        if (options_.answers_audits) AnswerAudit(message.audit());
+        absl::MutexLock lock(&mu_);
+        audits_.push_back(message.audit());
+      }
     }
     const absl::Status end = FromGrpcStatus(stream_->Finish());
     absl::MutexLock lock(&mu_);
     end_ = end;
+  }
+
+  void AnswerAudit(const agent::v1::AuditRequest& request) {
+    AgentMessage message;
+    agent::v1::AuditReport* report = message.mutable_audit();
+    report->set_sequence(request.sequence());
+    {
+      absl::MutexLock lock(&mu_);
+      for (const auto& [uid, status] : reported_) {
+        agent::v1::GrantAudit* grant = report->add_grants();
+        *grant->mutable_status() = status;
+        for (const auto& [name, desired] : desired_) {
+          if (desired.assignment_uid() != uid) continue;
+          grant->set_assignment(name);
+          grant->set_intent(desired.intent());
+        }
+      }
+    }
+    if (options_.edit_audit) options_.edit_audit(report);
+    Send(message);
   }
 
   void Oblige(const DesiredGrant& grant) {
@@ -262,6 +300,26 @@ void FakeAgent::Heartbeat() {
 int FakeAgent::answers() const {
   absl::MutexLock lock(&impl_->mu_);
   return impl_->answers_;
+}
+
+agent::v1::AuditRequest FakeAgent::AwaitAudits(int count) {
+  absl::MutexLock lock(&impl_->mu_);
+  impl_->Await("an audit", [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return impl_->audits_.size() >= static_cast<size_t>(count);
+  });
+  return impl_->audits_.empty() ? agent::v1::AuditRequest() : impl_->audits_.back();
+}
+
+void FakeAgent::AwaitAuditSequence(int64_t sequence) {
+  absl::MutexLock lock(&impl_->mu_);
+  impl_->Await("a later audit", [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return !impl_->audits_.empty() && impl_->audits_.back().sequence() >= sequence;
+  });
+}
+
+int FakeAgent::audits() const {
+  absl::MutexLock lock(&impl_->mu_);
+  return static_cast<int>(impl_->audits_.size());
 }
 
 void FakeAgent::Send(const AgentMessage& message) { impl_->Send(message); }

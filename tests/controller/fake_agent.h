@@ -46,6 +46,9 @@ class FakeAgent {
     std::vector<agent::v1::GrantStatus> grants = {};
     // Last touches.
     std::function<void(agent::v1::Hello*)> edit_hello = nullptr;
+    // Audits are answered with what it was told and has reported, after last touches.
+    bool answers_audits = true;
+    std::function<void(agent::v1::AuditReport*)> edit_audit = nullptr;
   };
 
   // Dials `address` and says Hello.
@@ -76,6 +79,12 @@ class FakeAgent {
   // How many answers to heartbeats have come.
   int answers() const;
   void Send(const agent::v1::AgentMessage& message);
+  // Waits until it has been asked so often, and has answered unless it answers no audits. Returns
+  // the last request.
+  agent::v1::AuditRequest AwaitAudits(int count);
+  // Waits for that request, or a later one: those that wait to be sent are sent as the last one.
+  void AwaitAuditSequence(int64_t sequence);
+  int audits() const;
   // Cuts the stream, as a host that loses its network.
   void Disconnect();
 

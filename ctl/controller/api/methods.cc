@@ -24,6 +24,7 @@ AuthorisationPolicy ControllerPolicy() {
       {"/berth.v1.HostService/UncordonHost", Role::kOperator},
       {"/berth.v1.HostService/DrainHost", Role::kOperator},
       {"/berth.v1.HostService/DeleteHost", Role::kOperator},
+      {"/berth.v1.AuditService/Audit", Role::kOperator},
       {"/berth.v1.CapacityService/GetCapacity", Role::kViewer},
       {"/berth.v1.QuotaService/GetQuota", Role::kViewer},
       {"/berth.v1.QuotaService/ListQuotas", Role::kViewer},

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "ctl/controller/audit/auditor.h"
 #include "ctl/controller/book/assignment_book.h"
 #include "ctl/controller/book/quota_book.h"
 #include "ctl/controller/hosts/host_registry.h"
@@ -22,6 +23,7 @@ std::unique_ptr<grpc::Service> MakeAssignmentService(const Authoriser* authorise
 std::unique_ptr<grpc::Service> MakeHostService(const Authoriser* authoriser, HostRegistry* registry,
                                                WatchSource* watches);
 std::unique_ptr<grpc::Service> MakeCapacityService(const Authoriser* authoriser, Fleet* fleet);
+std::unique_ptr<grpc::Service> MakeAuditService(const Authoriser* authoriser, Auditor* auditor);
 std::unique_ptr<grpc::Service> MakeQuotaService(const Authoriser* authoriser, QuotaBook* book);
 
 }  // namespace berth

@@ -58,6 +58,9 @@ class HostSession {
   [[nodiscard]] virtual bool Welcome(agent::v1::Welcome welcome) = 0;
   virtual void Upsert(agent::v1::DesiredGrant grant) = 0;
   virtual void Forget(const std::string& assignment_uid) = 0;
+  // Asks what is there, after everything that it was told before. Any thread may call it. False: as
+  // Welcome(). A request that waits to be sent is replaced by the next one.
+  [[nodiscard]] virtual bool Audit(agent::v1::AuditRequest request) = 0;
   // Ends the session. Any thread may call it.
   virtual void Close(const absl::Status& status) = 0;
 

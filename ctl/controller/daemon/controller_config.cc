@@ -57,6 +57,15 @@ absl::Status FinishLiveness(internal::v1::LivenessConfig* liveness) {
   return absl::OkStatus();
 }
 
+absl::Status FinishAudit(internal::v1::AuditConfig* audit) {
+  if (!audit->has_interval()) audit->mutable_interval()->set_seconds(60);
+  const absl::Duration interval = FromProtoDuration(audit->interval());
+  if (interval < absl::Milliseconds(100) || interval > absl::Hours(24)) {
+    return Error(Reason::kInvalidField, "audit.interval is not 100ms to 24h");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status FinishLimits(internal::v1::ControllerLimits* limits) {
   if (limits->assignments() < 0 || limits->hosts() < 0 || limits->watchers() < 0 ||
       limits->watch_buffer() < 0) {
@@ -172,6 +181,7 @@ absl::Status FinishControllerConfig(const std::string& config_path, ControllerCo
   BERTH_RETURN_IF_ERROR(CheckRoles(*config));
   BERTH_RETURN_IF_ERROR(CheckAdvertised(*config));
   BERTH_RETURN_IF_ERROR(FinishLiveness(config->mutable_liveness()));
+  BERTH_RETURN_IF_ERROR(FinishAudit(config->mutable_audit()));
   return FinishLimits(config->mutable_limits());
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ctl/controller/api/services.h"
+#include "ctl/controller/audit/auditor.h"
 #include "ctl/controller/book/deadline_keeper.h"
 #include "ctl/controller/daemon/listen.h"
 #include "ctl/controller/daemon/rpc_metrics.h"
@@ -115,6 +116,10 @@ class Leader::Impl {
             .suspect_after = FromProtoDuration(liveness.suspect_after()),
             .lost_after = FromProtoDuration(liveness.lost_after()),
             .max_hosts = static_cast<size_t>(config_.limits().hosts())});
+    auditor_ = std::make_unique<Auditor>(
+        fleet_.get(), Auditor::Options{.interval = FromProtoDuration(config_.audit().interval()),
+                                       .metrics = options_.metrics,
+                                       .log = options_.log});
     book_ = std::make_unique<AssignmentBook>(
         fleet_.get(), tracker_.get(), &*tokens_,
         AssignmentBook::Options{.max_assignments = config_.limits().assignments()});
@@ -128,12 +133,14 @@ class Leader::Impl {
         AgentLinkOptions{.fleet = fleet_.get(),
                          .registry = registry_.get(),
                          .tracker = tracker_.get(),
+                         .auditor = auditor_.get(),
                          .authoriser = &link_authoriser_,
                          .log = options_.log,
                          .max_sessions = 2 * static_cast<size_t>(config_.limits().hosts())});
     services_.push_back(MakeAssignmentService(&api_authoriser_, book_.get(), watches_.get()));
     services_.push_back(MakeHostService(&api_authoriser_, registry_.get(), watches_.get()));
     services_.push_back(MakeCapacityService(&api_authoriser_, fleet_.get()));
+    services_.push_back(MakeAuditService(&api_authoriser_, auditor_.get()));
     services_.push_back(MakeQuotaService(&api_authoriser_, quotas_.get()));
   }
 
@@ -152,6 +159,7 @@ class Leader::Impl {
       now = options_.clock->Now();
       registry_->Tick();
       deadlines_->Tick();
+      auditor_->Tick();
       if (ticks % kTicksPerSweep == 0) tracker_->Sweep();
       if (now >= bookmark) {
         bookmark = now + kBookmarkInterval;
@@ -172,6 +180,7 @@ class Leader::Impl {
     if (api_ != nullptr) api_->SetServing(Serving::kNo);
     hub_.Close(Error(Reason::kShuttingDown,
                      "the controller is stopping; watch again from the last token"));
+    if (auditor_ != nullptr) auditor_->Close();
     if (link_ != nullptr) link_->Close();
     if (api_ != nullptr) api_->Shutdown(kShutdownGrace);
     if (link_server_ != nullptr) link_server_->Shutdown(kShutdownGrace);
@@ -192,6 +201,7 @@ class Leader::Impl {
   std::unique_ptr<GrantTracker> tracker_;
   std::unique_ptr<DeadlineKeeper> deadlines_;
   std::unique_ptr<HostRegistry> registry_;
+  std::unique_ptr<Auditor> auditor_;
   std::unique_ptr<AssignmentBook> book_;
   std::unique_ptr<QuotaBook> quotas_;
   std::unique_ptr<SerialExecutor> watch_executor_;

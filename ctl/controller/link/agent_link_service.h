@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "ctl/controller/audit/auditor.h"
 #include "ctl/controller/book/grant_tracker.h"
 #include "ctl/controller/hosts/host_registry.h"
 #include "lib/daemon/logging.h"
@@ -21,6 +22,7 @@ struct AgentLinkOptions {
   Fleet* fleet = nullptr;
   HostRegistry* registry = nullptr;
   GrantTracker* tracker = nullptr;
+  Auditor* auditor = nullptr;
   const Authoriser* authoriser = nullptr;
   Logger* log = nullptr;
   // Streams at once; one more is refused with OVERLOADED.

@@ -38,6 +38,14 @@ void AgentSession::Handle::Forget(const std::string& assignment_uid) {
   Pump();
 }
 
+bool AgentSession::Handle::Audit(agent::v1::AuditRequest request) {
+  absl::MutexLock lock(&mu_);
+  if (session_ == nullptr) return false;
+  audit_ = std::move(request);
+  Pump();
+  return true;
+}
+
 void AgentSession::Handle::Close(const absl::Status& status) {
   absl::MutexLock lock(&mu_);
   if (!end_.has_value()) end_ = status;
@@ -73,6 +81,10 @@ std::optional<ControllerMessage> AgentSession::Handle::NextMessage() {
       delta->add_forget(*forget_.begin());
       forget_.erase(forget_.begin());
     }
+  } else if (audit_.has_value()) {
+    // Behind all changes: what the agent has not heard is no difference.
+    *message.mutable_audit() = *std::move(audit_);
+    audit_.reset();
   } else if (ack_.has_value()) {
     *message.mutable_heartbeat_ack() = *std::move(ack_);
     ack_.reset();
@@ -151,6 +163,9 @@ absl::Status AgentSession::OnMessage() {
         handle_->Ack(in_.heartbeat().sequence(), options_.fleet->epoch());
       }
       return absl::OkStatus();
+    case AgentMessage::kAudit:
+      options_.auditor->Report(host_id_, handle_.get(), in_.audit());
+      return absl::OkStatus();
     // A newer agent may say what this controller does not know.
     case AgentMessage::MESSAGE_NOT_SET:
       return absl::OkStatus();
@@ -165,6 +180,7 @@ void AgentSession::OnDone() {
   }
   if (!host_id_.empty()) {
     options_.registry->Disconnect(host_id_, handle_.get());
+    options_.auditor->Disconnected(host_id_, handle_.get());
     options_.log->Info("agent disconnected", {{"host", host_id_}});
   }
   on_done_(handle_);

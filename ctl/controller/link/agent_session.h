@@ -30,6 +30,7 @@ class AgentSession
     bool Welcome(agent::v1::Welcome welcome) override;
     void Upsert(agent::v1::DesiredGrant grant) override;
     void Forget(const std::string& assignment_uid) override;
+    bool Audit(agent::v1::AuditRequest request) override;
     void Close(const absl::Status& status) override;
     void Ack(int64_t sequence, const agent::v1::Epoch& epoch);
 
@@ -48,6 +49,7 @@ class AgentSession
     bool welcomed_ ABSL_GUARDED_BY(mu_) = false;
     std::map<std::string, agent::v1::DesiredGrant> upserts_ ABSL_GUARDED_BY(mu_);
     std::set<std::string> forget_ ABSL_GUARDED_BY(mu_);
+    std::optional<agent::v1::AuditRequest> audit_ ABSL_GUARDED_BY(mu_);
     std::optional<agent::v1::HeartbeatAck> ack_ ABSL_GUARDED_BY(mu_);
   };
 
