@@ -41,8 +41,8 @@ void AddGlobalOptions(CLI::App& app, GlobalOptions* options) {
 void AddCommands(CLI::App& app, Run* run) {
   for (void (*add)(CLI::App&, Run*) :
        {AddGet, AddDescribe, AddCreate, AddDelete, AddWatch, AddWait, AddExplainPlacement, AddRenew,
-        AddRotateToken, AddCordon, AddCapacity, AddVersion, AddConfig, AddErrors, AddCompletion,
-        AddDebug}) {
+        AddRotateToken, AddCordon, AddCapacity, AddAudit, AddVersion, AddConfig, AddErrors,
+        AddCompletion, AddDebug}) {
     add(app, run);
   }
 }

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "berth/v1/assignment_service.grpc.pb.h"
+#include "berth/v1/audit_service.grpc.pb.h"
 #include "berth/v1/capacity_service.grpc.pb.h"
 #include "berth/v1/host_service.grpc.pb.h"
 #include "lib/base/absl_view.h"
@@ -47,6 +48,7 @@ struct Client::Endpoint {
   std::unique_ptr<v1::AssignmentService::Stub> assignments;
   std::unique_ptr<v1::HostService::Stub> hosts;
   std::unique_ptr<v1::CapacityService::Stub> capacity;
+  std::unique_ptr<v1::AuditService::Stub> audits;
 
   absl::Status Failure(const grpc::Status& status, absl::Duration elapsed) const {
     if (IsFromServer(status)) return FromGrpcStatus(status);
@@ -96,6 +98,7 @@ absl::Status Client::AddEndpoint(const std::string& address) {
   endpoint->assignments = v1::AssignmentService::NewStub(channel);
   endpoint->hosts = v1::HostService::NewStub(channel);
   endpoint->capacity = v1::CapacityService::NewStub(channel);
+  endpoint->audits = v1::AuditService::NewStub(channel);
   endpoints_.push_back(std::move(endpoint));
   return absl::OkStatus();
 }
@@ -230,6 +233,7 @@ BERTH_CLI_CALL(HostService, hosts, UncordonHost, Host)
 BERTH_CLI_CALL(HostService, hosts, DrainHost, Host)
 BERTH_CLI_CALL(HostService, hosts, DeleteHost, Host)
 BERTH_CLI_CALL(CapacityService, capacity, GetCapacity, Capacity)
+BERTH_CLI_CALL(AuditService, audits, Audit, AuditResponse)
 BERTH_CLI_STREAM(AssignmentService, assignments, WatchAssignments)
 BERTH_CLI_STREAM(HostService, hosts, WatchHosts)
 

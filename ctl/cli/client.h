@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "berth/v1/assignment_service.pb.h"
+#include "berth/v1/audit_service.pb.h"
 #include "berth/v1/capacity_service.pb.h"
 #include "berth/v1/host_service.pb.h"
 #include "lib/base/clock.h"
@@ -69,6 +70,7 @@ class Client {
   absl::StatusOr<v1::Host> DeleteHost(const v1::DeleteHostRequest& request);
 
   absl::StatusOr<v1::Capacity> GetCapacity(const v1::GetCapacityRequest& request);
+  absl::StatusOr<v1::AuditResponse> Audit(const v1::AuditRequest& request);
 
   // One stream, until the server ends it or `on_message` says kStop (OK then). Not made again: see
   // watcher.h. After UNAVAILABLE the next call goes to the next address.

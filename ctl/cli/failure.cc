@@ -89,7 +89,9 @@ std::string ExitCodesHelp() {
       "    the name is taken, not possible in this state, or on no host ever (UNSATISFIABLE)\n",
       "  ", kExitUnavailable, "    the controller cannot be reached, or not done in time\n", "  ",
       kExitPermission, "    not allowed, or not known\n", "  ", kExitExhausted,
-      "    no capacity, quota used up, or a limit\n", "  ", kExitInterrupted, "  interrupted\n");
+      "    no capacity, quota used up, or a limit\n", "  ", kExitDiffers,
+      "    audit found differences, or a host that it could not look at\n", "  ", kExitInterrupted,
+      "  interrupted\n");
 }
 
 }  // namespace berth::cli

@@ -21,6 +21,7 @@ enum ExitCode : int {
   kExitUnavailable = 6,
   kExitPermission = 7,
   kExitExhausted = 8,
+  kExitDiffers = 9,
   kExitInterrupted = 130,
 };
 

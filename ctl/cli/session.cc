@@ -51,6 +51,10 @@ void Session::Report(const absl::Status& status) {
   if (exit_code_ == kExitOk) exit_code_ = ExitCodeOf(status.code());
 }
 
+void Session::Conclude(ExitCode code) {
+  if (exit_code_ == kExitOk) exit_code_ = code;
+}
+
 absl::StatusOr<absl::Duration> ParseTimeout(const std::string& text) {
   absl::Duration timeout;
   int64_t seconds = 0;

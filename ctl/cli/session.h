@@ -64,6 +64,8 @@ class Session {
 
   // Prints an error and goes on; the first one decides the exit code. OK: nothing.
   void Report(const absl::Status& status);
+  // What a command found is no error, but is told by the exit code, unless one was reported.
+  void Conclude(ExitCode code);
   ExitCode exit_code() const { return exit_code_; }
 
  private:

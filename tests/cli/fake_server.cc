@@ -210,15 +210,32 @@ class FakeServer::Capacities : public v1::CapacityService::CallbackService {
   FakeServer* const fake_;
 };
 
+class FakeServer::Audits : public v1::AuditService::CallbackService {
+ public:
+  explicit Audits(FakeServer* fake) : fake_(fake) {}
+
+  BERTH_FAKE(Audit, AuditResponse, {
+    if (fake_->audits_.empty()) return Error(Reason::kNotFound, "no more pages");
+    *response = std::move(fake_->audits_.front());
+    fake_->audits_.pop_front();
+    return absl::OkStatus();
+  })
+
+ private:
+  FakeServer* const fake_;
+};
+
 #undef BERTH_FAKE
 
 FakeServer::FakeServer()
     : assignment_service_(std::make_unique<Assignments>(this)),
       host_service_(std::make_unique<Hosts>(this)),
-      capacity_service_(std::make_unique<Capacities>(this)) {
-  auto server = RpcServer::Start(
-      {.address = "127.0.0.1:0"},
-      {assignment_service_.get(), host_service_.get(), capacity_service_.get()}, nullptr);
+      capacity_service_(std::make_unique<Capacities>(this)),
+      audit_service_(std::make_unique<Audits>(this)) {
+  auto server = RpcServer::Start({.address = "127.0.0.1:0"},
+                                 {assignment_service_.get(), host_service_.get(),
+                                  capacity_service_.get(), audit_service_.get()},
+                                 nullptr);
   if (!server.ok()) {
     ADD_FAILURE() << server.status();
     std::abort();
@@ -251,6 +268,11 @@ void FakeServer::Put(const v1::Host& host) {
 void FakeServer::Set(const v1::Capacity& capacity) {
   absl::MutexLock lock(&mu_);
   capacity_ = capacity;
+}
+
+void FakeServer::Set(std::vector<v1::AuditResponse> pages) {
+  absl::MutexLock lock(&mu_);
+  audits_ = {pages.begin(), pages.end()};
 }
 
 void FakeServer::Set(const v1::ExplainPlacementResponse& explanation) {

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "berth/v1/assignment_service.grpc.pb.h"
+#include "berth/v1/audit_service.grpc.pb.h"
 #include "berth/v1/capacity_service.grpc.pb.h"
 #include "berth/v1/host_service.grpc.pb.h"
 #include "lib/rpc/server.h"
@@ -39,6 +40,8 @@ class FakeServer {
   void Put(const v1::Assignment& assignment);
   void Put(const v1::Host& host);
   void Set(const v1::Capacity& capacity);
+  // Answers of Audit: one page after the other.
+  void Set(std::vector<v1::AuditResponse> pages);
   void Set(const v1::ExplainPlacementResponse& explanation);
   void LimitPages(int size);
 
@@ -64,6 +67,7 @@ class FakeServer {
   class Assignments;
   class Hosts;
   class Capacities;
+  class Audits;
 
   absl::Status Take(const std::string& method, const google::protobuf::Message& request)
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -72,6 +76,7 @@ class FakeServer {
   std::map<std::string, v1::Assignment> assignments_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, v1::Host> hosts_ ABSL_GUARDED_BY(mu_);
   v1::Capacity capacity_ ABSL_GUARDED_BY(mu_);
+  std::deque<v1::AuditResponse> audits_ ABSL_GUARDED_BY(mu_);
   v1::ExplainPlacementResponse explanation_ ABSL_GUARDED_BY(mu_);
   int page_limit_ ABSL_GUARDED_BY(mu_) = 1000;
   std::map<std::string, std::deque<absl::Status>> failures_ ABSL_GUARDED_BY(mu_);
@@ -82,6 +87,7 @@ class FakeServer {
   std::unique_ptr<Assignments> assignment_service_;
   std::unique_ptr<Hosts> host_service_;
   std::unique_ptr<Capacities> capacity_service_;
+  std::unique_ptr<Audits> audit_service_;
   std::unique_ptr<RpcServer> server_;
 };
 

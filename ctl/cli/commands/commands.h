@@ -28,6 +28,7 @@ void AddExplainPlacement(CLI::App& app, Run* run);
 void AddCordon(CLI::App& app, Run* run);  // and uncordon, drain
 void AddRenew(CLI::App& app, Run* run);
 void AddRotateToken(CLI::App& app, Run* run);
+void AddAudit(CLI::App& app, Run* run);
 void AddCapacity(CLI::App& app, Run* run);
 void AddVersion(CLI::App& app, Run* run);
 void AddConfig(CLI::App& app, Run* run);
