@@ -54,6 +54,19 @@ TEST(ControllerConfig, OneThatWouldNotWorkIsRefused) {
   }
 }
 
+TEST(ControllerConfig, AuditsRunEveryMinuteUnlessItSaysOtherwise) {
+  ControllerConfig config = WithStore("memory {}");
+  ASSERT_TRUE(FinishControllerConfig("/etc/berth/controller.yaml", &config).ok());
+  EXPECT_EQ(config.audit().interval().seconds(), 60);
+  config.mutable_audit()->mutable_interval()->set_seconds(5);
+  ASSERT_TRUE(FinishControllerConfig("/etc/berth/controller.yaml", &config).ok());
+  EXPECT_EQ(config.audit().interval().seconds(), 5);
+  for (const int64_t wrong : {0, -1, 86401}) {
+    config.mutable_audit()->mutable_interval()->set_seconds(wrong);
+    EXPECT_EQ(ReasonOf(Finish(config)), Reason::kInvalidField) << wrong;
+  }
+}
+
 TEST(ControllerConfig, OneOfSeveralControllersMustKnowHowToBeReached) {
   internal::v1::ControllerConfig config = WithStore("etcd { endpoints: '127.0.0.1:1' }");
   config.mutable_api()->set_address("0.0.0.0:7440");

@@ -90,7 +90,13 @@ void Auditor::Tick() {
   for (const auto& [host_id, pending] : silent) {
     Finish(host_id, pending, HostAudit::NO_ANSWER, nullptr);
   }
-  for (const Target& target : NextTargets(now)) Ask(target, TryDevices::kNo, nullptr);
+  AskWhoseTurnItIs();
+}
+
+void Auditor::AskWhoseTurnItIs() {
+  for (const Target& target : NextTargets(fleet_->clock().Now())) {
+    Ask(target, TryDevices::kNo, nullptr);
+  }
 }
 
 std::vector<Auditor::Target> Auditor::NextTargets(absl::Time now) {
@@ -99,6 +105,7 @@ std::vector<Auditor::Target> Auditor::NextTargets(absl::Time now) {
   {
     absl::MutexLock fleet_lock(&fleet_->mu);
     absl::MutexLock lock(&mu_);
+    if (closed_) return targets;
     const auto hosts = static_cast<int64_t>(fleet_->hosts.size());
     // After a pause nobody is asked twice.
     const absl::Duration round = options_.interval * hosts;
@@ -168,6 +175,7 @@ void Auditor::Report(const std::string& host_id, const HostSession* session,
     pending_.erase(found);
   }
   Finish(host_id, pending, HostAudit::ANSWERED, &report);
+  AskWhoseTurnItIs();
 }
 
 void Auditor::Disconnected(const std::string& host_id, const HostSession* session) {
