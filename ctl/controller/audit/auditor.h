@@ -98,8 +98,8 @@ class Auditor {
 
   absl::StatusOr<std::vector<Target>> TargetsOf(const v1::AuditRequest& request,
                                                 std::string* next_page_token);
-  // At each tick, and when an answer makes room: a large fleet has more than one round of answers in
-  // a tick.
+  // At each tick, and when an answer makes room: a large fleet has more than one round of answers
+  // in a tick.
   void AskWhoseTurnItIs();
   std::vector<Target> NextTargets(absl::Time now);
   void Ask(const Target& target, TryDevices try_devices, const std::shared_ptr<Call>& call);
