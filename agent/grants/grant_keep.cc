@@ -276,8 +276,7 @@ absl::StatusOr<std::optional<AdoptedSession>> Grant::AdoptDegraded(KeptGrant kep
     return gone("the kernel behind the context has ended");
   }
   const absl::StatusOr<wire::Peer> vmm = wire::ReadPidfd(process->second.get());
-  session_.emplace();
-  session_->id = NewRandomId();
+  session_ = Session{.id = NewRandomId(), .vmm = {}, .on_end = {}};
   if (vmm.ok()) session_->vmm = {.pid = vmm->pid, .uid = vmm->uid};
   session_->connected = false;
   session_->process = std::move(process->second);

@@ -22,8 +22,8 @@ using internal::v1::JournaledUnit;
 // What the kernel has no more is as it should be.
 absl::Status UnlessUnknown(absl::Status status) {
   const Reason reason = ReasonOf(status);
-  return reason == Reason::kNotFound || reason == Reason::kMemoryUnknown ? absl::OkStatus()
-                                                                         : status;
+  if (reason == Reason::kNotFound || reason == Reason::kMemoryUnknown) return absl::OkStatus();
+  return status;
 }
 
 bool Overlap(uint64_t a, uint64_t a_length, uint64_t b, uint64_t b_length) {
