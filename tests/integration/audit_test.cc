@@ -52,6 +52,9 @@ class AuditTest : public ::testing::Test {
     vmm_ = cluster_.StartVmm("holder", created_,
                              {"--hold", "--trace", SourceFile("tests/data/traces/boot")});
     ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::ATTACHED));
+    // Each of its calls until then is journaled.
+    WaitFor("the VMM's queues are live",
+            [&] { return cluster_.OutputOf("holder").find("holding") != std::string::npos; });
   }
   // Waits until an audit says so; messages may be on their way.
   Output AwaitAudit(int code, const std::string& part, std::vector<std::string> args = {}) {
