@@ -18,10 +18,6 @@ absl::Status Numbered(Reason reason, std::string_view what, uint64_t number) {
                                     std::string(ReasonMeaning(reason))));
 }
 
-bool Overlap(uint64_t a, uint64_t a_length, uint64_t b, uint64_t b_length) {
-  return a < b ? b - a < a_length : a - b < b_length;
-}
-
 }  // namespace
 
 Guest::Guest(PreparedContext* context, GuestMemory::Limits limits)

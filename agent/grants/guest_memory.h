@@ -11,6 +11,11 @@
 
 namespace berth {
 
+// Whether two ranges, each of at least a byte, have one in common.
+constexpr bool Overlap(uint64_t a, uint64_t a_length, uint64_t b, uint64_t b_length) {
+  return a < b ? b - a < a_length : a - b < b_length;
+}
+
 // The guest memory that a VMM registered: a bounded table of regions, each of which is in the IOAS
 // as areas of at most kSlice bytes. Not thread-safe.
 class GuestMemory {

@@ -26,10 +26,6 @@ absl::Status UnlessUnknown(absl::Status status) {
   return status;
 }
 
-bool Overlap(uint64_t a, uint64_t a_length, uint64_t b, uint64_t b_length) {
-  return a < b ? b - a < a_length : a - b < b_length;
-}
-
 JournaledStream::Mode ToRecord(Guest::StreamMode mode) {
   switch (mode) {
     case Guest::StreamMode::kAbort:
