@@ -224,7 +224,7 @@ class Grant : public std::enable_shared_from_this<Grant> {
   absl::Status Keep();
   void Drop();
   absl::Status AdoptContext(KeptGrant& kept);
-  absl::Status SettleCall(const internal::v1::JournaledGrant& record);
+  absl::Status SettleCall(internal::v1::JournaledGrant* record);
   AdoptedSession AdoptSession(KeptGrant& kept);
   absl::StatusOr<std::optional<AdoptedSession>> AdoptDegraded(KeptGrant kept);
 
@@ -273,7 +273,6 @@ class Grant : public std::enable_shared_from_this<Grant> {
   std::map<std::string, UniqueFd> degraded_fds_;  // that keep a context nobody knows alive
   std::string life_;                              // of what is kept; empty: nothing is
   bool journaled_ = false;
-  bool settled_ = false;  // at the adoption: the call that had begun has been executed
   std::optional<Session> session_;
   Vmm last_vmm_;
 

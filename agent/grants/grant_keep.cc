@@ -74,11 +74,11 @@ UniqueFd FindProcess(const JournaledSession& session) {
 }
 
 // The answer to a call that has been executed, and would have had no other.
-std::shared_ptr<const wire::Message> SuccessOf(const std::vector<std::byte>& call) {
+std::string SuccessOf(const std::string& call) {
   berth_vmm_header header = {};
-  if (call.size() < sizeof(header)) return nullptr;
+  if (call.size() < sizeof(header)) return "";
   std::memcpy(&header, call.data(), sizeof(header));
-  return std::make_shared<const wire::Message>(wire::EncodeReply(header, berth_vmm_empty_reply{}));
+  return ToText(wire::EncodeReply(header, berth_vmm_empty_reply{}).bytes);
 }
 
 // Whether the kernel behind a context is there, whatever is in it.
@@ -210,7 +210,7 @@ absl::Status Grant::AdoptContext(KeptGrant& kept) {
   absl::Status status = Equip(&context);
   if (status.ok()) {
     guest_->Adopt(*kept.record);
-    status = kept.record->has_begun() ? SettleCall(*kept.record) : absl::OkStatus();
+    status = kept.record->has_begun() ? SettleCall(&*kept.record) : absl::OkStatus();
     if (status.ok()) return status;
     context = std::move(context_);
     guest_->Abandon();
@@ -222,10 +222,16 @@ absl::Status Grant::AdoptContext(KeptGrant& kept) {
   return status;
 }
 
-absl::Status Grant::SettleCall(const JournaledGrant& record) {
+// In the record, too, a call that has been executed after all is the last one, with its answer.
+absl::Status Grant::SettleCall(JournaledGrant* record) {
   CrashAt(Failpoint::kAdoptSettle);
-  BERTH_ASSIGN_OR_RETURN(const Guest::Settled settled, guest_->Settle(record));
-  settled_ = settled == Guest::Settled::kDone;
+  BERTH_ASSIGN_OR_RETURN(const Guest::Settled settled, guest_->Settle(*record));
+  if (settled != Guest::Settled::kDone) return absl::OkStatus();
+  const JournaledCall& call = record->begun();
+  JournaledSession* session = record->mutable_session();
+  session->set_last_call_id(call.id());
+  session->set_last_call(call.call());
+  session->set_last_reply(SuccessOf(call.call()));
   return absl::OkStatus();
 }
 
@@ -244,12 +250,6 @@ AdoptedSession Grant::AdoptSession(KeptGrant& kept) {
   if (!known.last_reply().empty()) {
     session.last.reply =
         std::make_shared<const wire::Message>(wire::Message{ToBytes(known.last_reply()), {}});
-  }
-  if (std::exchange(settled_, false)) {
-    const JournaledCall& call = kept.record->begun();
-    session.last.call_id = call.id();
-    session.last.call = ToBytes(call.call());
-    session.last.reply = SuccessOf(session.last.call);
   }
   const auto process = kept.fds.find(kProcessRole);
   session.process = process != kept.fds.end() ? std::move(process->second) : FindProcess(known);
@@ -271,7 +271,7 @@ absl::StatusOr<std::optional<AdoptedSession>> Grant::AdoptDegraded(KeptGrant kep
   };
   const auto process = kept.fds.find(kProcessRole);
   if (process == kept.fds.end()) return gone("no VMM is known whose end could be waited for");
-  const auto context = kept.fds.find("context");
+  const auto context = kept.fds.find(PreparedContext::kContextRole);
   if (context != kept.fds.end() && !IsAlive(*env_.options.kernel, context->second.get())) {
     return gone("the kernel behind the context has ended");
   }

@@ -79,6 +79,7 @@ class PreparedContext {
   // What Adopt() needs. They stay this context's.
   void WriteTo(internal::v1::JournaledGrant* record) const;
   [[nodiscard]] std::vector<Keeper::Fd> Fds() const;
+  static constexpr char kContextRole[] = "context";  // of the context's own fd
 
   ~PreparedContext();
   PreparedContext(const PreparedContext&) = delete;

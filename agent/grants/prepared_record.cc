@@ -17,8 +17,6 @@ using internal::v1::JournaledGrant;
 using internal::v1::JournaledUnit;
 using internal::v1::JournaledVeventq;
 
-constexpr char kContextRole[] = "context";
-
 std::string DeviceRole(size_t device) { return absl::StrCat("device", device); }
 std::string EventsRole(size_t unit, size_t queue) {
   return absl::StrCat("events", unit, "-", queue);
