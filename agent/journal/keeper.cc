@@ -121,6 +121,15 @@ absl::Status Keeper::Store(const AssignmentUid& uid, const std::string& name, co
   return options_.store.Add(name, fd.fd);
 }
 
+absl::Status Keeper::StoreAll(const JournaledGrant& record, std::span<const Fd> fds) {
+  const AssignmentUid uid = UidOf(record);
+  for (const Fd& fd : fds) {
+    BERTH_RETURN_IF_ERROR(
+        Store(uid, NameOf(uid, record.desired().generation(), record.life(), fd.role), fd));
+  }
+  return options_.store.Barrier(kPatience);
+}
+
 absl::Status Keeper::Keep(const JournaledGrant& record, std::span<const Fd> fds) {
   const AssignmentUid uid = UidOf(record);
   // First the record: without its fds it is of a grant that nobody can hold yet, and soon proved
@@ -128,11 +137,16 @@ absl::Status Keeper::Keep(const JournaledGrant& record, std::span<const Fd> fds)
   absl::Status status = HitFailpoint(Failpoint::kKeepWriteRecord);
   if (status.ok()) status = journal_->Put(record);
   if (status.ok()) status = HitFailpoint(Failpoint::kKeepStoreFds);
-  for (const Fd& fd : fds) {
-    if (!status.ok()) break;
-    status = Store(uid, NameOf(uid, record.desired().generation(), record.life(), fd.role), fd);
+  if (status.ok()) status = StoreAll(record, fds);
+  // Nobody reads its socket, or the file has been cleared away.
+  const Reason reason = ReasonOf(status);
+  if (reason == Reason::kUnavailable || reason == Reason::kNotFound) {
+    // An agent whose parent was killed goes on alone, and so do its VMMs.
+    Warn("the service manager is gone: the next agent cannot take this grant up", status);
+    absl::MutexLock lock(&mu_);
+    names_.erase(uid);
+    return absl::OkStatus();
   }
-  if (status.ok()) status = options_.store.Barrier(kPatience);
   if (!status.ok()) Drop(uid);
   return WithMetadata(status, "step", "keep");
 }

@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -61,8 +60,8 @@ class Keeper {
   std::vector<KeptGrant> Take(std::vector<StoredFd>* passed);
 
   // From now on `record` and `fds` outlive this process, also when this is called for the same life
-  // again: with other fds of some roles. Errors: those of the journal and FdStore; nothing is kept
-  // then.
+  // again: with other fds of some roles. Where the manager is gone only the record is. Errors:
+  // those of the journal, and others of FdStore; nothing is kept then.
   absl::Status Keep(const internal::v1::JournaledGrant& record, std::span<const Fd> fds);
 
   // The record has changed. Errors: Journal::Put(): the one of before stands.
@@ -93,6 +92,7 @@ class Keeper {
   Keeper(Options options, std::unique_ptr<Journal> journal)
       : options_(std::move(options)), journal_(std::move(journal)) {}
   absl::Status Store(const AssignmentUid& uid, const std::string& name, const Fd& fd);
+  absl::Status StoreAll(const internal::v1::JournaledGrant& record, std::span<const Fd> fds);
   void Warn(std::string_view what, const absl::Status& status) const;
   void Await();
 

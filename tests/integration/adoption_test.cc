@@ -156,6 +156,21 @@ TEST_F(AdoptionTest, WithoutItsFdsAGrantIsOrphanedUntilTheVmmEnds) {
   cluster_.ExpectRecordsAgree(1);
 }
 
+TEST_F(AdoptionTest, WithoutItsParentAnAgentGoesOnAndTakesVmms) {
+  Create();
+  StartVmm();
+  const pid_t agent = host_.supervised_pid();
+  host_.agent().Kill();
+  // One that is attached leaves, and another comes.
+  EXPECT_EQ(vmm_->Stop(), 0) << ReadFile(cluster_.folder() + "/holder.err");
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED));
+  const Output other = cluster_.RunVmm(created_, {"--trace", SourceFile("tests/data/traces/boot")});
+  EXPECT_EQ(other.code, 0) << other.err;
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED));
+  cluster_.ExpectRecordsAgree(1);
+  KillStranger(agent);
+}
+
 TEST_F(AdoptionTest, AnAssignmentThatWasDeletedMeanwhileGoesWhenItsVmmHasLeft) {
   Create();
   StartVmm();

@@ -178,12 +178,16 @@ TEST_F(KeeperTest, KeepsAllOrNothing) {
   EXPECT_THAT(Open()->Take(&passed), IsEmpty());
 }
 
-TEST_F(KeeperTest, FailsWithoutItsManager) {
+TEST_F(KeeperTest, HasTheRecordAloneWhenItsManagerIsGone) {
   Passed();
   manager_.reset();
-  EXPECT_FALSE(keeper_->Keep(Grant("a", "life"), fds_).ok());
+  EXPECT_TRUE(keeper_->Keep(Grant("a", "life"), fds_).ok());
+  EXPECT_THAT(keeper_->KeptRoles(), IsEmpty());
   std::vector<StoredFd> none;
-  EXPECT_THAT(Open()->Take(&none), IsEmpty());
+  const std::vector<KeptGrant> kept = Open()->Take(&none);
+  ASSERT_EQ(kept.size(), 1);
+  EXPECT_TRUE(kept[0].record.has_value());
+  EXPECT_THAT(kept[0].fds, IsEmpty());
 }
 
 }  // namespace
