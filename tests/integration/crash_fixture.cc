@@ -8,8 +8,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "tests/integration/clean_audit.h"
+#include "tests/integration/failpoint_list.h"
 #include "tests/testing/full_run.h"
 
 namespace berth::testing {
@@ -20,6 +21,9 @@ namespace {
 
 // Short: on a busy machine a VMM and its hardware wait for the processor at each of its doorbells.
 constexpr char kTrace[] = "tests/data/traces/boot";
+
+// After any crash the records agree within this, without a human.
+constexpr absl::Duration kRecoveryLimit = absl::Seconds(5);
 
 // What the controller may show of the assignment until it is well again: on the way there, by the
 // table of states (lib/base/lifecycle.h), and what was true last. A controller that has just begun
@@ -55,21 +59,22 @@ void CrashFixture::TearDown() {
   std::sort(recoveries_.begin(), recoveries_.end());
   const auto ms = [&](size_t i) { return absl::ToInt64Milliseconds(recoveries_.at(i)); };
   const size_t count = recoveries_.size();
-  std::cout << count << " recoveries, until the records agree: p50 " << ms(count / 2) << " ms, p99 "
-            << ms(count * 99 / 100) << " ms, at most " << ms(count - 1) << " ms" << std::endl;
+  std::cout << count << " recoveries, until the audit is clean: p50 " << ms(count / 2)
+            << " ms, p99 " << ms(count * 99 / 100) << " ms, at most " << ms(count - 1) << " ms"
+            << std::endl;
 }
 
 void CrashFixture::ForEach(
     const std::string& program, const Moments& moments, Sample sample,
     const std::function<void(const std::string& point, Moment moment)>& strike) {
-  const Output printed = cluster_.Run(ProgramFile(program), {"failpoints"});
-  ASSERT_EQ(printed.code, 0) << printed.err;
-  std::set<std::string> points;
-  const std::vector<std::string> lines = absl::StrSplit(printed.out, '\n', absl::SkipEmpty());
-  for (const std::string& line : lines) points.insert(line.substr(0, line.find(' ')));
+  const std::set<std::string> points = PrintedFailpoints(cluster_, program);
   std::set<std::string> rows;
   for (const auto& [point, row] : moments) rows.insert(point);
   ASSERT_EQ(points, rows) << "each failpoint has a row here, and each row a failpoint";
+  for (const auto& [point, row] : moments) {
+    ASSERT_EQ(row.empty(), point.starts_with(kOfAdoption))
+        << point << " has moments here, or is walked by adoption_crash_test.cc, and not both";
+  }
   std::set<std::pair<std::string, During>> shown;
   for (const auto& [point, row] : moments) {
     for (const Moment& moment : row) {
@@ -103,6 +108,7 @@ void CrashFixture::Prepared() {
     return grants.size() == 1 && grants[0].status().observed() == Assignment::PREPARED;
   });
   cluster_.ExpectRecordsAgree(1);
+  ExpectCleanAudit(cluster_);
   Recovered();
   const absl::StatusOr<Assignment> now = cluster_.Get("vm");
   ASSERT_TRUE(now.ok()) << now.status();
@@ -118,6 +124,7 @@ void CrashFixture::Gone() {
     return absl::IsNotFound(now.status());
   });
   cluster_.ExpectRecordsAgree(0);
+  ExpectCleanAudit(cluster_);
   Recovered();
 }
 

@@ -42,7 +42,8 @@ enum class Sample {
 class CrashFixture : public ::testing::Test {
  protected:
   ~CrashFixture() override;
-  // Says how long it took until the records agreed again, each time.
+  // Says how long it took until the audit was clean again, each time, and fails where that was too
+  // long.
   void TearDown() override;
 
   Host& host() { return cluster_.host("host"); }

@@ -58,9 +58,9 @@ const Moments& AgentMoments() {
       {"keep.end_call", {{kAttach}}},
       {"keep.answer", {{kAttach}}},
       {"keep.drop", {{kLeave}}},
-      {"adopt.grant", {}},   // adoption_crash_test.cc
-      {"adopt.settle", {}},  // adoption_crash_test.cc
-      {"adopt.done", {}},    // adoption_crash_test.cc
+      {"adopt.grant", {}},  // and its like: adoption_crash_test.cc
+      {"adopt.settle", {}},
+      {"adopt.done", {}},
       {"leave.vmm_left", {{kLeave}}},
       {"teardown.reset_guest", {{kLeave}, {kDelete}}},
       {"teardown.reset_devices", {{kLeave}, {kDelete}}},
