@@ -131,7 +131,8 @@ class VmmServer::Impl : public wire::Handler, public std::enable_shared_from_thi
   // On the executor.
   absl::StatusOr<wire::Message> Attach(ConnectionId connection, const wire::Call& call,
                                        Grant& grant);
-  std::shared_ptr<Session> Bind(ConnectionId connection, uint64_t id, const AssignmentUid& uid);
+  std::shared_ptr<Session> Bind(ConnectionId connection, uint64_t id, const AssignmentUid& uid,
+                                UniqueFd process);
   absl::Status SessionCall(ConnectionId connection, const std::shared_ptr<Pending>& pending);
   // These three on the executor.
   void Execute(Session& session, Grant& grant, Pending& pending);
@@ -217,6 +218,9 @@ absl::StatusOr<wire::Message> VmmServer::Impl::Attach(ConnectionId connection,
     vmm = {.pid = peer.pid, .uid = peer.uid};
     if (peer.pidfd.valid()) process.Reset(::fcntl(peer.pidfd.get(), F_DUPFD_CLOEXEC, 0));
   }
+  // Of its own: the connection, and its pidfd, may end before the session is there.
+  UniqueFd watched;
+  if (process.valid()) watched.Reset(::fcntl(process.get(), F_DUPFD_CLOEXEC, 0));
   BERTH_ASSIGN_OR_RETURN(wire::EventChannel::Pair events, wire::EventChannel::Create());
   BERTH_ASSIGN_OR_RETURN(const uint64_t id,
                          grant.Attach({.token = hello.token,
@@ -226,7 +230,7 @@ absl::StatusOr<wire::Message> VmmServer::Impl::Attach(ConnectionId connection,
                                                    ? v1::AssignmentSpec::HAND_OFF
                                                    : v1::AssignmentSpec::BROKERED},
                                       std::move(process), std::move(events.agent), EndListener()));
-  const std::shared_ptr<Session> session = Bind(connection, id, grant.uid());
+  const std::shared_ptr<Session> session = Bind(connection, id, grant.uid(), std::move(watched));
   if (session == nullptr) {
     grant.ConnectionLost(id);
     return Error(Reason::kCancelled, "the connection has ended");
@@ -238,10 +242,10 @@ absl::StatusOr<wire::Message> VmmServer::Impl::Attach(ConnectionId connection,
                            std::move(fds));
 }
 
-// Makes `connection` the one of session `id`, which is new or taken up again. Null when the
-// connection has ended meanwhile.
+// Makes `connection` the one of session `id`, which is new or taken up again; a new one lasts as
+// long as the process of the pidfd `process`. Null when the connection has ended meanwhile.
 std::shared_ptr<Session> VmmServer::Impl::Bind(ConnectionId connection, uint64_t id,
-                                               const AssignmentUid& uid) {
+                                               const AssignmentUid& uid, UniqueFd process) {
   absl::MutexLock lock(&mu_);
   std::shared_ptr<Session>& session = sessions_[id];
   const auto it = connections_.find(connection);
@@ -249,9 +253,8 @@ std::shared_ptr<Session> VmmServer::Impl::Bind(ConnectionId connection, uint64_t
     session = std::make_shared<Session>();
     session->id = id;
     session->uid = uid;
-    if (it != connections_.end() && it->second.peer.pidfd.valid() && server_ != nullptr) {
-      UniqueFd pidfd(::fcntl(it->second.peer.pidfd.get(), F_DUPFD_CLOEXEC, 0));
-      const absl::StatusOr<WatchId> watch = server_->WatchExit(std::move(pidfd));
+    if (process.valid() && server_ != nullptr) {
+      const absl::StatusOr<WatchId> watch = server_->WatchExit(std::move(process));
       session->watched = watch.ok();
       if (watch.ok()) session->watch = *watch;
     }
