@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/daemon/agent_daemon.h"
 
+#include <fcntl.h>
 #include <google/protobuf/util/message_differencer.h>
 #include <grpcpp/impl/codegen/service_type.h>
 
@@ -90,6 +91,13 @@ class AgentDaemon::Impl : public LinkDelegate {
     StartLink();
     watcher_ = std::thread([this] { WatchHost(); });
     return absl::OkStatus();
+  }
+
+  void StoreAgain() {
+    if (absl::Status status = StoreListener(options_.fd_store, listener_.get()); !status.ok()) {
+      options_.log->Warn("the service manager does not keep the VMMs' socket", {{"error", status}});
+    }
+    grants_->StoreAgain();
   }
 
   agent::v1::Hello MakeHello() override {
@@ -229,6 +237,7 @@ class AgentDaemon::Impl : public LinkDelegate {
     BERTH_ASSIGN_OR_RETURN(UniqueFd listener,
                            ListenForVmms(config_.vmm_socket(), options_.fd_store,
                                          std::move(options_.passed), options_.log));
+    listener_.Reset(::fcntl(listener.get(), F_DUPFD_CLOEXEC, 0));
     wire::ServerOptions wire_options;
     wire_options.max_connections = static_cast<size_t>(config_.limits().vmm_connections());
     BERTH_ASSIGN_OR_RETURN(vmm_, VmmServer::Start(std::move(listener), grants_.get(), wire_options,
@@ -363,6 +372,7 @@ class AgentDaemon::Impl : public LinkDelegate {
     // Before the VMMs' connections close: that would look as if the VMMs had left.
     if (grants_ != nullptr) grants_->Stop();
     vmm_.reset();
+    listener_.Reset();
   }
 
   Options options_;
@@ -378,6 +388,7 @@ class AgentDaemon::Impl : public LinkDelegate {
   ThreadPool audit_pool_{1};
   SerialExecutor audits_{&audit_pool_, kWaitingAudits};
   std::unique_ptr<VmmServer> vmm_;
+  UniqueFd listener_;  // a dup of what it listens on, to be stored again
   std::unique_ptr<grpc::Service> local_service_;
   std::unique_ptr<RpcServer> local_;
 
@@ -395,6 +406,7 @@ class AgentDaemon::Impl : public LinkDelegate {
 
 AgentDaemon::AgentDaemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 AgentDaemon::~AgentDaemon() = default;
+void AgentDaemon::StoreAgain() { impl_->StoreAgain(); }
 
 absl::StatusOr<std::unique_ptr<AgentDaemon>> AgentDaemon::Start(Options options) {
   auto impl = std::make_unique<Impl>(std::move(options));

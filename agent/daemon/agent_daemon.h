@@ -29,6 +29,11 @@ class AgentDaemon {
   static absl::StatusOr<std::unique_ptr<AgentDaemon>> Start(Options options);
   // In order: no new VMMs, no session with the controller, grants that no VMM has are destroyed.
   ~AgentDaemon();
+
+  // Gives the service manager all fds again that it is to keep, as it may be another one now. From
+  // any thread; the grants' follow when it has returned.
+  void StoreAgain();
+
   AgentDaemon(const AgentDaemon&) = delete;
   AgentDaemon& operator=(const AgentDaemon&) = delete;
 

@@ -12,6 +12,7 @@
 #include <ostream>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -19,7 +20,6 @@
 #include "agent/daemon/agent_daemon.h"
 #include "agent/daemon/bind_devices.h"
 #include "agent/link/agent_state.h"
-#include "agent/supervise/fd_keeper.h"
 #include "agent/supervise/supervisor.h"
 #include "berth/internal/v1/agent_config.pb.h"
 #include "lib/base/failpoint.h"
@@ -45,7 +45,7 @@ absl::Status Serve(const internal::v1::AgentConfig& config, const DaemonEnvironm
                                    .log = &daemon.log,
                                    .fd_store = FdStore(environment.notify.socket),
                                    .passed = TakePassedFds(environment.passed_fds)});
-  if (agent.ok()) ServeUntilStopped(daemon);
+  if (agent.ok()) ServeUntilStopped(daemon, [&agent] { (*agent)->StoreAgain(); });
   return agent.status();
 }
 
@@ -96,10 +96,16 @@ absl::Status Supervise(const internal::v1::AgentConfig& config, Supervision* sup
   if (error) {
     return ErrnoToStatus(error.value(), absl::StrCat("making the folder ", config.runtime_dir()));
   }
-  FdKeeper::RemoveDead(config.runtime_dir());
+  // What they end is not to end its successors, too.
+  std::vector<std::string> once;
+  for (const std::string& failpoint : daemon.failpoints) {
+    once.insert(once.end(), {"--failpoint", failpoint});
+  }
   BERTH_ASSIGN_OR_RETURN(supervision->code,
                          Supervisor::Run({.command = supervision->command,
-                                          .socket = FdKeeper::PathIn(config.runtime_dir()),
+                                          .once = std::move(once),
+                                          .socket = config.runtime_dir() + "/supervise.sock",
+                                          .lock = AgentState::LockPath(config.state_dir()),
                                           .log = &daemon.log,
                                           .signals = &daemon.signals}));
   return absl::OkStatus();

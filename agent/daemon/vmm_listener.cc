@@ -60,8 +60,12 @@ absl::StatusOr<UniqueFd> ListenForVmms(const std::string& path, const FdStore& s
   tell(store.Remove(kName));
   tell(store.Barrier(kManagerPatience));
   BERTH_ASSIGN_OR_RETURN(listener, wire::WireServer::Listen(path, 0660));
-  tell(store.Add(kName, listener.get()));
+  tell(StoreListener(store, listener.get()));
   return listener;
+}
+
+absl::Status StoreListener(const FdStore& store, int listener) {
+  return store.Add(kName, listener);
 }
 
 }  // namespace berth

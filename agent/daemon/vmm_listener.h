@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "lib/base/unique_fd.h"
 #include "lib/daemon/fd_store.h"
@@ -18,6 +19,10 @@ namespace berth {
 // WireServer::Listen().
 absl::StatusOr<UniqueFd> ListenForVmms(const std::string& path, const FdStore& store,
                                        std::vector<StoredFd> passed, Logger* log);
+
+// Lets `store` keep `listener`, which ListenForVmms() has returned; it does not matter whether it
+// does so already. Errors: FdStore::Add().
+absl::Status StoreListener(const FdStore& store, int listener);
 
 }  // namespace berth
 

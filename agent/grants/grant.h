@@ -75,6 +75,8 @@ class Grant : public std::enable_shared_from_this<Grant> {
   void Forget();
   void KernelGone();
   void DevicesChanged();
+  // See GrantManager::StoreAgain().
+  void StoreAgain();
   // Ends sessions (SHUTTING_DOWN) and destroys a context that no VMM has.
   void Shutdown();
   void Drain() { executor_.Drain(); }

@@ -122,6 +122,7 @@ JournaledGrant Grant::Record() const {
 std::vector<Keeper::Fd> Grant::FdsToKeep() const {
   std::vector<Keeper::Fd> fds;
   if (context_ != nullptr) fds = context_->Fds();
+  for (const auto& [role, fd] : degraded_fds_) fds.push_back({role, fd.get()});
   if (session_->process.valid()) fds.push_back({kProcessRole, session_->process.get()});
   return fds;
 }
@@ -135,6 +136,14 @@ absl::Status Grant::Keep() {
   journaled_ = status.ok();
   if (!status.ok()) life_.clear();
   return status;
+}
+
+void Grant::StoreAgain() {
+  Tell([](Grant& grant) {
+    if (grant.life_.empty() || !grant.session_.has_value()) return;
+    grant.env_.options.keeper->StoreAgain(grant.uid_, grant.current_.generation(), grant.life_,
+                                          grant.FdsToKeep());
+  });
 }
 
 void Grant::Drop() {

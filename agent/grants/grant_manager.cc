@@ -190,6 +190,10 @@ void GrantManager::DevicesChanged() {
   for (const std::shared_ptr<Grant>& grant : impl_->All()) grant->DevicesChanged();
 }
 
+void GrantManager::StoreAgain() {
+  for (const std::shared_ptr<Grant>& grant : impl_->All()) grant->StoreAgain();
+}
+
 std::vector<std::pair<DeviceId, absl::Status>> GrantManager::TryIdleDevices(
     const std::vector<DeviceId>& devices) {
   return impl_->TryIdleDevices(devices);

@@ -110,6 +110,9 @@ class GrantManager {
   // with DEVICE_GONE; while a VMM is attached its condition DevicesPresent says so instead.
   void DevicesChanged();
 
+  // The service manager may have lost what it kept: whatever is kept of grants is stored again.
+  void StoreAgain();
+
   // Those of `devices` that no grant has and somebody holds all the same, with what the kernel said
   // (DEVICE_BUSY). Binds the others for a moment, one by one, and so resets them; a grant that
   // wants one meanwhile waits. Waits for the kernel.

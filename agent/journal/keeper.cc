@@ -142,7 +142,10 @@ absl::Status Keeper::Keep(const JournaledGrant& record, std::span<const Fd> fds)
   const Reason reason = ReasonOf(status);
   if (reason == Reason::kUnavailable || reason == Reason::kNotFound) {
     // An agent whose parent was killed goes on alone, and so do its VMMs.
-    Warn("the service manager is gone: the next agent cannot take this grant up", status);
+    Warn(
+        "the service manager is gone: until there is one again, no next agent can take this grant "
+        "up",
+        status);
     absl::MutexLock lock(&mu_);
     names_.erase(uid);
     return absl::OkStatus();
@@ -170,6 +173,27 @@ void Keeper::KeepFdsOnly(const JournaledGrant& record, const std::string& life,
   }
   journal_->Remove(uid).IgnoreError();
   Await();
+}
+
+void Keeper::StoreAgain(const AssignmentUid& uid, int64_t generation, const std::string& life,
+                        std::span<const Fd> fds) {
+  absl::Status status;
+  for (const Fd& fd : fds) {
+    const std::string name = NameOf(uid, generation, life, fd.role);
+    {
+      absl::MutexLock lock(&mu_);
+      std::vector<std::string>& names = names_[uid];
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+    // Not removed before: a manager that has it does not take it twice, and the fd is never gone.
+    status.Update(options_.store.Add(name, fd.fd));
+  }
+  status.Update(options_.store.Barrier(kPatience));
+  Warn("the service manager did not get all fds of a grant again", status);
+  if (status.ok()) {
+    options_.log->Info("stored a grant again",
+                       {{"assignment_uid", uid.str()}, {"fds", fds.size()}});
+  }
 }
 
 void Keeper::Drop(const AssignmentUid& uid) {

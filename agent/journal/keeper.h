@@ -72,6 +72,11 @@ class Keeper {
   void KeepFdsOnly(const internal::v1::JournaledGrant& record, const std::string& life,
                    std::span<const Fd> fds);
 
+  // The manager may be another one, which knows nothing of what is kept: it gets all of it again.
+  // `fds` are those that are kept as `life`.
+  void StoreAgain(const AssignmentUid& uid, int64_t generation, const std::string& life,
+                  std::span<const Fd> fds);
+
   // Keeps nothing of the grant any more. When it returns the manager has closed its fds, unless it
   // took too long.
   void Drop(const AssignmentUid& uid);

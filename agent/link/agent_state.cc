@@ -77,10 +77,14 @@ absl::StatusOr<UniqueFd> LockFolder(const std::string& state_dir) {
   }
   if (error)
     return ErrnoToStatus(error.value(), absl::StrCat("making the state folder ", state_dir));
-  const std::string path = absl::StrCat(state_dir, "/agent.lock");
+  const std::string path = AgentState::LockPath(state_dir);
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd.valid()) return ErrnoToStatus(errno, absl::StrCat("opening ", path));
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
+    // The number in it is of a process that has ended.
+    if (::ftruncate(fd.get(), 0) == 0) return fd;
+    return ErrnoToStatus(errno, absl::StrCat("emptying ", path));
+  }
   if (errno != EWOULDBLOCK) return ErrnoToStatus(errno, absl::StrCat("locking ", path));
   return Error(Reason::kStateConflict,
                absl::StrCat("a berth-agent is running on ", state_dir, "; stop it first"));
@@ -113,8 +117,16 @@ AgentState::AgentState(UniqueFd lock, std::string path, StateProto state)
       incarnation_(state.incarnation()),
       state_(std::move(state)) {}
 
+std::string AgentState::LockPath(const std::string& state_dir) {
+  return absl::StrCat(state_dir, "/agent.lock");
+}
+
 absl::StatusOr<std::unique_ptr<AgentState>> AgentState::Open(const std::string& state_dir) {
   BERTH_ASSIGN_OR_RETURN(UniqueFd lock, LockFolder(state_dir));
+  const std::string number = absl::StrCat(::getpid(), "\n");
+  if (::write(lock.get(), number.data(), number.size()) != static_cast<ssize_t>(number.size())) {
+    return ErrnoToStatus(errno, absl::StrCat("writing ", LockPath(state_dir)));
+  }
   const std::string path = StatePath(state_dir);
   BERTH_ASSIGN_OR_RETURN(StateProto proto, Load(path));
   if (proto.host_uid().empty()) proto.set_host_uid(NewUuid());

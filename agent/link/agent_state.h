@@ -24,6 +24,8 @@ class AgentState {
   // file system; STATE_CONFLICT while another AgentState, of any process, is open there;
   // INVALID_FIELD for a file that is not one of ours, which is left alone.
   static absl::StatusOr<std::unique_ptr<AgentState>> Open(const std::string& state_dir);
+  // The file that is locked as long as one is open there. It has the number of its process.
+  static std::string LockPath(const std::string& state_dir);
 
   // Lets the next epoch be of any store, durably. For `berth-agent accept-store`, while no agent
   // runs; it counts no start. Returns the epoch that is forgotten, nothing where none was known.

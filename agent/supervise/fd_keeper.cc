@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/supervise/fd_keeper.h"
 
+#include <linux/kcmp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -24,9 +24,6 @@ namespace {
 
 // As systemd's (src/core/manager.c, NOTIFY_BUFFER_MAX).
 constexpr size_t kMaxMessage = 4096;
-
-// With the process id behind it.
-constexpr char kFilePrefix[] = "supervise-";
 
 // False: the path is too long.
 bool FillAddress(const std::string& path, sockaddr_un* address) {
@@ -56,6 +53,12 @@ Message Parse(std::string_view text) {
   return message;
 }
 
+// As systemd finds it out (src/basic/fd-util.c, same_fd()).
+bool IsSameFile(int a, int b) {
+  const pid_t self = ::getpid();
+  return ::syscall(SYS_kcmp, self, self, KCMP_FILE, a, b) == 0;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<FdKeeper>> FdKeeper::Listen(std::string path, Logger* log) {
@@ -77,24 +80,6 @@ absl::StatusOr<std::unique_ptr<FdKeeper>> FdKeeper::Listen(std::string path, Log
 }
 
 FdKeeper::~FdKeeper() { ::unlink(path_.c_str()); }
-
-std::string FdKeeper::PathIn(const std::string& folder) {
-  return absl::StrCat(folder, "/", kFilePrefix, ::getpid());
-}
-
-void FdKeeper::RemoveDead(const std::string& folder) {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    if (!entry.path().filename().string().starts_with(kFilePrefix)) continue;
-    sockaddr_un address = {};
-    if (!entry.is_socket(error) || !FillAddress(entry.path().string(), &address)) continue;
-    const UniqueFd probe(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
-        errno == ECONNREFUSED) {
-      ::unlink(address.sun_path);
-    }
-  }
-}
 
 bool FdKeeper::Receive(pid_t client) {
   bool ready = false;
@@ -119,6 +104,10 @@ bool FdKeeper::Receive(pid_t client) {
 
 void FdKeeper::Store(std::string_view name, std::vector<UniqueFd> fds) {
   for (UniqueFd& fd : fds) {
+    const auto is_it = [&](const StoredFd& kept) {
+      return kept.name == name && IsSameFile(kept.fd.get(), fd.get());
+    };
+    if (std::any_of(fds_.begin(), fds_.end(), is_it)) continue;
     if (!IsFdName(name) || fds_.size() >= kMaxStoredFds) {
       log_->Warn("cannot keep an fd of the agent", {{"name", name}, {"kept", fds_.size()}});
       return;

@@ -20,7 +20,8 @@ namespace berth {
 
 // The server side of the file descriptor store: what systemd does with FDSTORE=1, FDNAME=,
 // FDSTOREREMOVE=1 and BARRIER=1 (sd_pid_notify_with_fds(3)). It never looks at the fds, so FDPOLL=0
-// is how it treats all of them. Not thread-safe.
+// is how it treats all of them; as there, what it has already it does not take twice. Not
+// thread-safe.
 class FdKeeper {
  public:
   // Listens on a datagram socket at `path`, mode 0600; a file that is there is replaced. `log`
@@ -28,10 +29,6 @@ class FdKeeper {
   // bind(2).
   static absl::StatusOr<std::unique_ptr<FdKeeper>> Listen(std::string path, Logger* log);
   ~FdKeeper();  // removes the socket
-  // The path of this process in `folder`.
-  static std::string PathIn(const std::string& folder);
-  // Removes the sockets in `folder` that processes have left which were killed.
-  static void RemoveDead(const std::string& folder);
   FdKeeper(const FdKeeper&) = delete;
   FdKeeper& operator=(const FdKeeper&) = delete;
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -13,6 +14,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <filesystem>
 #include <iterator>
 #include <optional>
 #include <string_view>
@@ -21,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "agent/supervise/lock_holder.h"
 #include "lib/base/status.h"
 #include "lib/daemon/daemon.h"
 
@@ -112,14 +115,31 @@ void AllowManyFds() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+bool IsOver(int pidfd) {
+  pollfd entry = {.fd = pidfd, .events = POLLIN, .revents = 0};
+  return ::poll(&entry, 1, 0) > 0;
+}
+
 bool WorthAnotherStart(int code) {
   return code != kExitOk && code != kExitUsage && code != kExitBadConfig;
+}
+
+// As long as the fd is open there is no other supervisor whose socket is in the folder.
+absl::StatusOr<UniqueFd> LockFolderOf(const std::string& socket) {
+  const std::string folder = std::filesystem::path(socket).parent_path();
+  UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return ErrnoToStatus(errno, absl::StrCat("opening ", folder));
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
+  if (errno != EWOULDBLOCK) return ErrnoToStatus(errno, absl::StrCat("locking ", folder));
+  return Error(Reason::kStateConflict,
+               absl::StrCat("another berth-agent supervise runs on ", folder, "; stop it first"));
 }
 
 }  // namespace
 
 absl::StatusOr<int> Supervisor::Run(const Options& options) {
   AllowManyFds();
+  BERTH_ASSIGN_OR_RETURN(const UniqueFd folder, LockFolderOf(options.socket));
   BERTH_ASSIGN_OR_RETURN(std::unique_ptr<FdKeeper> keeper,
                          FdKeeper::Listen(options.socket, options.log));
   return Supervisor(options, std::move(keeper)).RunChildren();
@@ -127,7 +147,7 @@ absl::StatusOr<int> Supervisor::Run(const Options& options) {
 
 absl::StatusOr<int> Supervisor::RunChildren() {
   for (;;) {
-    BERTH_RETURN_IF_ERROR(Start());
+    if (!TakeUp()) BERTH_RETURN_IF_ERROR(Start());
     const int code = AwaitEnd();
     if (stopping_ || !WorthAnotherStart(code)) return code;
     options_.log->Warn("the agent has ended and is started again",
@@ -137,8 +157,26 @@ absl::StatusOr<int> Supervisor::RunChildren() {
   }
 }
 
+bool Supervisor::TakeUp() {
+  std::optional<LockHolder> found = FindLockHolder(options_.lock);
+  if (!found.has_value()) return false;
+  pid_ = found->pid;
+  pidfd_ = std::move(found->pidfd);
+  ours_ = false;
+  options_.log->Info("took up the agent of a parent before this one", {{"pid", pid_}});
+  // It blocked the signal before it took its lock, and comes to it when it serves.
+  Send(SIGHUP);
+  return true;
+}
+
+void Supervisor::Send(int signal) const {
+  ::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0);
+}
+
 absl::Status Supervisor::Start() {
-  Launch launch(options_.command, *keeper_);
+  std::vector<std::string> command = options_.command;
+  for (std::string& argument : std::exchange(once_, {})) command.push_back(std::move(argument));
+  Launch launch(command, *keeper_);
   const pid_t pid = ::fork();
   if (pid < 0) return ErrnoToStatus(errno, "fork");
   if (pid == 0) {
@@ -146,6 +184,7 @@ absl::Status Supervisor::Start() {
     ::_exit(127);
   }
   pid_ = pid;
+  ours_ = true;
   pidfd_.Reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   options_.log->Info("started the agent", {{"pid", pid}});
   if (pidfd_.valid()) return absl::OkStatus();
@@ -169,21 +208,19 @@ void Supervisor::Await(int child, absl::Duration limit) {
   const std::optional<Signal> signal = options_.signals->Wait(absl::ZeroDuration());
   if (!signal.has_value()) return;
   if (*signal == Signal::kStop) stopping_ = true;
-  if (child >= 0) {
-    // The child is reaped in AwaitEnd() only, so the number is still its own.
-    ::kill(pid_, *signal == Signal::kStop ? SIGTERM : SIGHUP);
-  }
+  if (child >= 0) Send(*signal == Signal::kStop ? SIGTERM : SIGHUP);
 }
 
 int Supervisor::AwaitEnd() {
   int status = 0;
-  while (::waitpid(pid_, &status, WNOHANG) != pid_) {
+  while (!(ours_ ? ::waitpid(pid_, &status, WNOHANG) == pid_ : IsOver(pidfd_.get()))) {
     Await(pidfd_.get(), absl::InfiniteDuration());
   }
   // What it said last.
   keeper_->Receive(pid_);
   pidfd_.Reset();
   pid_ = -1;
+  if (!ours_) return stopping_ ? kExitOk : kExitFailed;
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 

@@ -124,7 +124,8 @@ absl::StatusOr<ArmedFailpoints> Arm(const DaemonSpec& spec, const CommandLine& l
 }
 
 absl::Status Run(const DaemonSpec& spec, const DaemonEnvironment& environment,
-                 const DaemonSettings& settings, Logger& log) {
+                 const DaemonSettings& settings, const std::vector<std::string>& failpoints,
+                 Logger& log) {
   // Before the metrics server, which is the first to start threads.
   BERTH_ASSIGN_OR_RETURN(std::unique_ptr<ProcessSignals> signals, ProcessSignals::Block());
   Notifier notifier(environment.notify);
@@ -134,7 +135,7 @@ absl::Status Run(const DaemonSpec& spec, const DaemonEnvironment& environment,
     BERTH_RETURN_IF_ERROR(metrics.Expose(settings.metrics_address));
     log.Info("serving metrics", {{"port", metrics.port()}});
   }
-  Daemon daemon{log, metrics, *signals, notifier};
+  Daemon daemon{log, metrics, *signals, notifier, failpoints};
   return spec.run(daemon);
 }
 
@@ -218,7 +219,8 @@ int RunDaemon(const DaemonSpec& spec, int argc, const char* const* argv,
   for (const std::string& failpoint : line.failpoints) {
     log.Warn("armed to fail on purpose", {{"failpoint", failpoint}});
   }
-  if (const absl::Status status = Run(spec, environment, *settings, log); !status.ok()) {
+  if (const absl::Status status = Run(spec, environment, *settings, line.failpoints, log);
+      !status.ok()) {
     log.Error("failed", {{"error", status}});
     return kExitFailed;
   }

@@ -68,6 +68,8 @@ struct Daemon {
   Metrics& metrics;
   SignalSource& signals;
   Notifier& notifier;
+  // What --failpoint armed, for one that starts another.
+  std::vector<std::string> failpoints = {};
 };
 
 // `berth-controller store check`: something to do with the configuration instead of serving.

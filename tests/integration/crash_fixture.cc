@@ -50,7 +50,14 @@ std::set<std::string> StatesOf(During during) {
   return {};
 }
 
+Host::Options Under(Host::Parent parent, Host::Options options) {
+  options.parent = parent;
+  return options;
+}
+
 }  // namespace
+
+CrashFixture::CrashFixture(Host::Parent parent) : cluster_({Under(parent, one_.options())}) {}
 
 CrashFixture::~CrashFixture() = default;
 

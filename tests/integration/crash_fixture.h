@@ -41,6 +41,7 @@ enum class Sample {
 // One host with one device, an assignment "vm" on it, and what is seen of it.
 class CrashFixture : public ::testing::Test {
  protected:
+  explicit CrashFixture(Host::Parent parent);
   ~CrashFixture() override;
   // Says how long it took until the audit was clean again, each time, and fails where that was too
   // long.
@@ -73,7 +74,7 @@ class CrashFixture : public ::testing::Test {
   void Recovering();
 
   const OneDeviceHost one_;
-  Cluster cluster_{std::vector<Host::Options>{one_.options()}};
+  Cluster cluster_;
   v1::Assignment assignment_;
   std::unique_ptr<Process> vmm_;
 

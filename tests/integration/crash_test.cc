@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Agent and controller die (SIGKILL) at every failpoint that they print, and are started again; a
-// VMM, the kernel or the controller dies while the agent stands at each of its failpoints: nothing
-// is lost, nothing is leaked, and the assignment goes on.
+// VMM, the kernel, the controller or the agent's parent dies while the agent stands at each of its
+// failpoints: nothing is lost, nothing is leaked, and the assignment goes on.
 #include <gmock/gmock.h>
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
@@ -101,6 +101,9 @@ const Moments& ControllerMoments() {
 
 class CrashTest : public CrashFixture {
  protected:
+  explicit CrashTest(Host::Parent parent = Host::Parent::kTest)
+      : CrashFixture(parent), supervised_(parent == Host::Parent::kSupervise) {}
+
   // ---- The agent
 
   // Brings the agent to `moment` of `point`, where it does `action`, and tells its story to the
@@ -108,7 +111,12 @@ class CrashTest : public CrashFixture {
   void AtAgentsPoint(const std::string& point, Moment moment, const std::string& action,
                      const std::function<void()>& strike);
   void ArmAgent(const std::string& setting) {
-    host().agent().Kill();
+    // A parent that is killed leaves its agent behind.
+    if (supervised_) {
+      EXPECT_EQ(host().agent().Stop(), 0);
+    } else {
+      host().agent().Kill();
+    }
     host().StartAgent({"--failpoint", setting});
   }
   void ReviveAgent() {
@@ -154,6 +162,9 @@ class CrashTest : public CrashFixture {
         v1::AssignmentService::NewStub(cluster_.api());
     (stub.get()->*method)(&context, request, &ignored);
   }
+
+ private:
+  const bool supervised_;
 };
 
 void CrashTest::AtAgentsPoint(const std::string& point, Moment moment, const std::string& action,
@@ -258,6 +269,40 @@ TEST_F(CrashTest, OfTheControllerWhileTheAgentStandsAtEachFailpoint) {
               WhileStopped([&] { cluster_.KillController(); });
               cluster_.StartController();
             });
+          });
+}
+
+class ParentCrashTest : public CrashTest {
+ protected:
+  ParentCrashTest() : CrashTest(Host::Parent::kSupervise) {}
+
+  static bool IsStopped(pid_t process) {
+    return ReadFile(absl::StrCat("/proc/", process, "/status")).find("State:\tT") !=
+           std::string::npos;
+  }
+  // The agent's parent dies while that stands still, and it goes on under another one. The kernel
+  // itself sends SIGHUP and SIGCONT to a stopped process whose group loses its last parent
+  // (setpgid(2)).
+  void LoseParent() {
+    pid_t agent = 0;
+    WaitFor("the agent stops", [&] {
+      agent = host().supervised_pid();
+      return agent > 0 && IsStopped(agent);
+    });
+    const size_t logged = ReadFile(host().log_file()).size();
+    host().agent().Kill();
+    host().StartAgent();
+    WaitFor("the new parent has it", [&] {
+      return ReadFile(host().log_file()).find("took up the agent", logged) != std::string::npos;
+    });
+    ::kill(agent, SIGCONT);
+  }
+};
+
+TEST_F(ParentCrashTest, WhileTheAgentStandsAtEachFailpoint) {
+  ForEach("berth-agent", AgentMoments(), Sample::kEachDuring,
+          [&](const std::string& point, Moment moment) {
+            AtAgentsPoint(point, moment, "stop", [&] { LoseParent(); });
           });
 }
 

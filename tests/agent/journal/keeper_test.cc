@@ -36,15 +36,7 @@ class KeeperTest : public ::testing::Test {
   KeeperTest() {
     folder_ = std::filesystem::temp_directory_path() / "berth-keeper-XXXXXX";
     EXPECT_NE(::mkdtemp(folder_.data()), nullptr);
-    auto manager = FdKeeper::Listen(folder_ + "/notify", &log_);
-    EXPECT_TRUE(manager.ok()) << manager.status();
-    manager_ = *std::move(manager);
-    thread_ = std::thread([this] {
-      while (!stop_) {
-        pollfd entry = {.fd = manager_->fd(), .events = POLLIN, .revents = 0};
-        if (::poll(&entry, 1, 1) > 0) manager_->Receive(::getpid());
-      }
-    });
+    StartManager();
     keeper_ = Open();
   }
   ~KeeperTest() override {
@@ -61,6 +53,18 @@ class KeeperTest : public ::testing::Test {
                                 .log = &log_});
     EXPECT_TRUE(keeper.ok()) << keeper.status();
     return *std::move(keeper);
+  }
+  void StartManager() {
+    auto manager = FdKeeper::Listen(folder_ + "/notify", &log_);
+    EXPECT_TRUE(manager.ok()) << manager.status();
+    manager_ = *std::move(manager);
+    stop_ = false;
+    thread_ = std::thread([this] {
+      while (!stop_) {
+        pollfd entry = {.fd = manager_->fd(), .events = POLLIN, .revents = 0};
+        if (::poll(&entry, 1, 1) > 0) manager_->Receive(::getpid());
+      }
+    });
   }
   void StopManager() {
     if (!thread_.joinable()) return;
@@ -188,6 +192,39 @@ TEST_F(KeeperTest, HasTheRecordAloneWhenItsManagerIsGone) {
   ASSERT_EQ(kept.size(), 1);
   EXPECT_TRUE(kept[0].record.has_value());
   EXPECT_THAT(kept[0].fds, IsEmpty());
+}
+
+TEST_F(KeeperTest, StoresAgainWithAnotherManager) {
+  ASSERT_TRUE(keeper_->Keep(Grant("a", "life"), fds_).ok());
+  StopManager();
+  manager_.reset();
+  // Meanwhile one more comes, of which nothing can be stored.
+  EXPECT_TRUE(keeper_->Keep(Grant("b", "other"), fds_).ok());
+  StartManager();
+  // The second time it is the manager that has them already.
+  for (int i = 0; i < 2; ++i) {
+    keeper_->StoreAgain(AssignmentUid("a"), 3, "life", fds_);
+    keeper_->StoreAgain(AssignmentUid("b"), 3, "other", fds_);
+  }
+  EXPECT_EQ(keeper_->KeptRoles().size(), 2);
+  std::vector<StoredFd> passed = Passed();
+  EXPECT_EQ(passed.size(), 4);
+  const std::vector<KeptGrant> kept = Open()->Take(&passed);
+  ASSERT_EQ(kept.size(), 2);
+  for (const KeptGrant& grant : kept) {
+    EXPECT_TRUE(grant.record.has_value());
+    EXPECT_THAT(Roles(grant), ElementsAre("context", "process"));
+  }
+}
+
+TEST_F(KeeperTest, WhatIsStoredAgainCanBeDropped) {
+  ASSERT_TRUE(keeper_->Keep(Grant("a", "life"), fds_).ok());
+  StopManager();
+  manager_.reset();
+  StartManager();
+  keeper_->StoreAgain(AssignmentUid("a"), 3, "life", fds_);
+  keeper_->Drop(AssignmentUid("a"));
+  EXPECT_THAT(Passed(), IsEmpty());
 }
 
 }  // namespace

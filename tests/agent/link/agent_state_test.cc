@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -105,6 +106,9 @@ TEST_F(AgentStateTest, OneAgentAtATime) {
   EXPECT_EQ(ReasonOf(second), Reason::kStateConflict);
   EXPECT_THAT(std::string(second.message()), HasSubstr("stop it first"));
   EXPECT_EQ(OnDisk().incarnation(), 1) << "what was refused does not count";
+  int number = 0;
+  std::ifstream(AgentState::LockPath(dir())) >> number;
+  EXPECT_EQ(number, ::getpid()) << "who holds the lock";
   first.reset();
   EXPECT_EQ(Open()->incarnation(), 2);
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/supervise/fd_keeper.h"
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/mman.h>
@@ -145,24 +144,14 @@ TEST_F(FdKeeperTest, SaysWhenItMayNotHaveMoreFds) {
   EXPECT_NE(err_.str().find("no more may be open here"), std::string::npos) << err_.str();
 }
 
-TEST_F(FdKeeperTest, RemovesWhatTheDeadHaveLeftAndNothingElse) {
-  const std::string dead = folder_ + "/supervise-1";
-  const std::string living = folder_ + "/supervise-2";
-  const std::string file = folder_ + "/supervise-notes";
-  {
-    const auto killed = FdKeeper::Listen(dead, &log_);
-    ASSERT_TRUE(killed.ok());
-    ASSERT_EQ(::rename(dead.c_str(), (dead + "-kept").c_str()), 0);
-  }
-  const auto keeper = FdKeeper::Listen(living, &log_);
-  ASSERT_TRUE(keeper.ok());
-  const UniqueFd notes(::open(file.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-  FdKeeper::RemoveDead(folder_);
-  EXPECT_NE(::access((dead + "-kept").c_str(), F_OK), 0);
-  EXPECT_EQ(::access(living.c_str(), F_OK), 0);
-  EXPECT_EQ(::access(path().c_str(), F_OK), 0);
-  EXPECT_EQ(::unlink(file.c_str()), 0);
-  EXPECT_EQ(FdKeeper::PathIn("/run/berth"), "/run/berth/supervise-" + std::to_string(::getpid()));
+TEST_F(FdKeeperTest, WhatItHasItDoesNotTakeTwice) {
+  const FdStore store(path());
+  const UniqueFd fd(::memfd_create("kept", MFD_CLOEXEC));
+  const UniqueFd other(::memfd_create("other", MFD_CLOEXEC));
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(store.Add("kept", fd.get()).ok());
+  ASSERT_TRUE(store.Add("kept", other.get()).ok());
+  Receive();
+  EXPECT_EQ(Names(), (Strings{"kept", "kept"})) << "two files of one name";
 }
 
 TEST_F(FdKeeperTest, ReplacesASocketThatWasLeft) {

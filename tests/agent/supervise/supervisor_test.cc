@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/supervise/supervisor.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <deque>
 #include <filesystem>
 #include <fstream>
@@ -15,7 +20,9 @@
 #include <thread>
 
 #include "absl/synchronization/mutex.h"
+#include "lib/base/status.h"
 #include "lib/daemon/daemon.h"
+#include "lib/daemon/fd_store.h"
 #include "tests/testing/poll_until.h"
 
 namespace berth {
@@ -62,13 +69,19 @@ class SupervisorTest : public ::testing::Test {
   }
   absl::StatusOr<int> Run(const std::string& script, absl::Duration pause = absl::Milliseconds(1)) {
     return Supervisor::Run({.command = {"/bin/sh", "-c", script, file()},
-                            .socket = folder_ + "/notify",
+                            .once = once_,
+                            .socket = socket(),
+                            .lock = lock(),
                             .restart_min = pause,
                             .restart_max = pause,
                             .log = &log_,
                             .signals = &signals_});
   }
 
+  [[nodiscard]] std::string socket() const { return folder_ + "/notify"; }
+  [[nodiscard]] std::string lock() const { return folder_ + "/lock"; }
+
+  std::vector<std::string> once_;
   std::ostringstream err_;
   Logger log_{"test", LogLevel::kInfo, Logger::Format::kJournal, &err_};
   std::string folder_;
@@ -134,6 +147,63 @@ TEST_F(SupervisorTest, TheChildFindsTheStoreAndNoOtherManager) {
   ::unsetenv("WATCHDOG_USEC");
   ::unsetenv("LISTEN_FDNAMES");
   ExpectCode(result, kExitOk);
+}
+
+TEST_F(SupervisorTest, SomeArgumentsAreOfTheFirstChildAlone) {
+  once_ = {"armed"};
+  ExpectCode(Run("echo \"<$1>\" >> $0; [ -z \"$1\" ]"), kExitOk);
+  EXPECT_EQ(Written(), "<armed>\n<>\n");
+}
+
+TEST_F(SupervisorTest, ThereIsOneOfAFolder) {
+  const UniqueFd other(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_EQ(::flock(other.get(), LOCK_EX | LOCK_NB), 0);
+  EXPECT_EQ(ReasonOf(Run("exit 0").status()), Reason::kStateConflict);
+}
+
+// What another supervisor has left: it locks, stores `fd` when it is told to, and dies.
+pid_t LeaveBehind(const std::string& lock, const std::string& socket, int fd) {
+  int ready[2];
+  EXPECT_EQ(::pipe(ready), 0);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    sigset_t reload;
+    ::sigemptyset(&reload);
+    ::sigaddset(&reload, SIGHUP);
+    ::sigprocmask(SIG_BLOCK, &reload, nullptr);
+    const int file = ::open(lock.c_str(), O_RDWR | O_CREAT, 0600);
+    ::flock(file, LOCK_EX);
+    ::dprintf(file, "%d\n", ::getpid());
+    ::close(ready[1]);
+    int signal = 0;
+    ::sigwait(&reload, &signal);
+    const FdStore store(socket);
+    const bool stored = store.Add("kept", fd).ok() && store.Barrier(absl::Seconds(60)).ok();
+    ::_exit(stored ? kExitFailed : kExitOk);
+  }
+  ::close(ready[1]);
+  char none = 0;
+  EXPECT_EQ(::read(ready[0], &none, 1), 0);
+  ::close(ready[0]);
+  return pid;
+}
+
+TEST_F(SupervisorTest, TakesUpWhatAnotherHasLeftAndStartsTheNext) {
+  const UniqueFd kept(::eventfd(0, EFD_CLOEXEC));
+  const pid_t left = LeaveBehind(lock(), socket(), kept.get());
+  ExpectCode(Run("echo $LISTEN_FDNAMES >> $0"), kExitOk);
+  EXPECT_EQ(Written(), "kept\n");
+  EXPECT_NE(err_.str().find("took up the agent of a parent before this one"), std::string::npos);
+  ::waitpid(left, nullptr, 0);
+}
+
+TEST_F(SupervisorTest, WhatItHasTakenUpCanBeStopped) {
+  const pid_t left = LeaveBehind(lock(), folder_ + "/elsewhere", -1);
+  // As good as a parent that stops at once: the signal comes before the end of the child.
+  signals_.Push(Signal::kStop);
+  ExpectCode(Run("exit 9"), kExitOk);
+  EXPECT_EQ(Written(), "");
+  ::waitpid(left, nullptr, 0);
 }
 
 }  // namespace
