@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/audit/audit_report.h"
+#include "agent/daemon/agent_metrics.h"
 #include "agent/daemon/backend.h"
 #include "agent/daemon/vmm_listener.h"
 #include "agent/grants/grant_manager.h"
@@ -67,6 +68,7 @@ class AgentDaemon::Impl : public LinkDelegate {
   explicit Impl(Options options)
       : options_(std::move(options)),
         config_(options_.config),
+        metrics_(options_.metrics),
         backend_(config_.backend()),
         inventory_(backend_.kernel(), options_.clock,
                    {.sysfs_root = backend_.sysfs_root(),
@@ -116,7 +118,8 @@ class AgentDaemon::Impl : public LinkDelegate {
   }
 
   absl::Status OnWelcome(const agent::v1::Welcome& welcome) override {
-    BERTH_RETURN_IF_ERROR(state_->Accept(welcome.epoch()));
+    BERTH_RETURN_IF_ERROR(Accept(welcome.epoch()));
+    metrics_.NoteWelcome();
     options_.log->Info("connected to the controller", {{"desired", welcome.desired_size()}});
     // One grant that cannot be taken over does not end the session; its status says why.
     if (absl::Status status = grants_->Apply({welcome.desired().begin(), welcome.desired().end()});
@@ -127,7 +130,7 @@ class AgentDaemon::Impl : public LinkDelegate {
   }
 
   absl::Status OnDelta(const agent::v1::DesiredDelta& delta) override {
-    BERTH_RETURN_IF_ERROR(state_->Accept(delta.epoch()));
+    BERTH_RETURN_IF_ERROR(Accept(delta.epoch()));
     for (const agent::v1::DesiredGrant& grant : delta.upserts()) {
       if (absl::Status status = grants_->Upsert(grant); !status.ok()) {
         options_.log->Warn("desired grant refused",
@@ -139,7 +142,7 @@ class AgentDaemon::Impl : public LinkDelegate {
   }
 
   absl::Status OnAudit(const agent::v1::AuditRequest& request) override {
-    BERTH_RETURN_IF_ERROR(state_->Accept(request.epoch()));
+    BERTH_RETURN_IF_ERROR(Accept(request.epoch()));
     // One that comes while others wait is answered by theirs, or not at all: the controller goes
     // on.
     (void)audits_.TryAdd([this, request] { AnswerAudit(request); });
@@ -147,6 +150,12 @@ class AgentDaemon::Impl : public LinkDelegate {
   }
 
  private:
+  absl::Status Accept(const agent::v1::Epoch& epoch) {
+    const absl::Status status = state_->Accept(epoch);
+    metrics_.NoteEpoch(epoch, status);
+    return status;
+  }
+
   absl::Status OpenKeeper() {
     BERTH_ASSIGN_OR_RETURN(std::string boot_id, ReadBootId());
     BERTH_ASSIGN_OR_RETURN(keeper_,
@@ -162,6 +171,7 @@ class AgentDaemon::Impl : public LinkDelegate {
     const size_t found = kept.size();
     if (found > 0) inventory_.Remember(keeper_->Units());
     std::vector<AdoptedSession> adopted = grants_->Adopt(std::move(kept));
+    metrics_.NoteAdopted(grants_->Statuses().size());
     if (found > 0) {
       options_.log->Info("took up what the agent before this one had",
                          {{"grants", found}, {"sessions", adopted.size()}});
@@ -205,11 +215,13 @@ class AgentDaemon::Impl : public LinkDelegate {
         .keeper = keeper_.get(),
         .awaits_desired = config_.has_controller(),
         .on_status = [this](const agent::v1::GrantStatus& status) { OnGrantStatus(status); },
+        .on_fenced = [this] { metrics_.NoteFencedGeneration(); },
         .on_unit_fault = [this](const AssignmentUid& by, const UnitId& unit,
                                 const absl::Status& fault) { OnUnitFault(by, unit, fault); }});
   }
 
   void OnGrantStatus(const agent::v1::GrantStatus& status) {
+    metrics_.NoteGrant(status);
     options_.log->Info("grant", {{"assignment_uid", status.assignment_uid()},
                                  {"observed", v1::Assignment::Observed_Name(status.observed())},
                                  {"failure", status.failure().message()}});
@@ -219,6 +231,7 @@ class AgentDaemon::Impl : public LinkDelegate {
 
   void OnUnitFault(const AssignmentUid& by, const UnitId& unit, const absl::Status& fault) {
     options_.log->Warn("unit refuses", {{"unit", unit.str()}, {"error", fault}});
+    metrics_.NoteUnitFault(unit, fault);
     // Also those that come or go: one too many is found out by the next refusal, one too few by
     // nobody.
     int in_use = 0;
@@ -377,6 +390,7 @@ class AgentDaemon::Impl : public LinkDelegate {
 
   Options options_;
   const AgentConfig& config_;
+  AgentMetrics metrics_;
   absl::Time start_time_;
   Backend backend_;
   Inventory inventory_;

@@ -10,6 +10,7 @@
 #include "lib/base/clock.h"
 #include "lib/daemon/fd_store.h"
 #include "lib/daemon/logging.h"
+#include "lib/daemon/metrics.h"
 
 namespace berth {
 
@@ -20,6 +21,7 @@ class AgentDaemon {
     internal::v1::AgentConfig config;   // finished
     Clock* clock = nullptr;             // outlives the daemon
     Logger* log = nullptr;              // outlives the daemon
+    Metrics* metrics = nullptr;         // null: nothing is counted; else outlives the daemon
     FdStore fd_store = {};              // what outlives it is kept there
     std::vector<StoredFd> passed = {};  // what the agent before this one has kept there
   };

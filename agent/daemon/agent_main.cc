@@ -43,6 +43,7 @@ absl::Status Serve(const internal::v1::AgentConfig& config, const DaemonEnvironm
   auto agent = AgentDaemon::Start({.config = config,
                                    .clock = &Clock::Real(),
                                    .log = &daemon.log,
+                                   .metrics = &daemon.metrics,
                                    .fd_store = FdStore(environment.notify.socket),
                                    .passed = TakePassedFds(environment.passed_fds)});
   if (agent.ok()) ServeUntilStopped(daemon, [&agent] { (*agent)->StoreAgain(); });

@@ -47,7 +47,8 @@ class GrantManager::Impl {
       it = grants_.emplace(uid, std::make_shared<Grant>(uid, &environment_, past)).first;
     }
     absl::Status status = it->second->Want(desired);
-    if (ReasonOf(status) == Reason::kFenced) ++fenced_;
+    const auto& on_fenced = environment_.options.on_fenced;
+    if (ReasonOf(status) == Reason::kFenced && on_fenced) on_fenced();
     return status;
   }
 
@@ -118,7 +119,6 @@ class GrantManager::Impl {
     return berth::TryIdleDevices(options.kernel, *options.devices, &claims_, devices);
   }
 
-  int64_t fenced() const { return fenced_; }
   bool awaits_desired() const { return environment_.options.awaits_desired && !applied_; }
 
  private:
@@ -133,7 +133,6 @@ class GrantManager::Impl {
 
   DeviceClaims claims_;
   Grant::Environment environment_;
-  std::atomic<int64_t> fenced_ = 0;
   std::atomic<bool> applied_ = false;
   FdPoller poller_;
   TimerQueue timers_;
@@ -198,8 +197,6 @@ std::vector<std::pair<DeviceId, absl::Status>> GrantManager::TryIdleDevices(
     const std::vector<DeviceId>& devices) {
   return impl_->TryIdleDevices(devices);
 }
-
-int64_t GrantManager::fenced() const { return impl_->fenced(); }
 
 bool GrantManager::awaits_desired() const { return impl_->awaits_desired(); }
 

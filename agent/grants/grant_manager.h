@@ -67,6 +67,8 @@ class GrantManager {
     Keeper* keeper = nullptr;     // null: nothing outlives the agent
     bool awaits_desired = false;  // nobody knows what there is to be before the first Apply()
     StatusSink on_status;         // may be empty
+    // Told of each command that is refused because of its generation or intent. May be empty.
+    std::function<void()> on_fenced;
     UnitFaultSink on_unit_fault;  // may be empty
   };
 
@@ -87,8 +89,8 @@ class GrantManager {
   absl::Status Apply(const std::vector<agent::v1::DesiredGrant>& desired);
 
   // One grant, new or changed (DesiredDelta). Errors: FENCED (an older generation than known, or an
-  // intent that cannot follow the known one; counted), INVALID_FIELD, MISSING_FIELD, TOO_LARGE,
-  // OVERLOADED, SHUTTING_DOWN.
+  // intent that cannot follow the known one; on_fenced hears of it), INVALID_FIELD, MISSING_FIELD,
+  // TOO_LARGE, OVERLOADED, SHUTTING_DOWN.
   absl::Status Upsert(const agent::v1::DesiredGrant& desired);
 
   // The controller has stored that it is GONE. Does nothing to a grant that is not.
@@ -118,9 +120,6 @@ class GrantManager {
   // wants one meanwhile waits. Waits for the kernel.
   [[nodiscard]] std::vector<std::pair<DeviceId, absl::Status>> TryIdleDevices(
       const std::vector<DeviceId>& devices);
-
-  // Commands refused because of their generation or intent.
-  [[nodiscard]] int64_t fenced() const;
 
   // Whether a grant that is not here may be desired nevertheless.
   [[nodiscard]] bool awaits_desired() const;

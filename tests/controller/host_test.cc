@@ -28,6 +28,14 @@ class HostTest : public ControllerTest {
   absl::StatusOr<Host> Update(const v1::UpdateHostRequest& request) {
     return client().Call<Host>("HostService/UpdateHost", request);
   }
+  // How often the controller says that it has refused what was too old.
+  std::string Fenced(const std::string& what) const {
+    const std::string series = "\nberth_fenced_total{what=\"" + what + "\"} ";
+    const std::string text = metrics.Text();
+    const size_t at = text.find(series);
+    if (at == std::string::npos) return "not there";
+    return text.substr(at + series.size(), text.find('\n', at + 1) - at - series.size());
+  }
 };
 
 TEST_F(HostTest, ComesByItselfWithItsInventory) {
@@ -198,6 +206,9 @@ TEST_F(HostTest, AnOlderIncarnationIsFencedAndANewerOneTakesOver) {
   const auto newer = AddHost({.incarnation = 6});
   EXPECT_THAT(agent->AwaitEnd(), FailsWith(Reason::kFenced)) << "its session is replaced";
   EXPECT_EQ(client().GetHost("hosts/h1")->incarnation(), 6);
+  EXPECT_EQ(Fenced("incarnation"), "1");
+  EXPECT_EQ(Fenced("session"), "1");
+  EXPECT_EQ(Fenced("epoch"), "0");
   ASSERT_THAT(client().Create(CreateOf("vm")), IsOk());
   newer->AwaitDesired("assignments/vm", Assignment::PLACED);
 }
@@ -210,6 +221,7 @@ TEST_F(HostTest, AnAgentThatHasObeyedALaterControllerIsNotCommanded) {
                                 hello->mutable_highest_epoch()->set_term(epoch.term() + 1);
                               }});
   EXPECT_THAT(ahead->AwaitWelcome(), FailsWith(Reason::kFenced));
+  EXPECT_EQ(Fenced("epoch"), "1");
 }
 
 TEST_F(HostTest, AHelloThatIsWrongIsRefusedByReason) {
@@ -261,6 +273,19 @@ TEST_F(HostTest, AStreamThatWasReplacedIsNotBelieved) {
   EXPECT_THAT(old->AwaitEnd(), FailsWith(Reason::kFenced));
   fresh->Heartbeat();
   EXPECT_EQ(client().Get("assignments/vm")->observed(), Assignment::PREPARED);
+}
+
+TEST_F(HostTest, AReportOfAnOlderGenerationIsNotBelievedButCounted) {
+  const auto agent = AddHost();
+  ASSERT_THAT(client().Create(CreateOf("vm")), IsOk());
+  client().AwaitObserved("assignments/vm", Assignment::PREPARED);
+  agent::v1::GrantStatus stale =
+      StatusOf(agent->AwaitDesired("assignments/vm", Assignment::PLACED), Assignment::GONE);
+  stale.set_generation(stale.generation() - 1);
+  agent->Report(stale);
+  agent->Heartbeat();
+  EXPECT_EQ(client().Get("assignments/vm")->observed(), Assignment::PREPARED);
+  EXPECT_EQ(Fenced("generation"), "1");
 }
 
 TEST_F(HostTest, AfterARestartOfTheControllerHostsAreKnownAndGrantsDesired) {

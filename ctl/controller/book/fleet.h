@@ -29,6 +29,7 @@
 #include "berth/v1/assignment.pb.h"
 #include "berth/v1/host.pb.h"
 #include "ctl/controller/book/due_table.h"
+#include "ctl/controller/book/fence_counts.h"
 #include "ctl/controller/book/quota_table.h"
 #include "ctl/controller/book/request_table.h"
 #include "ctl/controller/book/waiting.h"
@@ -130,6 +131,8 @@ class Fleet {
     Store* store = nullptr;   // outlives the fleet
     Clock* clock = nullptr;   // outlives the fleet
     WatchHub* hub = nullptr;  // outlives the fleet
+    // Where what agents are refused is counted; null: nowhere. Outlives the fleet.
+    FenceCounts* fences = nullptr;
     // The store does not take commits any more: the process must end and read back at its next
     // start. Called once, on the store's thread.
     std::function<void(const absl::Status&)> on_store_failed;
@@ -228,6 +231,9 @@ class Fleet {
   Clock& clock() const { return *options_.clock; }
   Store& store() const { return *options_.store; }
   WatchHub& hub() const { return *options_.hub; }
+  void CountFenced(Fence what) const {
+    if (options_.fences != nullptr) options_.fences->Count(what);
+  }
 
   absl::Mutex mu;
   // By id: the last part of the name.

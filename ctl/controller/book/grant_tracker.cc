@@ -108,7 +108,9 @@ void GrantTracker::Note(const std::string& host_id, const agent::v1::GrantStatus
     }
     return;
   }
-  if (status.generation() != entry->committed->assignment().generation()) return;
+  const int64_t current = entry->committed->assignment().generation();
+  if (status.generation() < current) fleet_->CountFenced(Fence::kGeneration);
+  if (status.generation() != current) return;
   // The agent has it, and has not begun.
   if (status.observed() == Assignment::OBSERVED_UNSPECIFIED) return;
   const bool first = entry->report.generation() != status.generation();
@@ -132,7 +134,11 @@ void GrantTracker::Note(const std::string& host_id, const agent::v1::GrantStatus
 void GrantTracker::Report(const std::string& host_id, const HostSession* session,
                           const std::vector<agent::v1::GrantStatus>& statuses) {
   absl::MutexLock lock(&fleet_->mu);
-  if (SessionOf(host_id).get() != session) return;
+  const std::shared_ptr<HostSession> current = SessionOf(host_id);
+  if (current.get() != session) {
+    if (current != nullptr) fleet_->CountFenced(Fence::kSession);
+    return;
+  }
   for (const agent::v1::GrantStatus& status : statuses) Note(host_id, status);
 }
 

@@ -12,6 +12,7 @@
 #include "ctl/controller/api/services.h"
 #include "ctl/controller/audit/auditor.h"
 #include "ctl/controller/book/deadline_keeper.h"
+#include "ctl/controller/book/fence_counts.h"
 #include "ctl/controller/daemon/listen.h"
 #include "ctl/controller/daemon/rpc_metrics.h"
 #include "ctl/controller/link/agent_link_service.h"
@@ -46,6 +47,7 @@ class Leader::Impl {
         config_(*options_.config),
         hub_({.watchers = static_cast<size_t>(config_.limits().watchers()),
               .buffered_changes = static_cast<size_t>(config_.limits().watch_buffer())}),
+        fences_(options_.metrics),
         api_authoriser_(ApiPolicy(config_)),
         link_authoriser_(LinkPolicy(config_)),
         watch_pool_(kWatchThreads),
@@ -60,6 +62,7 @@ class Leader::Impl {
         .store = store_.get(),
         .clock = options_.clock,
         .hub = &hub_,
+        .fences = &fences_,
         .on_store_failed = [this](const absl::Status& status) { options_.on_store_failed(status); },
         .on_broken_record =
             [this](const RecordKey& key, const absl::Status& status) {
@@ -193,6 +196,7 @@ class Leader::Impl {
   const ControllerConfig& config_;
   std::optional<TokenMaker> tokens_;
   WatchHub hub_;
+  FenceCounts fences_;
   const Authoriser api_authoriser_;
   const Authoriser link_authoriser_;
   ThreadPool watch_pool_;

@@ -86,6 +86,7 @@ absl::Status HostRegistry::CheckHello(const agent::v1::Hello& hello) const {
   const agent::v1::Epoch own = fleet_->epoch();
   if (hello.highest_epoch().store_uid() == own.store_uid() &&
       Order(hello.highest_epoch()) > Order(own)) {
+    fleet_->CountFenced(Fence::kEpoch);
     return Error(Reason::kFenced, "the agent has obeyed a later controller than this one");
   }
   if (fleet_->hosts.count(hello.host_id()) == 0 && fleet_->hosts.size() >= options_.max_hosts) {
@@ -116,6 +117,7 @@ absl::Status HostRegistry::CheckAgainstRecord(const agent::v1::Hello& hello,
         metadata);
   }
   if (hello.incarnation() < record.incarnation()) {
+    fleet_->CountFenced(Fence::kIncarnation);
     return Error(
         Reason::kFenced,
         absl::StrCat("incarnation ", hello.incarnation(), " of ", HostName(hello.host_id()),
@@ -193,6 +195,7 @@ void HostRegistry::OnConnected(const agent::v1::Hello& hello,
     }
   }
   if (replaced != nullptr) {
+    if (replaced != session) fleet_->CountFenced(Fence::kSession);
     replaced->Close(
         Error(Reason::kFenced, replaced == session
                                    ? "the host was deleted while it connected"

@@ -95,7 +95,11 @@ class AgentDaemonTest : public ::testing::Test {
   absl::Status TryStart() {
     internal::v1::AgentConfig config = config_;
     BERTH_RETURN_IF_ERROR(FinishAgentConfig(folder_.path() + "/agent.yaml", "/none", &config));
-    auto agent = AgentDaemon::Start({.config = config, .clock = &Clock::Real(), .log = &log_});
+    metrics_.push_back(std::make_unique<Metrics>());
+    auto agent = AgentDaemon::Start({.config = config,
+                                     .clock = &Clock::Real(),
+                                     .log = &log_,
+                                     .metrics = metrics_.back().get()});
     BERTH_RETURN_IF_ERROR(agent.status());
     agent_ = *std::move(agent);
     return absl::OkStatus();
@@ -116,6 +120,14 @@ class AgentDaemonTest : public ::testing::Test {
     EXPECT_TRUE(answer.ok()) << answer.error_message();
     return status;
   }
+
+  // The agent's series of this name and labels, as its operator sees it.
+  [[nodiscard]] bool Counts(const std::string& series, int value) const {
+    return MetricsText().find("\n" + series + " " + std::to_string(value) + "\n") !=
+           std::string::npos;
+  }
+
+  [[nodiscard]] std::string MetricsText() const { return metrics_.back()->Text(); }
 
   // It has no condition to wait for; the test's own time-out is the limit.
   void AwaitConnected() {
@@ -171,6 +183,7 @@ class AgentDaemonTest : public ::testing::Test {
 
  private:
   Logger log_{"berth-agent", LogLevel::kInfo, Logger::Format::kPlain, &log_text_};
+  std::vector<std::unique_ptr<Metrics>> metrics_;  // of each start
   std::unique_ptr<FakeController> controller_;
   std::unique_ptr<emulator::Server> emulator_;
   std::unique_ptr<AgentDaemon> agent_;
@@ -239,6 +252,39 @@ TEST_F(AgentDaemonTest, AnOlderControllerCommandsNothing) {
   EXPECT_EQ(controller().AwaitHello().grants_size(), 0);
   EXPECT_THAT(LocalStatus().last_error(), HasSubstr("older than the one seen last"));
   EXPECT_EQ(LocalStatus().epoch().term(), 5);
+  EXPECT_TRUE(Counts("berth_agent_fenced_total{what=\"epoch\"}", 1)) << MetricsText();
+  EXPECT_TRUE(Counts("berth_agent_fenced_total{what=\"store\"}", 0)) << MetricsText();
+}
+
+TEST_F(AgentDaemonTest, CountsWhatItRefusesAndShowsWhatItHas) {
+  StartEmulator();
+  StartController();
+  agent::v1::DesiredGrant wanted = Wanted();
+  wanted.set_generation(3);
+  controller().Greet(WelcomeWanting({wanted}));
+  StartAgent();
+  AwaitGrant(State::PREPARED);
+  EXPECT_TRUE(Counts("berth_agent_grants{state=\"PREPARED\"}", 1)) << MetricsText();
+  EXPECT_TRUE(Counts("berth_agent_grants{state=\"PREPARING\"}", 0)) << MetricsText();
+  EXPECT_TRUE(Counts("berth_agent_sessions_total", 1)) << MetricsText();
+  EXPECT_TRUE(Counts("berth_agent_fenced_total{what=\"generation\"}", 0)) << MetricsText();
+
+  agent::v1::ControllerMessage older;
+  *older.mutable_delta()->mutable_epoch() = FakeController::DefaultWelcome().epoch();
+  wanted.set_generation(2);
+  *older.mutable_delta()->add_upserts() = wanted;
+  controller().Send(older);
+  testing::PollUntil([this] { return Counts("berth_agent_fenced_total{what=\"generation\"}", 1); });
+
+  // Another store, of which nobody has said that it is to take over.
+  agent::v1::Welcome other = FakeController::DefaultWelcome();
+  other.mutable_epoch()->set_store_uid("another");
+  controller().Greet(other);
+  controller().EndSession(Error(Reason::kUnavailable, "dial again"));
+  testing::PollUntil([this] {
+    return MetricsText().find("berth_agent_fenced_total{what=\"store\"} 0") == std::string::npos;
+  });
+  EXPECT_TRUE(Counts("berth_agent_sessions_total", 1)) << MetricsText();
 }
 
 TEST_F(AgentDaemonTest, StatusIsShownToWhoStandsAtTheHost) {

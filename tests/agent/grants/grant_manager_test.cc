@@ -87,7 +87,7 @@ TEST_F(GrantManagerTest, RefusesAnOlderGenerationAndAnIntentThatGoesBack) {
   EXPECT_EQ(ReasonOf(manager().Upsert(Releasing(older))), Reason::kFenced);
   ASSERT_TRUE(manager().Upsert(Releasing(wanted)).ok());
   EXPECT_EQ(ReasonOf(manager().Upsert(wanted)), Reason::kFenced);
-  EXPECT_EQ(manager().fenced(), 2);
+  EXPECT_EQ(fenced(), 2);
   Await("a", State::GONE);
 }
 

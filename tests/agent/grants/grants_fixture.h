@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -53,6 +54,7 @@ class GrantsFixture : public ::testing::Test {
         absl::MutexLock lock(&mu_);
         reported_[status.assignment_uid()].push_back(status);
       };
+      options.on_fenced = [this] { ++fenced_; };
       options.on_unit_fault = [this](const AssignmentUid& by, const UnitId& unit,
                                      const absl::Status& fault) {
         absl::MutexLock lock(&mu_);
@@ -109,6 +111,9 @@ class GrantsFixture : public ::testing::Test {
     return unit_faults_;
   }
 
+  // Commands of which it was told that they were refused.
+  [[nodiscard]] int fenced() const { return fenced_; }
+
   void ExpectNothingLeft() { EXPECT_EQ(host_.Leftovers(), ""); }
 
   EmulatedHost host_;
@@ -130,6 +135,7 @@ class GrantsFixture : public ::testing::Test {
   std::map<std::string, std::vector<agent::v1::GrantStatus>> reported_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, size_t> seen_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> unit_faults_ ABSL_GUARDED_BY(mu_);
+  std::atomic<int> fenced_ = 0;
   std::unique_ptr<GrantManager> manager_;
 };
 
