@@ -217,7 +217,9 @@ class AgentDaemon::Impl : public LinkDelegate {
         .on_status = [this](const agent::v1::GrantStatus& status) { OnGrantStatus(status); },
         .on_fenced = [this] { metrics_.NoteFencedGeneration(); },
         .on_unit_fault = [this](const AssignmentUid& by, const UnitId& unit,
-                                const absl::Status& fault) { OnUnitFault(by, unit, fault); }});
+                                const absl::Status& fault) { OnUnitFault(by, unit, fault); },
+        .on_events = [this](const AssignmentUid& by,
+                            const std::vector<EventNews>& news) { OnEvents(by, news); }});
   }
 
   void OnGrantStatus(const agent::v1::GrantStatus& status) {
@@ -242,6 +244,18 @@ class AgentDaemon::Impl : public LinkDelegate {
                         [&unit](const v1::UnitPlacement& u) { return u.unit() == unit.str(); }));
     }
     inventory_.NoteUnitFault(unit, fault, in_use);
+    absl::MutexLock lock(&mu_);
+    look_now_ = true;
+  }
+
+  // Only for a taint the host is looked at at once: guests decide how often there is other news.
+  void OnEvents(const AssignmentUid& by, const std::vector<EventNews>& news) {
+    for (const EventNews& one : news) {
+      if (one.kind != EventNews::Kind::kUnreadable) continue;
+      options_.log->Error("events cannot be read", {{"unit", one.unit.str()}, {"error", one.last}});
+      metrics_.NoteUnitFault(one.unit, Error(Reason::kSystemError, one.last));
+    }
+    if (!inventory_.NoteEvents(by, news)) return;
     absl::MutexLock lock(&mu_);
     look_now_ = true;
   }

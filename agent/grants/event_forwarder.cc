@@ -26,8 +26,9 @@ berth_vmm_event ToWire(uint32_t unit, Veventq::Type type, const Vevent& record) 
 
 }  // namespace
 
-EventForwarder::EventForwarder(FdPoller* poller, PreparedContext* context, Runner run)
-    : poller_(poller), run_(std::move(run)) {
+EventForwarder::EventForwarder(FdPoller* poller, PreparedContext* context, Runner run,
+                               Observer observe)
+    : poller_(poller), run_(std::move(run)), observe_(std::move(observe)) {
   for (uint32_t unit = 0; unit < context->units().size(); ++unit) {
     for (Veventq& events : context->units()[unit].events)
       queues_.push_back({unit, &events, {}, {}});
@@ -71,12 +72,20 @@ uint32_t EventForwarder::WhatToAwait(Pumped pumped) {
   return pumped == Pumped::kEmpty ? uint32_t{EPOLLIN} : 0;
 }
 
+absl::StatusOr<std::vector<Vevent>> EventForwarder::Read(const Queue& queue) const {
+  absl::StatusOr<std::vector<Vevent>> read = queue.events->Read();
+  const bool gone = ReasonOf(read.status()) == Reason::kKernelGone;
+  const bool news = !read.ok() || !read->empty();
+  if (observe_ && news && !gone) observe_(queue.unit, queue.events->type(), read);
+  return read;
+}
+
 absl::StatusOr<EventForwarder::Pumped> EventForwarder::Pump(Queue& queue) {
   for (size_t sent = 0;;) {
     if (queue.unsent.empty()) {
       // The fd stays readable, so the poller calls again.
       if (sent >= kRecordsPerTurn) return Pumped::kEmpty;
-      BERTH_ASSIGN_OR_RETURN(const std::vector<Vevent> read, queue.events->Read());
+      BERTH_ASSIGN_OR_RETURN(const std::vector<Vevent> read, Read(queue));
       if (read.empty()) return Pumped::kEmpty;
       queue.unsent.assign(read.begin(), read.end());
     }

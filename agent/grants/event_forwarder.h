@@ -24,7 +24,11 @@ class EventForwarder {
   // thread, also while the forwarder is being destroyed. `poller` and `context` outlive the
   // forwarder.
   using Runner = std::function<void(size_t queue)>;
-  EventForwarder(FdPoller* poller, PreparedContext* context, Runner run);
+  // `observe` hears of each read of a queue before its records go on, also of one that failed (but
+  // for KERNEL_GONE, which is no news of that queue). On the grant's executor. May be empty.
+  using Observer = std::function<void(uint32_t unit, Veventq::Type type,
+                                      const absl::StatusOr<std::vector<Vevent>>& read)>;
+  EventForwarder(FdPoller* poller, PreparedContext* context, Runner run, Observer observe = {});
   ~EventForwarder();
   EventForwarder(const EventForwarder&) = delete;
   EventForwarder& operator=(const EventForwarder&) = delete;
@@ -52,10 +56,12 @@ class EventForwarder {
   enum class Pumped : uint8_t { kEmpty, kBlocked };
   static uint32_t WhatToAwait(Pumped pumped);
   absl::StatusOr<Pumped> Pump(Queue& queue);
+  [[nodiscard]] absl::StatusOr<std::vector<Vevent>> Read(const Queue& queue) const;
   absl::Status PumpAll();
 
   FdPoller* const poller_;
   const Runner run_;
+  const Observer observe_;
   std::vector<Queue> queues_;
   bool started_ = false;
   uint64_t session_id_ = 0;

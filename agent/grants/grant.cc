@@ -231,6 +231,9 @@ void Grant::Move(Observed to, std::optional<v1::Condition> why) {
   retry_delay_ = absl::ZeroDuration();
   status_.clear_conditions();
   if (why.has_value()) *status_.add_conditions() = *std::move(why);
+  const bool has_context = to == Observed::kPrepared || to == Observed::kAttached ||
+                           to == Observed::kOrphaned || to == Observed::kDegraded;
+  if (!has_context) EndEvents();
   if (to == Observed::kPreparing) status_.clear_failure();
   if (to == Observed::kPrepared) may_be_held_ = true;
   if (to == Observed::kGone) {
@@ -297,10 +300,14 @@ absl::Status Grant::Equip(std::unique_ptr<PreparedContext>* context) {
   auto guest = std::make_unique<Guest>(
       context->get(), GuestMemory::Limits{.bytes = bytes, .regions = limits().regions_per_grant});
   auto events = std::make_unique<EventForwarder>(
-      env_.poller, context->get(), [weak = weak_from_this()](size_t queue) {
+      env_.poller, context->get(),
+      [weak = weak_from_this()](size_t queue) {
         if (const std::shared_ptr<Grant> grant = weak.lock()) {
           grant->executor_.Add([self = grant.get(), queue] { self->OnEvents(queue); });
         }
+      },
+      [this](uint32_t unit, Veventq::Type type, const absl::StatusOr<std::vector<Vevent>>& read) {
+        NoteEvents(unit, type, read);
       });
   BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareWatchEvents));
   if (absl::Status status = events->Start(); !status.ok()) {
@@ -309,13 +316,9 @@ absl::Status Grant::Equip(std::unique_ptr<PreparedContext>* context) {
   context_ = std::move(*context);
   guest_ = std::move(guest);
   events_ = std::move(events);
+  event_account_ = EventAccount();
   devices_reset_ = false;
   return absl::OkStatus();
-}
-
-void Grant::OnEvents(size_t queue) {
-  if (events_ == nullptr) return;
-  AfterCall(events_->OnReady(queue));
 }
 
 void Grant::HandleKernelGone() {

@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "agent/grants/device_claims.h"
+#include "agent/grants/event_account.h"
 #include "agent/grants/event_forwarder.h"
 #include "agent/grants/fd_poller.h"
 #include "agent/grants/grant_manager.h"
@@ -164,6 +165,8 @@ class Grant : public std::enable_shared_from_this<Grant> {
   // `holder` has the fds, and whoever calls this watches it. Closes the agent's own.
   // `process`: a pidfd of it. Errors: Keeper::Keep(); nothing has changed then.
   absl::Status Confirm(uint64_t session, const Vmm& holder, UniqueFd process);
+  // The guest has begun anew: what its event queues said before is over.
+  void EndEvents();
   // After each call on guest() or context(): shows what has changed, and sees to a dead kernel.
   void AfterCall(const absl::Status& status);
 
@@ -218,6 +221,8 @@ class Grant : public std::enable_shared_from_this<Grant> {
   void ShutDownNow();
   void EndSession(const absl::Status& why);
   void OnEvents(size_t queue);
+  void NoteEvents(uint32_t unit, Veventq::Type type,
+                  const absl::StatusOr<std::vector<Vevent>>& read);
   void RetryLater();
 
   // What outlives the agent (grant_keep.cc).
@@ -265,6 +270,8 @@ class Grant : public std::enable_shared_from_this<Grant> {
   std::unique_ptr<PreparedContext> context_;
   std::unique_ptr<Guest> guest_;  // together with context_
   std::unique_ptr<EventForwarder> events_;
+  EventAccount event_account_;     // of the queues of events_
+  bool events_noted_ = false;      // on_events was told something that is not over
   std::optional<HandOff> handed_;  // until it is confirmed
   // A VMM may have its devices: it was PREPARED, here or by an agent before this one, and not GONE
   // since. Then it is not GONE before they are free.

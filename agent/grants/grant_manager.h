@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent/grants/device_lookup.h"
+#include "agent/grants/event_news.h"
 #include "agent/grants/grant_limits.h"
 #include "berth/agent/v1/agent_local.pb.h"
 #include "berth/agent/v1/grant.pb.h"
@@ -57,6 +58,12 @@ class GrantManager {
   using UnitFaultSink =
       std::function<void(const AssignmentUid& by, const UnitId& unit, const absl::Status& fault)>;
 
+  // Told what the event queues of the grant `by` say of its devices and units; no news at all: what
+  // it was told of them is over, because its guest reset itself, its VMM left, or its context has
+  // gone. As StatusSink.
+  using EventSink =
+      std::function<void(const AssignmentUid& by, const std::vector<EventNews>& news)>;
+
   // Everything pointed to outlives the manager.
   struct Options {
     KernelApi* kernel = nullptr;
@@ -70,6 +77,7 @@ class GrantManager {
     // Told of each command that is refused because of its generation or intent. May be empty.
     std::function<void()> on_fenced;
     UnitFaultSink on_unit_fault;  // may be empty
+    EventSink on_events;          // may be empty
   };
 
   explicit GrantManager(Options options);

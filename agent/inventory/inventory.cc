@@ -109,6 +109,7 @@ absl::Status Inventory::CheckKernel(const absl::Status& known) {
   if (ReasonOf(status) == Reason::kKernelGone) {
     for (const auto& [unit, facts] : units_) stale_.insert(unit);
     nodes_.clear();
+    events_.Clear();
     absl::MutexLock lock(&mu_);
     faults_.clear();
   }
@@ -127,6 +128,7 @@ absl::Status Inventory::Refresh(const absl::Status& kernel) {
     ProbeNodes(functions);
     ProbeUnits(functions);
     RecheckFaults(functions);
+    events_.Review();
     agent::v1::Inventory built = Build(functions);
     agent::v1::Hardware hardware = BuildHardware(functions);
     std::map<DeviceId, GrantDevice> devices;
@@ -225,6 +227,7 @@ void Inventory::NoteUnitFault(const UnitId& unit, const absl::Status& fault, int
   if (ReasonOf(fault) == Reason::kVintfExhausted) {
     known.most_vintfs = std::min(known.most_vintfs.value_or(vintfs_in_use), vintfs_in_use);
   } else {
+    if (known.timeout.empty()) known.timeout_since = clock_->Now();
     known.timeout = std::string(fault.message());
   }
   known.next_check = clock_->Now() + kFaultRecheck;
@@ -243,6 +246,12 @@ void Inventory::ApplyFault(Unit* unit) const {
   taint->set_key(kTimeoutTaint);
   taint->set_effect(v1::Taint::NO_NEW);
   taint->set_message(known->second.timeout);
+  v1::Condition* condition = unit->add_conditions();
+  condition->set_type("Responding");
+  condition->set_status(false);
+  condition->set_reason(std::string(ReasonName(Reason::kHardwareTimeout)));
+  condition->set_message(known->second.timeout);
+  *condition->mutable_last_transition_time() = ToTimestamp(known->second.timeout_since);
 }
 
 std::vector<PciFunction> Inventory::AssignableBehind(
@@ -347,6 +356,7 @@ Unit Inventory::BuildUnit(const std::string& id, const UnitFacts& facts) const {
     unit.set_vintf_source(Unit::DEFAULT);
   }
   ApplyFault(&unit);
+  events_.AddTo(&unit);
   return unit;
 }
 
@@ -375,6 +385,7 @@ v1::Device Inventory::BuildDevice(const PciFunction& function) const {
   device.set_assignable(why.empty());
   device.set_unassignable_reason(why);
   if (rule != nullptr) *device.mutable_attributes() = rule->attributes();
+  events_.AddTo(&device);
   return device;
 }
 

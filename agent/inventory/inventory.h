@@ -13,6 +13,8 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "agent/grants/device_lookup.h"
+#include "agent/grants/event_news.h"
+#include "agent/inventory/event_health.h"
 #include "agent/inventory/pci_sysfs.h"
 #include "agent/inventory/unit_probe.h"
 #include "berth/agent/v1/agent_local.pb.h"
@@ -57,8 +59,16 @@ class Inventory : public DeviceLookup {
   // HARDWARE_TIMEOUT: the unit has the taint kTimeoutTaint until one of its devices that is idle
   // gets a VINTF. Both are looked into once in kFaultRecheck. Any thread.
   void NoteUnitFault(const UnitId& unit, const absl::Status& fault, int vintfs_in_use);
+  // While it has the taint its condition "Responding" is false, too.
   static constexpr char kTimeoutTaint[] = "berth/hardware-timeout";
   static constexpr absl::Duration kFaultRecheck = absl::Minutes(1);
+
+  // What the event queues of a grant say (GrantManager::EventSink); from the next Refresh() on the
+  // inventory shows it. Returns whether a taint comes or goes, for which the next regular look is
+  // late. Any thread.
+  bool NoteEvents(const AssignmentUid& by, const std::vector<EventNews>& news) {
+    return news.empty() ? events_.Forget(by) : events_.Note(by, news);
+  }
 
   agent::v1::Inventory Current() const;
   agent::v1::Hardware CurrentHardware() const;
@@ -73,6 +83,7 @@ class Inventory : public DeviceLookup {
   struct UnitFault {
     std::optional<int> most_vintfs;
     std::string timeout;  // what the kernel said; empty: none
+    absl::Time timeout_since;
     absl::Time next_check;
   };
 
@@ -105,6 +116,7 @@ class Inventory : public DeviceLookup {
   // opened again.
   std::map<std::pair<std::string, std::string>, absl::Status> nodes_;
 
+  EventHealth events_{clock_};
   mutable absl::Mutex mu_;
   std::map<std::string, UnitFault> faults_ ABSL_GUARDED_BY(mu_);  // by unit
   agent::v1::Inventory current_ ABSL_GUARDED_BY(mu_);

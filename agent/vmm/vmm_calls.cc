@@ -226,7 +226,11 @@ CallResult PerformCall(const wire::Call& call, uint64_t session, Grant& grant) {
   if (guest == nullptr || grant.context() == nullptr) {
     return Refused(call, Error(Reason::kNoSession, "the context has ended; say HELLO"));
   }
-  return std::visit(Performer(call, *guest, *grant.context()), call.body);
+  CallResult result = std::visit(Performer(call, *guest, *grant.context()), call.body);
+  if (result.status.ok() && std::holds_alternative<berth_vmm_reset_guest>(call.body)) {
+    grant.EndEvents();
+  }
+  return result;
 }
 
 bool IsRepeatable(const wire::Call& call) {

@@ -103,8 +103,8 @@ inline constexpr size_t kMaxUnits = 64;
 inline constexpr size_t kMaxDevices = 4095;
 inline constexpr size_t kMaxAttributes = 64;
 inline constexpr size_t kMaxLabels = 64;
-inline constexpr size_t kMaxTaints = 64;
-inline constexpr size_t kMaxText = 256;  // bytes of any key, value or id
+inline constexpr size_t kMaxTaints = 72;  // 64 of an operator, and Berth's own
+inline constexpr size_t kMaxText = 256;   // bytes of any key, value or id
 
 // BAD_INVENTORY, with metadata "host" and a message that names the culprit: an id that is empty or
 // twice there, a device behind an unknown unit, a group that spans units, a number out of range,

@@ -36,13 +36,18 @@ TEST_F(GetTest, WideTablesHaveMoreColumns) {
   EXPECT_EQ(Run({"get", "a", "-o", "wide", "--no-headers"}).out,
             "web  PLACED  PREPARED  gh200-a  3  4  smmu3.0x11000000,smmu3.0x12000000  alice  "
             "6ba7b810-9dad-11d1-80b4-00c04fd430c8  2  3m\n");
-  server_.Put(MakeHost("gh200-a"));
-  EXPECT_EQ(
-      Run({"get", "ho", "-o", "wide"}).out,
-      "NAME     STATE  DEVICES  VINTFS  UNITS  VERSION  INCARNATION  HEARTBEAT  LABELS   UID   "
-      "    AGE\n"
-      "gh200-a  READY  1/3      62/63   1      0.1.0    3            2s         rack=r1  "
-      "host-uid  2d\n");
+  v1::Host host = MakeHost("gh200-a");
+  host.clear_units();
+  host.add_taints()->set_key("fan");
+  v1::Unit* unit = host.add_units();
+  unit->set_id("smmu3.0");
+  unit->add_taints()->set_key("slow");
+  server_.Put(host);
+  EXPECT_EQ(Run({"get", "ho", "-o", "wide"}).out,
+            "NAME     STATE  DEVICES  VINTFS  UNITS  VERSION  INCARNATION  HEARTBEAT  LABELS   "
+            "TAINTS            UID       AGE\n"
+            "gh200-a  READY  1/3      0/0     1      0.1.0    3            2s         rack=r1  "
+            "fan,smmu3.0:slow  host-uid  2d\n");
 }
 
 TEST_F(GetTest, ShowsHostsAsATable) {
@@ -252,6 +257,28 @@ drain: {start_time: 2026-01-02T11:55:00Z, deadline: 2026-01-02T12:10:00Z, assign
   server_.Put(host);
   EXPECT_THAT(Run({"get", "hosts"}).out, HasSubstr("READY,DRAINED "));
   EXPECT_THAT(Run({"describe", "host/gh200-a"}).out, HasSubstr("none: nothing is released\n"));
+}
+
+TEST_F(GetTest, WhatIsWrongWithUnitsAndDevicesIsAmongTheHostsConditions) {
+  v1::Host host = MakeHost("gh200-a");
+  v1::Taint* taint = host.mutable_units(0)->add_taints();
+  taint->set_key("berth/hardware-timeout");
+  taint->set_effect(v1::Taint::NO_NEW);
+  v1::Condition* condition = host.mutable_units(0)->add_conditions();
+  condition->set_type("Responding");
+  condition->set_reason("HARDWARE_TIMEOUT");
+  condition->set_message("VIOMMU_ALLOC: ETIMEDOUT");
+  *condition->mutable_last_transition_time() = host.create_time();
+  host.mutable_devices(0)->add_conditions()->set_type("FaultFree");
+  server_.Put(host);
+
+  const std::string out = Run({"describe", "host/gh200-a"}).out;
+
+  EXPECT_THAT(out, HasSubstr("unit smmu3.0x11000000: berth/hardware-timeout:NO_NEW"));
+  EXPECT_THAT(out, HasSubstr("smmu3.0x11000000:Responding  false   HARDWARE_TIMEOUT  "));
+  EXPECT_THAT(out, HasSubstr("VIOMMU_ALLOC: ETIMEDOUT\n"));
+  EXPECT_THAT(out, HasSubstr("0000:01:00.0:FaultFree       false   <none>"));
+  EXPECT_THAT(out, HasSubstr("Ready                        true"));
 }
 
 TEST_F(GetTest, DescribesAHost) {

@@ -41,6 +41,18 @@ void WriteDevices(const Host& host, TextWriter* writer) {
   writer->Rows("Devices", {"ADDRESS", "CLASS", "UNIT", "GROUP", "STATUS"}, rows);
 }
 
+// "broken-fan,smmu3.0:berth/hardware-timeout"
+std::string TaintKeys(const Host& host) {
+  std::vector<std::string> keys;
+  for (const v1::Taint& taint : host.taints()) keys.push_back(taint.key());
+  for (const v1::Unit& unit : host.units()) {
+    for (const v1::Taint& taint : unit.taints()) {
+      keys.push_back(absl::StrCat(unit.id(), ":", taint.key()));
+    }
+  }
+  return absl::StrJoin(keys, ",");
+}
+
 void WriteTaints(const Host& host, TextWriter* writer) {
   std::vector<std::string> taints;
   for (const v1::Taint& taint : host.taints()) taints.push_back(Text(taint));
@@ -50,6 +62,21 @@ void WriteTaints(const Host& host, TextWriter* writer) {
     }
   }
   writer->List("Taints", taints);
+}
+
+// Of the host itself, then of its units and devices, each with its name in front of the type.
+google::protobuf::RepeatedPtrField<v1::Condition> AllConditions(const Host& host) {
+  google::protobuf::RepeatedPtrField<v1::Condition> all = host.conditions();
+  const auto add = [&all](const std::string& of, const auto& conditions) {
+    for (const v1::Condition& condition : conditions) {
+      v1::Condition* shown = all.Add();
+      *shown = condition;
+      shown->set_type(absl::StrCat(of, ":", condition.type()));
+    }
+  };
+  for (const v1::Unit& unit : host.units()) add(unit.id(), unit.conditions());
+  for (const v1::Device& device : host.devices()) add(device.address(), device.conditions());
+  return all;
 }
 
 void WriteHugePages(const Host& host, TextWriter* writer) {
@@ -94,7 +121,7 @@ TableRow HostHeader(Width width) {
     return {"NAME", "STATE", "DEVICES", "VINTFS", "UNITS", "VERSION", "AGE"};
   }
   return {"NAME",        "STATE",     "DEVICES", "VINTFS", "UNITS", "VERSION",
-          "INCARNATION", "HEARTBEAT", "LABELS",  "UID",    "AGE"};
+          "INCARNATION", "HEARTBEAT", "LABELS",  "TAINTS", "UID",   "AGE"};
 }
 
 TableRow HostRow(const Host& host, Width width, absl::Time now) {
@@ -116,6 +143,7 @@ TableRow HostRow(const Host& host, Width width, absl::Time now) {
     row.push_back(absl::StrCat(host.incarnation()));
     row.push_back(AgeOf(host.last_heartbeat_time(), now));
     row.push_back(Cell(JoinLabels(host.labels())));
+    row.push_back(Cell(TaintKeys(host)));
     row.push_back(Cell(host.uid()));
   }
   row.push_back(AgeOf(host.create_time(), now));
@@ -143,7 +171,7 @@ std::string DescribeHost(const Host& host, absl::Time now) {
               {"UNIT", "PROFILE", "VINTFS", "SOURCE", "VCMDQS/VINTF", "SIDS/VINTF", "NUMA"}, units);
   WriteDevices(host, &writer);
   WriteHugePages(host, &writer);
-  WriteConditions(host.conditions(), now, &writer);
+  WriteConditions(AllConditions(host), now, &writer);
   return writer.text();
 }
 

@@ -191,12 +191,16 @@ absl::Status InSpec(const absl::Status& status) {
   return Error(ReasonOf(status), translate(std::string(StdView(status.message()))), metadata);
 }
 
+}  // namespace
+
 placement::Taint ToTaint(const v1::Taint& from) {
   return {.key = from.key(),
           .value = from.value(),
           .effect = from.effect() == v1::Taint::EVICT ? placement::TaintEffect::kEvict
                                                       : placement::TaintEffect::kNoNew};
 }
+
+namespace {
 
 UnitProfile ToProfile(v1::Unit::Profile profile) {
   switch (profile) {

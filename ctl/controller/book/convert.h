@@ -38,6 +38,7 @@ absl::StatusOr<std::vector<placement::GangConstraint>> ToGangConstraints(
 
 v1::Failure ToFailure(const absl::Status& status, absl::Time now);
 
+placement::Taint ToTaint(const v1::Taint& from);
 bool Tolerates(const v1::AssignmentSpec& spec, const v1::Taint& taint);
 
 // Labels of the inventory, and over them those that were set by UpdateHost.

@@ -308,6 +308,7 @@ void Fleet::SetHostState(const std::string& id, HostEntry* entry, v1::Host::Stat
 
 absl::Status Fleet::UpdateEngine(const std::string& id, const HostEntry& entry) {
   placement::HostSnapshot snapshot = ToSnapshot(id, *entry.committed);
+  if (const auto taint = entry.link.taint()) snapshot.taints.push_back(ToTaint(*taint));
   snapshot.schedulability = SchedulabilityOf(entry);
   return engine.UpsertHost(snapshot);
 }

@@ -30,6 +30,7 @@
 #include "berth/v1/host.pb.h"
 #include "ctl/controller/book/due_table.h"
 #include "ctl/controller/book/fence_counts.h"
+#include "ctl/controller/book/link_health.h"
 #include "ctl/controller/book/quota_table.h"
 #include "ctl/controller/book/request_table.h"
 #include "ctl/controller/book/waiting.h"
@@ -103,6 +104,7 @@ struct HostEntry {
   int64_t observed_sequence = 0;
   // Of the last connection; BROKEN hosts say there why.
   std::vector<v1::Condition> conditions;
+  LinkHealth link;
   std::shared_ptr<HostSession> session;  // null: not connected
   // What `session` has not heard itself.
   absl::Time heard_before = absl::InfinitePast();

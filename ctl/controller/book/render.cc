@@ -2,7 +2,9 @@
 //
 // How records and reports look through the API.
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
@@ -55,6 +57,34 @@ v1::Condition Unclaimed(const HostEntry& host) {
       host.unclaimed.size(), " grants stand there that no assignment claims; what they hold is ",
       "charged until their VMMs leave: ", named, host.unclaimed.size() > kNamed ? ", ..." : ""));
   *condition.mutable_last_transition_time() = ToTimestamp(host.unclaimed_since);
+  return condition;
+}
+
+// What a host says while hardware of it keeps new assignments away. What its guests bring about is
+// said of their devices and queues, and not here.
+std::optional<v1::Condition> UnitsTainted(const HostRecord& record) {
+  std::string named;
+  const v1::Condition* first = nullptr;
+  for (const v1::Unit& unit : record.inventory().units()) {
+    if (unit.taints().empty()) continue;
+    for (const v1::Taint& taint : unit.taints()) {
+      absl::StrAppend(&named, named.empty() ? "" : "; ", unit.id(), ": ", taint.key());
+    }
+    for (const v1::Condition& found : unit.conditions()) {
+      const bool earlier = first == nullptr || FromTimestamp(found.last_transition_time()) <
+                                                   FromTimestamp(first->last_transition_time());
+      if (earlier) first = &found;
+    }
+  }
+  if (named.empty()) return std::nullopt;
+  v1::Condition condition;
+  condition.set_type("UnitsHealthy");
+  condition.set_status(false);
+  condition.set_message(absl::StrCat("nothing new is placed on ", named));
+  // An agent of before names none.
+  if (first == nullptr) return condition;
+  condition.set_reason(first->reason());
+  *condition.mutable_last_transition_time() = first->last_transition_time();
   return condition;
 }
 
@@ -191,6 +221,7 @@ v1::Host Fleet::Render(const std::string& id, const HostEntry& entry, v1::View v
   const std::map<std::string, std::string> labels = EffectiveLabels(record);
   host.mutable_labels()->insert(labels.begin(), labels.end());
   *host.mutable_taints() = record.taints();
+  if (auto taint = entry.link.taint()) *host.add_taints() = *std::move(taint);
   host.set_cordoned(record.cordoned());
   host.set_draining(record.draining());
   host.set_state(entry.state);
@@ -209,6 +240,8 @@ v1::Host Fleet::Render(const std::string& id, const HostEntry& entry, v1::View v
   host.set_etag(MakeEtag(entry.revision));
   host.set_attach_endpoint(record.inventory().attach_endpoint());
 
+  if (auto condition = UnitsTainted(record)) *host.add_conditions() = *std::move(condition);
+  if (auto condition = entry.link.condition()) *host.add_conditions() = *std::move(condition);
   if (!entry.unclaimed.empty()) *host.add_conditions() = Unclaimed(entry);
   host.set_gone(record.gone());
   if (record.draining()) *host.mutable_drain() = RenderDrain(id, record);

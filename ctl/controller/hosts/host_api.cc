@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The users' side of HostRegistry.
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -67,6 +68,12 @@ absl::Status ApplyUpdate(const v1::UpdateHostRequest& request, HostRecord* recor
     } else if (path == "taints") {
       BERTH_RETURN_IF_ERROR(CheckTaints(host.taints()));
       *record->mutable_taints() = host.taints();
+      // Output only: whoever sends back what was read must not make it last.
+      record->mutable_taints()->erase(
+          std::remove_if(
+              record->mutable_taints()->begin(), record->mutable_taints()->end(),
+              [](const v1::Taint& taint) { return taint.key() == LinkHealth::kFlappingTaint; }),
+          record->mutable_taints()->end());
     } else {
       return Error(Reason::kInvalidField,
                    absl::StrCat("update_mask: \"", path.substr(0, 80),

@@ -150,20 +150,36 @@ HostRecordPtr HostRegistry::RecordOf(const agent::v1::Hello& hello, const HostEn
   return record;
 }
 
-absl::Status HostRegistry::Connect(const agent::v1::Hello& hello,
-                                   std::shared_ptr<HostSession> session) {
-  absl::MutexLock lock(&fleet_->mu);
+absl::StatusOr<HostRecordPtr> HostRegistry::CheckConnect(const agent::v1::Hello& hello) const {
   BERTH_RETURN_IF_ERROR(CheckHello(hello));
   const auto found = fleet_->hosts.find(hello.host_id());
   const HostEntry* entry = found == fleet_->hosts.end() ? nullptr : &found->second;
   if (entry != nullptr && entry->latest != nullptr) {
     BERTH_RETURN_IF_ERROR(CheckAgainstRecord(hello, *entry));
   }
-  ChangeSet changes;
-  const HostRecordPtr record = RecordOf(hello, entry);
+  HostRecordPtr record = RecordOf(hello, entry);
   BERTH_RETURN_IF_ERROR(CheckRecord(hello.host_id(), *record));
-  if (entry == nullptr || record != entry->latest)
-    changes.hosts.emplace_back(hello.host_id(), record);
+  return record;
+}
+
+absl::Status HostRegistry::Connect(const agent::v1::Hello& hello,
+                                   std::shared_ptr<HostSession> session) {
+  absl::MutexLock lock(&fleet_->mu);
+  const auto found = fleet_->hosts.find(hello.host_id());
+  HostEntry* const entry = found == fleet_->hosts.end() ? nullptr : &found->second;
+  const absl::StatusOr<HostRecordPtr> record = CheckConnect(hello);
+  if (!record.ok()) {
+    // Another machine of that name says nothing of this one's link.
+    const bool own = entry != nullptr && entry->committed != nullptr &&
+                     entry->committed->host_uid() == hello.host_uid();
+    if (own && entry->link.NoteRefused(fleet_->clock().Now(), record.status())) {
+      OnLinkChanged(hello.host_id(), entry);
+    }
+    return record.status();
+  }
+  ChangeSet changes;
+  if (entry == nullptr || *record != entry->latest)
+    changes.hosts.emplace_back(hello.host_id(), *record);
   // Without changes too: the commit proves that this controller still leads, and orders the Welcome
   // among everything else that agents are told.
   return fleet_->Submit(std::move(changes), [this, hello, session = std::move(session)](Revision) {
@@ -183,6 +199,12 @@ void HostRegistry::OnConnected(const agent::v1::Hello& hello,
     } else {
       HostEntry& entry = found->second;
       replaced = std::exchange(entry.session, session);
+      bool news = entry.link.NoteWelcome();
+      if (replaced != nullptr) {
+        news |= entry.link.NoteEnd(fleet_->clock().Now(),
+                                   Error(Reason::kFenced, "a newer one has taken its place"));
+      }
+      if (news) OnLinkChanged(hello.host_id(), &entry);
       entry.heard_before = fleet_->clock().Now();
       // Before the agent can say anything newer, and before the host counts as back: what it
       // reported before it was lost is not believed for a moment.
@@ -210,12 +232,22 @@ void HostRegistry::OnConnected(const agent::v1::Hello& hello,
   tracker_->Sweep();
 }
 
-void HostRegistry::Disconnect(const std::string& host_id, const HostSession* session) {
+void HostRegistry::OnLinkChanged(const std::string& id, HostEntry* entry) {
+  if (entry->committed == nullptr) return;
+  (void)fleet_->UpdateEngine(id, *entry);
+  fleet_->PublishObserved(id, entry);
+}
+
+void HostRegistry::Disconnect(const std::string& host_id, const HostSession* session,
+                              const absl::Status& why) {
   absl::MutexLock lock(&fleet_->mu);
   const auto found = fleet_->hosts.find(host_id);
   if (found == fleet_->hosts.end() || found->second.session.get() != session) return;
   found->second.heard_before = found->second.LastHeard();
   found->second.session.reset();
+  if (found->second.link.NoteEnd(fleet_->clock().Now(), why)) {
+    OnLinkChanged(host_id, &found->second);
+  }
 }
 
 v1::Host::State HostRegistry::StateOf(const HostEntry& entry) const {
@@ -285,13 +317,19 @@ absl::Status HostRegistry::UpdateInventory(const std::string& host_id, const Hos
 
 void HostRegistry::Tick() {
   std::vector<std::string> gone;
+  bool calmer = false;
   {
     absl::MutexLock lock(&fleet_->mu);
     for (auto& [id, entry] : fleet_->hosts) {
       SetState(id, &entry);
+      if (entry.link.Review(fleet_->clock().Now(), entry.session != nullptr)) {
+        OnLinkChanged(id, &entry);
+        calmer = true;
+      }
       if (entry.committed != nullptr && entry.committed->gone()) gone.push_back(id);
     }
   }
+  if (calmer) tracker_->Sweep();
   for (const std::string& id : gone) EndGone(id);
 }
 

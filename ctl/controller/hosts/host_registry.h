@@ -41,8 +41,10 @@ class HostRegistry {
   // FENCED, HOST_NAME_TAKEN, VERSION_SKEW, BAD_INVENTORY, INVALID_FIELD, OVERLOADED. An older
   // session of the same agent is closed.
   absl::Status Connect(const agent::v1::Hello& hello, std::shared_ptr<HostSession> session);
-  // Its stream has ended. Does nothing when another session has taken its place.
-  void Disconnect(const std::string& host_id, const HostSession* session);
+  // Its stream has ended; `why`: OK when the agent ended it. Does nothing when another session has
+  // taken its place.
+  void Disconnect(const std::string& host_id, const HostSession* session,
+                  const absl::Status& why = absl::OkStatus());
 
   // From connected agents. A new inventory that contradicts itself (BAD_INVENTORY) makes the host
   // BROKEN and keeps the old one for what stands on it. After any other error the inventory is
@@ -73,6 +75,12 @@ class HostRegistry {
   absl::Status CheckHello(const agent::v1::Hello& hello) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   absl::Status CheckAgainstRecord(const agent::v1::Hello& hello, const HostEntry& entry) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  // What is to be stored of the host of an agent that may connect.
+  absl::StatusOr<HostRecordPtr> CheckConnect(const agent::v1::Hello& hello) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
+  // After a change of its link's condition or taint: tells the engine and watchers.
+  void OnLinkChanged(const std::string& id, HostEntry* entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);
   HostRecordPtr RecordOf(const agent::v1::Hello& hello, const HostEntry* entry) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(fleet_->mu);

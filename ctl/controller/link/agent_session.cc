@@ -174,12 +174,14 @@ absl::Status AgentSession::OnMessage() {
 }
 
 void AgentSession::OnDone() {
+  absl::Status why;
   {
     absl::MutexLock lock(&handle_->mu_);
     handle_->session_ = nullptr;
+    if (handle_->end_.has_value()) why = *handle_->end_;
   }
   if (!host_id_.empty()) {
-    options_.registry->Disconnect(host_id_, handle_.get());
+    options_.registry->Disconnect(host_id_, handle_.get(), why);
     options_.auditor->Disconnected(host_id_, handle_.get());
     options_.log->Info("agent disconnected", {{"host", host_id_}});
   }

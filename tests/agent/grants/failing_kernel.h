@@ -34,6 +34,8 @@ class FailingKernel : public KernelApi {
     request_error_ = error;
     request_ = request;
   }
+  // Every read of events fails with `error`, until 0 is said.
+  void FailReads(int error) { read_error_ = error; }
   [[nodiscard]] bool failed() const { return failed_; }
   // The calls since it was asked last, as FailCall() counts them: requests, 0 for an open.
   std::vector<uapi::Request> TakeCalls() {
@@ -58,6 +60,7 @@ class FailingKernel : public KernelApi {
     return request == uapi::kIommuDestroy ? -EBUSY : -error_;
   }
   ssize_t ReadEvents(int fd, void* buffer, size_t size) override {
+    if (const int error = read_error_; error != 0) return -error;
     return base_->ReadEvents(fd, buffer, size);
   }
   ssize_t ReadRegion(int fd, void* buffer, size_t size, uint64_t offset) override {
@@ -88,6 +91,7 @@ class FailingKernel : public KernelApi {
   std::atomic<bool> failed_ = false;
   std::atomic<unsigned long> request_ = 0;  // NOLINT(google-runtime-int)
   std::atomic<int> request_error_ = 0;
+  std::atomic<int> read_error_ = 0;
   absl::Mutex mu_;
   std::vector<uapi::Request> calls_ ABSL_GUARDED_BY(mu_);
 };

@@ -61,6 +61,11 @@ class GrantsFixture : public ::testing::Test {
         unit_faults_.push_back(by.str() + ": " + unit.str() + " " +
                                std::string(ReasonName(ReasonOf(fault))));
       };
+      options.on_events = [this](const AssignmentUid& by, const std::vector<EventNews>& news) {
+        absl::MutexLock lock(&mu_);
+        if (news.empty()) event_news_[by.str()].clear();
+        for (const EventNews& one : news) event_news_[by.str()].push_back(one);
+      };
       manager_ = std::make_unique<GrantManager>(std::move(options));
     }
     return *manager_;
@@ -111,6 +116,15 @@ class GrantsFixture : public ::testing::Test {
     return unit_faults_;
   }
 
+  // Waits until what was told of the events of `uid`, and is not over, fits.
+  std::vector<EventNews> AwaitEventNews(const std::string& uid,
+                                        std::function<bool(const std::vector<EventNews>&)> fits) {
+    absl::MutexLock lock(&mu_);
+    const auto found = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return fits(event_news_[uid]); };
+    EXPECT_TRUE(mu_.AwaitWithTimeout(absl::Condition(&found), kPatience));
+    return event_news_[uid];
+  }
+
   // Commands of which it was told that they were refused.
   [[nodiscard]] int fenced() const { return fenced_; }
 
@@ -135,6 +149,7 @@ class GrantsFixture : public ::testing::Test {
   std::map<std::string, std::vector<agent::v1::GrantStatus>> reported_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, size_t> seen_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> unit_faults_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, std::vector<EventNews>> event_news_ ABSL_GUARDED_BY(mu_);
   std::atomic<int> fenced_ = 0;
   std::unique_ptr<GrantManager> manager_;
 };

@@ -4,11 +4,8 @@
 #include <gmock/gmock.h>
 
 #include "lib/base/status.h"
-#include "lib/config/config.h"
 #include "lib/emulator/host_tree.h"
-#include "tests/agent/grants/failing_kernel.h"
-#include "tests/agent/inventory/sysfs_tree.h"
-#include "tests/emulator/emulator_fixture.h"
+#include "tests/agent/inventory/inventory_fixture.h"
 
 namespace berth {
 namespace {
@@ -16,89 +13,6 @@ namespace {
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-// SmallHost(), with a plain SMMUv3 for its second unit: GPUs vfio0 to vfio2 behind "smmu3.0",
-// vfio10 behind "smmu3.1". The tree of its sysfs may be changed by hand.
-class InventoryTest : public emulator::EmulatorTest {
- protected:
-  void SetUp() override {
-    host_.devices.resize(4);
-    host_.units[1].profile = emulator::UnitProfile::kArmSmmuv3;
-    host_.huge_pages_total = 8;
-    host_.huge_pages_free = 5;
-    StartKernel();
-    ASSERT_TRUE(emulator::WriteHostTree(tree_.root(), host_).ok());
-  }
-  void StartKernel() {
-    StartServer([this](emulator::Server::Options& options) { options.host = host_; });
-  }
-
-  // Before the first use of inventory().
-  void Configure(const std::string& yaml) {
-    const absl::Status status = ParseYaml(yaml, "test", &options_.config);
-    ASSERT_TRUE(status.ok()) << status;
-  }
-  Inventory& inventory() {
-    if (inventory_ == nullptr) {
-      options_.sysfs_root = tree_.root();
-      options_.labels = {{"rack", "r1"}};
-      options_.attach_endpoint = "/run/berth/vmm.sock";
-      inventory_ = std::make_unique<Inventory>(&failing_, &clock_, options_);
-    }
-    return *inventory_;
-  }
-  agent::v1::Inventory Look() {
-    const absl::Status status = inventory().Refresh();
-    EXPECT_TRUE(status.ok()) << status;
-    return inventory().Current();
-  }
-
-  // Somebody who has a device bound.
-  struct Holder {
-    UniqueFd context;
-    UniqueFd cdev;
-  };
-  Holder Take(const std::string& cdev) {
-    Holder holder{OpenContext(), OpenDevice(cdev)};
-    EXPECT_EQ(Bind(holder.cdev, holder.context.get()), 0);
-    return holder;
-  }
-
-  static v1::Unit Unit(const agent::v1::Inventory& inventory, const std::string& id) {
-    for (const v1::Unit& unit : inventory.units()) {
-      if (unit.id() == id) return unit;
-    }
-    ADD_FAILURE() << "no unit " << id << " in\n" << inventory.DebugString();
-    return {};
-  }
-  static v1::Device Device(const agent::v1::Inventory& inventory, const std::string& address) {
-    for (const v1::Device& device : inventory.devices()) {
-      if (device.address() == address) return device;
-    }
-    ADD_FAILURE() << "no device " << address << " in\n" << inventory.DebugString();
-    return {};
-  }
-  static std::string IdOf(const std::string& address) {
-    PciFunction function;
-    function.address = address;
-    function.vendor_id = 0x10de;
-    function.device_id = 0x2342;
-    return MakeDeviceId(function);
-  }
-
-  static constexpr char kFirst[] = "0000:01:00.0";   // vfio0
-  static constexpr char kSecond[] = "0000:01:00.1";  // vfio1
-  static constexpr char kOther[] = "0000:01:01.2";   // vfio10
-
-  emulator::HostSpec host_ = emulator::SmallHost();
-  testing::SysfsTree tree_;
-  FakeClock clock_{absl::FromUnixSeconds(1000)};
-  testing::FailingKernel failing_{&client()};
-
- private:
-  Inventory::Options options_;
-  std::unique_ptr<Inventory> inventory_;
-};
 
 TEST_F(InventoryTest, ShowsUnitsDevicesAndHugePages) {
   const agent::v1::Inventory found = Look();
@@ -212,69 +126,6 @@ TEST_F(InventoryTest, WhatTheOperatorSaysOfVintfsGoesFirst) {
   const agent::v1::Inventory found = Look();
   EXPECT_EQ(Unit(found, "smmu3.0").vintfs(), 2);
   EXPECT_EQ(Unit(found, "smmu3.0").vintf_source(), v1::Unit::CONFIGURED);
-}
-
-TEST_F(InventoryTest, AUnitThatRefusesAVintfHasNoMoreThanAreInUse) {
-  EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 63);
-  const absl::Status full = Error(Reason::kVintfExhausted, "full");
-  inventory().NoteUnitFault(UnitId("smmu3.0"), full, 2);
-  EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 2);
-  EXPECT_EQ(Unit(Look(), "smmu3.0").vintf_source(), v1::Unit::OBSERVED);
-  inventory().NoteUnitFault(UnitId("smmu3.0"), full, 40);
-  EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 2) << "fewer than before were enough already";
-  EXPECT_EQ(Unit(Look(), "smmu3.1").vintfs(), 255) << "another unit";
-  // While somebody may have a VINTF they cannot be counted.
-  {
-    const Holder holder = Take("vfio2");
-    clock_.Advance(Inventory::kFaultRecheck);
-    EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 2);
-  }
-  EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 2) << "not at every look";
-  clock_.Advance(Inventory::kFaultRecheck);
-  EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 3) << "what there really is";
-  EXPECT_EQ(Unit(Look(), "smmu3.0").vintf_source(), v1::Unit::OBSERVED);
-}
-
-TEST_F(InventoryTest, TheOperatorsNumberStandsUnlessThereAreFewer) {
-  Configure("vintfs: {smmu3.0: 5}");
-  Look();
-  inventory().NoteUnitFault(UnitId("smmu3.0"), Error(Reason::kVintfExhausted, "full"), 1);
-  EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 1);
-  clock_.Advance(Inventory::kFaultRecheck);
-  EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 3) << "counted, and fewer than configured";
-  clock_.Advance(Inventory::kFaultRecheck);
-  EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 3);
-}
-
-TEST_F(InventoryTest, AUnitThatDoesNotAnswerIsTaintedUntilItDoes) {
-  Look();
-  failing_.FailRequest(uapi::kIommuViommuAlloc, ETIMEDOUT);
-  inventory().NoteUnitFault(UnitId("smmu3.0"),
-                            Error(Reason::kHardwareTimeout, "VIOMMU_ALLOC: ETIMEDOUT"), 0);
-  const v1::Unit tainted = Unit(Look(), "smmu3.0");
-  ASSERT_EQ(tainted.taints_size(), 1);
-  EXPECT_EQ(tainted.taints(0).key(), "berth/hardware-timeout");
-  EXPECT_EQ(tainted.taints(0).effect(), v1::Taint::NO_NEW);
-  EXPECT_EQ(tainted.taints(0).message(), "VIOMMU_ALLOC: ETIMEDOUT");
-  EXPECT_EQ(tainted.vintfs(), 63);
-  EXPECT_EQ(Unit(Look(), "smmu3.1").taints_size(), 0);
-  clock_.Advance(Inventory::kFaultRecheck);
-  EXPECT_EQ(Unit(Look(), "smmu3.0").taints_size(), 1) << "it still does not answer";
-  failing_.FailRequest(uapi::kIommuViommuAlloc, 0);
-  EXPECT_EQ(Unit(Look(), "smmu3.0").taints_size(), 1) << "not asked at every look";
-  // Through whatever device is idle.
-  const Holder holder = Take("vfio0");
-  clock_.Advance(Inventory::kFaultRecheck);
-  EXPECT_EQ(Unit(Look(), "smmu3.0").taints_size(), 0);
-}
-
-TEST_F(InventoryTest, ANewKernelHasNoFaults) {
-  Look();
-  inventory().NoteUnitFault(UnitId("smmu3.0"), Error(Reason::kHardwareTimeout, "stuck"), 0);
-  StopServer();
-  EXPECT_FALSE(inventory().Refresh().ok());
-  StartKernel();
-  EXPECT_EQ(Unit(Look(), "smmu3.0").taints_size(), 0);
 }
 
 TEST_F(InventoryTest, AVfioDriverForSingleDevicesIsAsGoodAsVfioPci) {

@@ -305,6 +305,46 @@ TEST_F(VmmStoryTest, HearsOfItsDevicesFaultsAndItsQueuesErrors) {
   EXPECT_EQ(event.data[0], 1U);  // LVCMDQ 0
 }
 
+TEST_F(VmmStoryTest, ItsFaultsAreNewsOfItsDeviceUntilItsGuestBeginsAnew) {
+  PrepareGrant();
+  RawVmm vmm(path());
+  ASSERT_EQ(vmm.Hello("a", kToken).reason(), BERTH_VMM_REASON_NONE);
+  ASSERT_EQ(vmm.SetStream(1, 6, BERTH_VMM_STREAM_BYPASS).reason(), BERTH_VMM_REASON_NONE);
+  uapi::IommuVeventArmSmmuv3 fault = {};
+  fault.evt[0] = uapi::kEvt0Id.Put(uapi::kEvtFTranslation);
+  ASSERT_TRUE(host_.hardware().ReportSmmuEvent("vfio1", fault));
+  const std::vector<EventNews> news =
+      AwaitEventNews("a", [](const auto& told) { return !told.empty(); });
+  ASSERT_EQ(news.size(), 1U);
+  EXPECT_EQ(news[0].kind, EventNews::Kind::kFault);
+  EXPECT_THAT(news[0].devices, ElementsAre(DeviceId("gpu1")));
+  EXPECT_THAT(news[0].last, ::testing::HasSubstr("F_TRANSLATION of vSID 0x6"));
+  berth_vmm_reset_guest reset = {};
+  ASSERT_EQ(vmm.Ask<berth_vmm_empty_reply>(BERTH_VMM_RESET_GUEST, reset).reason(),
+            BERTH_VMM_REASON_NONE);
+  EXPECT_THAT(AwaitEventNews("a", [](const auto& told) { return told.empty(); }),
+              ::testing::IsEmpty());
+}
+
+TEST_F(VmmStoryTest, EventsThatCannotBeReadAreNewsOfTheUnitUntilItLeaves) {
+  PrepareGrant();
+  RawVmm vmm(path());
+  ASSERT_EQ(vmm.Hello("a", kToken).reason(), BERTH_VMM_REASON_NONE);
+  ASSERT_EQ(vmm.SetStream(0, 5, BERTH_VMM_STREAM_BYPASS).reason(), BERTH_VMM_REASON_NONE);
+  failing_.FailReads(EINVAL);
+  uapi::IommuVeventArmSmmuv3 fault = {};
+  fault.evt[0] = uapi::kEvt0Id.Put(uapi::kEvtFTranslation);
+  ASSERT_TRUE(host_.hardware().ReportSmmuEvent("vfio0", fault));
+  const std::vector<EventNews> news =
+      AwaitEventNews("a", [](const auto& told) { return !told.empty(); });
+  EXPECT_EQ(news[0].kind, EventNews::Kind::kUnreadable);
+  EXPECT_EQ(news[0].unit.str(), "smmu0");
+  failing_.FailReads(0);
+  ASSERT_EQ(vmm.Detach().reason(), BERTH_VMM_REASON_NONE);
+  EXPECT_THAT(AwaitEventNews("a", [](const auto& told) { return told.empty(); }),
+              ::testing::IsEmpty());
+}
+
 TEST_F(VmmStoryTest, LosesNoEventThatItReadsLate) {
   limits().event_depth = 4096;
   PrepareGrant();
