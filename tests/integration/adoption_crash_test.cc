@@ -32,7 +32,8 @@ class AdoptionCrashTest : public ::testing::Test {
 
   void Create() {
     const std::string id = absl::StrCat("vm", ++stories_);
-    const absl::StatusOr<Assignment> created = cluster_.Create(id, OneOf("gpu"));
+    const absl::StatusOr<Assignment> created =
+        cluster_.Create(id, OneOf("gpu") + " tolerations { key: \"berth/link-flapping\" }");
     ASSERT_TRUE(created.ok()) << created.status();
     assignment_ = *created;
     ASSERT_TRUE(cluster_.AwaitObserved(id, Assignment::PREPARED));

@@ -126,7 +126,8 @@ class RestartStepTest : public ::testing::Test {
   }
 
   void Create() {
-    const absl::StatusOr<Assignment> created = cluster_.Create("vm", OneOf("gpu"));
+    const absl::StatusOr<Assignment> created =
+        cluster_.Create("vm", OneOf("gpu") + " tolerations { key: \"berth/link-flapping\" }");
     ASSERT_TRUE(created.ok()) << created.status();
     assignment_ = *created;
   }
