@@ -53,10 +53,11 @@ serving() {
 }
 
 # Sets api and agents, the addresses that the controller has taken.
+# Where api and agents say, if they do.
 start_controller() {
   cat >"$fleet/controller.yaml" <<YAML
-api: {address: "127.0.0.1:0"}
-agent_link: {address: "127.0.0.1:0"}
+api: {address: "${api:-127.0.0.1:0}"}
+agent_link: {address: "${agents:-127.0.0.1:0}"}
 store: $store
 cluster_key_file: cluster.key
 YAML

@@ -22,14 +22,15 @@ spec:
 READY = " info ready"
 
 
-def _attach(fleet, number):
+def attach(fleet, number):
+    """The command of a VMM with an assignment of its own."""
     name = f"vm{number}"
     file = fleet.folder / f"{name}.yaml"
     file.write_text(SPEC.format(name=name))
     return [fleet.bin / "berth-example-vmm", *fleet.assign(file, name), "--memory", "16M"]
 
 
-def _start(command):
+def start(command):
     """A VMM that says when it is where it wants to be."""
     vmm = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE,
                            stdout=subprocess.PIPE, text=True)
@@ -40,7 +41,7 @@ def _start(command):
 
 def _invalidate(command, work):
     """What the guest says of its batches, during `work`."""
-    vmm = _start([*command, "--bench", "continuity"])
+    vmm = start([*command, "--bench", "continuity"])
     work()
     out, _ = vmm.communicate()
     if vmm.returncode != 0:
@@ -48,16 +49,21 @@ def _invalidate(command, work):
     return json.loads(out)
 
 
-def _agent_of(parent):
+def agent_of(parent):
+    """The child of `berth-agent supervise`; 0: none now."""
     children = open(f"/proc/{parent}/task/{parent}/children").read().split()
     return int(children[0]) if children else 0
+
+
+def parent_of(fleet):
+    """`berth-agent supervise` of the only host."""
+    return min(int(pid) for pid in fleet.shell("fleet_pids berth-agent").split())
 
 
 class _Killer:
     def __init__(self, fleet, kills):
         self.log = fleet.folder / "sriov.log"
-        pids = [int(pid) for pid in fleet._shell("fleet_pids berth-agent").split()]
-        self.parent = min(pids)
+        self.parent = parent_of(fleet)
         self.kills = kills
         self.samples = []
 
@@ -68,7 +74,7 @@ class _Killer:
         for _ in range(self.kills):
             before = self._ready()
             start = time.monotonic()
-            os.kill(_agent_of(self.parent), signal.SIGKILL)
+            os.kill(agent_of(self.parent), signal.SIGKILL)
             while self._ready() == before:
                 if time.monotonic() > start + 30:
                     raise OSError("the agent does not come back")
@@ -79,8 +85,8 @@ class _Killer:
 
 
 def measure(fleet, kills, line):
-    commands = [_attach(fleet, number) for number in range(GRANTS)]
-    holders = [_start([*command, "--hold", "--repeat", "1", "--trace",
+    commands = [attach(fleet, number) for number in range(GRANTS)]
+    holders = [start([*command, "--hold", "--repeat", "1", "--trace",
                        fleet.bin.parent / "share/berth/traces/map_unmap_ats"])
                for command in commands[1:]]
     killer = _Killer(fleet, kills)

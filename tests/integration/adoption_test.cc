@@ -6,29 +6,17 @@
 #include <signal.h>
 
 #include <filesystem>
-#include <iostream>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "tests/integration/clean_audit.h"
 #include "tests/integration/cluster.h"
-#include "tests/testing/full_run.h"
+#include "tests/integration/continuous_guest.h"
 
 namespace berth::testing {
 namespace {
 
 using v1::Assignment;
-
-// Commands that vCMDQs have executed, by opcode.
-std::map<std::string, uint64_t> Executed(Host& host) {
-  std::map<std::string, uint64_t> executed;
-  const internal::v1::EmulatorStats stats = host.Stats();
-  for (const auto& unit : stats.units()) {
-    for (const auto& [opcode, count] : unit.vcmdq_commands()) executed[opcode] += count;
-  }
-  return executed;
-}
 
 class AdoptionTest : public ::testing::Test {
  protected:
@@ -73,22 +61,6 @@ class AdoptionTest : public ::testing::Test {
       text += object.ShortDebugString() + "\n";
     }
     return text;
-  }
-
-  // The guest of --bench continuity ends, and all that it has sent since `before` was executed.
-  void ExpectNothingLost(std::map<std::string, uint64_t> before) {
-    ASSERT_EQ(vmm_->Stop(), 0) << ReadFile(cluster_.folder() + "/holder.err");
-    const std::string printed = cluster_.OutputOf("holder");
-    std::cout << printed << std::endl;
-    const auto sent = [&printed](const std::string& name) {
-      const size_t at = printed.find("\"" + name + "\":");
-      return at == std::string::npos ? 0 : std::stoull(printed.substr(at + name.size() + 3));
-    };
-    auto after = Executed(host_);
-    EXPECT_GT(sent("tlbi_nh_asid"), 0);
-    EXPECT_GT(sent("calls"), 0);
-    EXPECT_EQ(after["TLBI_NH_ASID"] - before["TLBI_NH_ASID"], sent("tlbi_nh_asid"));
-    EXPECT_EQ(after["CMD_SYNC"] - before["CMD_SYNC"], sent("cmd_sync"));
   }
 
   Cluster cluster_;
@@ -200,10 +172,7 @@ TEST_F(AdoptionTest, WithoutItsParentAnAgentGoesOnAndTakesVmms) {
 
 TEST_F(AdoptionTest, AnotherParentTakesTheAgentUpAndNoCommandIsLost) {
   Create();
-  auto before = Executed(host_);
-  vmm_ = cluster_.StartVmm("holder", created_, {"--bench", "continuity"});
-  WaitFor("the guest invalidates",
-          [&] { return cluster_.OutputOf("holder").find("holding") != std::string::npos; });
+  ContinuousGuest guest(cluster_, host_, created_);
   const int64_t incarnation = cluster_.GetHost("gh200").incarnation();
   for (int life = 1; life <= 2; ++life) {
     const pid_t agent = host_.supervised_pid();
@@ -218,11 +187,11 @@ TEST_F(AdoptionTest, AnotherParentTakesTheAgentUpAndNoCommandIsLost) {
     KillStranger(agent);
     AwaitIncarnation(incarnation + life);
     ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::ATTACHED));
-    EXPECT_EQ(Grant().vmm_pid(), vmm_->pid());
+    EXPECT_EQ(Grant().vmm_pid(), guest.pid());
     cluster_.ExpectRecordsAgree(1);
     ExpectCleanAudit(cluster_);
   }
-  ExpectNothingLost(before);
+  guest.EndWithNothingLost();
   ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED));
 }
 
@@ -243,22 +212,6 @@ TEST_F(AdoptionTest, AnAssignmentThatWasDeletedMeanwhileGoesWhenItsVmmHasLeft) {
   EXPECT_EQ(vmm_->Stop(), 0) << ReadFile(cluster_.folder() + "/holder.err");
   WaitFor("it is gone", [&] { return absl::IsNotFound(cluster_.Get("vm").status()); });
   cluster_.ExpectRecordsAgree(0);
-}
-
-TEST_F(AdoptionTest, NoCommandIsLostAndNoCallFailsWhileAgentsDie) {
-  Create();
-  auto before = Executed(host_);
-  vmm_ = cluster_.StartVmm("holder", created_, {"--bench", "continuity"});
-  WaitFor("the guest invalidates",
-          [&] { return cluster_.OutputOf("holder").find("holding") != std::string::npos; });
-  const int kills = IsFullRun() ? 100 : 10;
-  for (int i = 0; i < kills && vmm_->running(); ++i) {
-    const int64_t incarnation = host_.Status().incarnation();
-    KillAgent();
-    WaitFor("the next agent serves", [&] { return host_.Status().incarnation() > incarnation; });
-  }
-  std::cout << kills << " kills: ";
-  ExpectNothingLost(before);
 }
 
 }  // namespace
