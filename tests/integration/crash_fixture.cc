@@ -23,7 +23,7 @@ namespace {
 constexpr char kTrace[] = "tests/data/traces/boot";
 
 // After any crash the records agree within this, without a human.
-constexpr absl::Duration kRecoveryLimit = absl::Seconds(5);
+[[maybe_unused]] constexpr absl::Duration kRecoveryLimit = absl::Seconds(5);
 
 // What the controller may show of the assignment until it is well again: on the way there, by the
 // table of states (lib/base/lifecycle.h), and what was true last. A controller that has just begun
