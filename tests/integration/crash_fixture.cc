@@ -101,10 +101,7 @@ void CrashFixture::BeginStory(During during) {
 }
 
 void CrashFixture::Create() {
-  v1::CreateAssignmentRequest wanted = request();
-  // One agent is killed here more often than any link may be lost.
-  wanted.mutable_assignment()->mutable_spec()->add_tolerations()->set_key("berth/link-flapping");
-  const absl::StatusOr<Assignment> created = cluster_.Create(wanted);
+  const absl::StatusOr<Assignment> created = cluster_.Create(request());
   ASSERT_TRUE(created.ok()) << created.status();
   assignment_ = *created;
 }
@@ -169,6 +166,8 @@ void CrashFixture::ExpectUsable() {
 
 v1::CreateAssignmentRequest CrashFixture::request() const {
   v1::CreateAssignmentRequest request = MakeRequest("vm", OneOf("gpu"));
+  // One agent is killed here more often than any link may be lost.
+  request.mutable_assignment()->mutable_spec()->add_tolerations()->set_key("berth/link-flapping");
   request.set_request_id(
       absl::StrCat("b1c6f7f5-6f0c-4f6b-9d8c-2f2f0f3", absl::Dec(stories_, absl::kZeroPad5)));
   return request;
