@@ -169,7 +169,9 @@ class AgentDaemon::Impl : public LinkDelegate {
   std::vector<AdoptedSession> AdoptGrants() {
     std::vector<KeptGrant> kept = keeper_->Take(&options_.passed);
     const size_t found = kept.size();
-    if (found > 0) inventory_.Remember(keeper_->Units());
+    const std::vector<internal::v1::JournaledUnitFacts> units = keeper_->Units();
+    if (found > 0) inventory_.Remember(units);
+    inventory_.RememberLost(units);
     std::vector<AdoptedSession> adopted = grants_->Adopt(std::move(kept));
     metrics_.NoteAdopted(grants_->Statuses().size());
     if (found > 0) {
@@ -219,7 +221,9 @@ class AgentDaemon::Impl : public LinkDelegate {
         .on_unit_fault = [this](const AssignmentUid& by, const UnitId& unit,
                                 const absl::Status& fault) { OnUnitFault(by, unit, fault); },
         .on_events = [this](const AssignmentUid& by,
-                            const std::vector<EventNews>& news) { OnEvents(by, news); }});
+                            const std::vector<EventNews>& news) { OnEvents(by, news); },
+        .on_vintfs = [this](const UnitId& unit,
+                            const GrantManager::VintfCount& count) { OnVintfs(unit, count); }});
   }
 
   void OnGrantStatus(const agent::v1::GrantStatus& status) {
@@ -244,6 +248,20 @@ class AgentDaemon::Impl : public LinkDelegate {
                         [&unit](const v1::UnitPlacement& u) { return u.unit() == unit.str(); }));
     }
     inventory_.NoteUnitFault(unit, fault, in_use);
+    absl::MutexLock lock(&mu_);
+    look_now_ = true;
+  }
+
+  void OnVintfs(const UnitId& unit, const GrantManager::VintfCount& count) {
+    options_.log->Warn("unit has other VINTFs than it had", {{"unit", unit.str()},
+                                                             {"usable", count.usable},
+                                                             {"missing", count.missing},
+                                                             {"lost_by", count.lost_by}});
+    if (count.missing < 0 || !count.lost_by.empty()) {
+      inventory_.NoteLostVintfs(unit, count.missing, count.lost_by);
+    } else {
+      inventory_.NoteUnitFault(unit, Error(Reason::kVintfExhausted, "counted"), count.usable);
+    }
     absl::MutexLock lock(&mu_);
     look_now_ = true;
   }
@@ -342,6 +360,7 @@ class AgentDaemon::Impl : public LinkDelegate {
     agent::v1::Inventory now = inventory_.Current();
     if (google::protobuf::util::MessageDifferencer::Equals(now, told_)) return;
     told_ = std::move(now);
+    metrics_.ShowLostVintfs(told_);
     if (grants_ != nullptr) grants_->DevicesChanged();
     absl::MutexLock lock(&mu_);
     if (link_ != nullptr) link_->TellInventory(told_);

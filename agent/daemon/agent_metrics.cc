@@ -18,6 +18,8 @@ constexpr char kSessions[] = "berth_agent_sessions_total";
 constexpr char kSessionsHelp[] = "Sessions with a controller that got as far as Welcome";
 constexpr char kAdopted[] = "berth_agent_adopted_grants";
 constexpr char kAdoptedHelp[] = "Grants that were taken up from the agent before this one";
+constexpr char kLostVintfs[] = "berth_agent_lost_vintfs";
+constexpr char kLostVintfsHelp[] = "VINTFs of a unit that a VMM has not given back";
 constexpr char kFaults[] = "berth_agent_unit_faults_total";
 constexpr char kFaultsHelp[] = "Failures of a unit's hardware that a grant met, by reason";
 
@@ -83,6 +85,13 @@ void AgentMetrics::NoteUnitFault(const UnitId& unit, const absl::Status& fault) 
   const std::string reason(ReasonName(ReasonOf(fault)));
   metrics_->AddCounter(kFaults, kFaultsHelp, {{"unit", unit.str()}, {"reason", reason}})
       .Increment();
+}
+
+void AgentMetrics::ShowLostVintfs(const agent::v1::Inventory& inventory) {
+  if (metrics_ == nullptr) return;
+  for (const v1::Unit& unit : inventory.units()) {
+    metrics_->AddGauge(kLostVintfs, kLostVintfsHelp, {{"unit", unit.id()}}).Set(unit.lost_vintfs());
+  }
 }
 
 }  // namespace berth

@@ -11,6 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "berth/agent/v1/agent_link.pb.h"
 #include "berth/agent/v1/grant.pb.h"
+#include "berth/agent/v1/inventory.pb.h"
 #include "lib/base/ids.h"
 #include "lib/daemon/metrics.h"
 
@@ -36,6 +37,8 @@ class AgentMetrics {
   void NoteGrant(const agent::v1::GrantStatus& status);
   // The hardware of a unit, or what the kernel tells of it, has failed a grant.
   void NoteUnitFault(const UnitId& unit, const absl::Status& fault);
+  // Of each unit.
+  void ShowLostVintfs(const agent::v1::Inventory& inventory);
 
  private:
   void NoteFenced(const std::string& what);

@@ -33,6 +33,9 @@ struct GrantUnit {
   int vcmdqs_per_vintf = 0;
   int sids_per_vintf = 0;  // 0: no limit of the unit's own
   int max_queue_log2 = 0;  // of entries, 16 bytes each
+  // Of a CMDQV, as is known now: VINTFs for VMs, less those that are lost; and the lost.
+  int vintfs = 0;
+  int lost_vintfs = 0;
 };
 
 // The inventory, as grants see it. Thread-safe; never blocks on the kernel.

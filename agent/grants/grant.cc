@@ -151,6 +151,7 @@ void Grant::AdoptDesired() {
     wanted.set_attach_mode(current_.attach_mode());
   }
   current_ = std::move(wanted);
+  if (found && observed_ != Observed::kNone) TakeVintfs(VintfUse::Share::kMayHave);
 }
 
 bool Grant::Wanted() const {
@@ -240,6 +241,7 @@ void Grant::Move(Observed to, std::optional<v1::Condition> why) {
     may_be_held_ = false;
     context_lost_ = false;
     Drop();
+    env_.vintfs->Return(uid_);
     env_.claims->Release(uid_);
   }
   Publish();
@@ -248,9 +250,11 @@ void Grant::Move(Observed to, std::optional<v1::Condition> why) {
 bool Grant::Prepare() {
   const absl::Status status = Build();
   if (status.ok()) {
+    if (!hand_off()) TakeVintfs(VintfUse::Share::kHas);
     Move(Observed::kPrepared);
     return true;
   }
+  env_.vintfs->Return(uid_);
   NoteUnitFault(status);
   const Reason reason = ReasonOf(status);
   if (reason == Reason::kKernelGone) {
@@ -287,6 +291,7 @@ absl::Status Grant::Build() {
     BERTH_ASSIGN_OR_RETURN(bound, BoundContext::Bind(env_.options.kernel, plan.devices, {}));
   }
   env_.claims->NoteBound(uid_);
+  TakeVintfs(VintfUse::Share::kMayHave);
   BERTH_ASSIGN_OR_RETURN(auto context,
                          PreparedContext::Create(*std::move(bound), plan, limits().event_depth));
   BERTH_RETURN_IF_ERROR(HitFailpoint(Failpoint::kPrepareDone));
@@ -328,6 +333,8 @@ void Grant::HandleKernelGone() {
   guest_.reset();
   context_.reset();
   bound_.reset();
+  fds_given_ = false;
+  env_.vintfs->Return(uid_);
   if (observed_ == Observed::kPrepared) {
     Move(Observed::kPreparing);
   } else if (observed_ == Observed::kAttached) {

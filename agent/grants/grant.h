@@ -29,6 +29,7 @@
 #include "agent/grants/hand_off.h"
 #include "agent/grants/prepared_context.h"
 #include "agent/grants/timer_queue.h"
+#include "agent/grants/vintf_use.h"
 #include "agent/journal/keeper.h"
 #include "berth/internal/v1/journal.pb.h"
 #include "lib/base/lifecycle.h"
@@ -50,6 +51,7 @@ class Grant : public std::enable_shared_from_this<Grant> {
     TimerQueue* timers = nullptr;
     FdPoller* poller = nullptr;
     DeviceClaims* claims = nullptr;
+    VintfUse* vintfs = nullptr;
     // The grant is GONE and nobody wants to hear of it any more.
     std::function<void(const AssignmentUid&)> on_forgotten;
   };
@@ -207,6 +209,11 @@ class Grant : public std::enable_shared_from_this<Grant> {
   absl::Status Equip(std::unique_ptr<PreparedContext>* context);
   absl::Status BuildHandOff(const GrantPlan& plan);
   absl::Status ResetHandedOff();
+  // What its units have for it, as VintfUse::Take().
+  void TakeVintfs(VintfUse::Share share);
+  // Requires `bound_`. What its VMM has not given back is told to Options::on_vintfs.
+  void CountVintfs();
+  bool CountVintfsOf(const UnitId& unit, const Device& device, const VintfUse::Others& others);
   [[nodiscard]] absl::Status CheckHello(const Hello& hello) const;
   absl::StatusOr<uint64_t> Begin(const Vmm& vmm, UniqueFd process, wire::EventChannel events,
                                  EndListener on_end);
@@ -277,6 +284,8 @@ class Grant : public std::enable_shared_from_this<Grant> {
   // since. Then it is not GONE before they are free.
   bool may_be_held_;
   bool devices_reset_ = false;
+  // A VMM has had an iommufd of its own since VINTFs were counted.
+  bool fds_given_ = false;
   // It was taken up without its context: the devices are reset when they can be bound again.
   bool context_lost_ = false;
   std::map<std::string, UniqueFd> degraded_fds_;  // that keep a context nobody knows alive

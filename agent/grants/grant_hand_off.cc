@@ -37,9 +37,10 @@ absl::Status Grant::BuildHandOff(const GrantPlan& plan) {
 absl::Status Grant::ResetHandedOff() {
   if (!(hand_off() || context_lost_) || devices_reset_ || !bound_.has_value())
     return absl::OkStatus();
-  absl::Status status = bound_->ResetDevices(*env_.options.devices);
-  devices_reset_ = status.ok();
-  return status;
+  BERTH_RETURN_IF_ERROR(bound_->ResetDevices(*env_.options.devices));
+  devices_reset_ = true;
+  CountVintfs();
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<UniqueFd>> Grant::HandOut(uint64_t session) {
@@ -48,6 +49,8 @@ absl::StatusOr<std::vector<UniqueFd>> Grant::HandOut(uint64_t session) {
     return Error(Reason::kStateConflict, "the fds were handed off, and that was confirmed");
   }
   if (!handed_.has_value()) {
+    TakeVintfs(VintfUse::Share::kMayHave);
+    fds_given_ = true;
     BERTH_ASSIGN_OR_RETURN(handed_, HandOff::Open(env_.options.kernel, held_));
     devices_reset_ = false;
   }

@@ -192,6 +192,8 @@ absl::StatusOr<std::optional<AdoptedSession>> Grant::Adopt(KeptGrant kept) {
       .uid = session.confirmed() ? session.holder_uid() : session.uid()};
   const absl::Status status = hand_off() ? absl::OkStatus() : AdoptContext(kept);
   if (ReasonOf(status) == Reason::kKernelGone) return status;
+  fds_given_ = hand_off() || !status.ok();
+  TakeVintfs(fds_given_ ? VintfUse::Share::kMayHave : VintfUse::Share::kHas);
   std::optional<AdoptedSession> adopted;
   if (status.ok()) {
     observed_ = Observed::kAttached;
@@ -296,6 +298,7 @@ absl::StatusOr<std::optional<AdoptedSession>> Grant::AdoptDegraded(KeptGrant kep
   current_.set_generation(kept.generation);
   observed_ = Observed::kDegraded;
   context_lost_ = true;
+  fds_given_ = true;
   const absl::Status why = Error(Reason::kStoreCorrupt,
                                  "the journal knows nothing of this context: its VM runs on, its "
                                  "VMM can change nothing, and when it ends all is released");

@@ -14,6 +14,7 @@
 #include "agent/grants/grant_plan.h"
 #include "agent/grants/idle_devices.h"
 #include "agent/grants/timer_queue.h"
+#include "agent/grants/vintf_use.h"
 #include "agent/journal/keeper.h"
 #include "lib/base/failpoint.h"
 #include "lib/base/status.h"
@@ -27,6 +28,7 @@ class GrantManager::Impl {
     environment_.timers = &timers_;
     environment_.poller = &poller_;
     environment_.claims = &claims_;
+    environment_.vintfs = &vintfs_;
     // A grant cannot be destroyed on its own executor, so it is left to the timers' thread.
     environment_.on_forgotten = [this](const AssignmentUid& uid) {
       timers_.After(absl::ZeroDuration(), [this, uid] { Remove(uid); });
@@ -132,6 +134,7 @@ class GrantManager::Impl {
   }
 
   DeviceClaims claims_;
+  VintfUse vintfs_;
   Grant::Environment environment_;
   std::atomic<bool> applied_ = false;
   FdPoller poller_;

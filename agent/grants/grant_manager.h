@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -64,6 +65,17 @@ class GrantManager {
   using EventSink =
       std::function<void(const AssignmentUid& by, const std::vector<EventNews>& news)>;
 
+  // What was counted of the VINTFs of a unit, when it is not what the inventory says.
+  struct VintfCount {
+    int usable = 0;   // free, or of a grant
+    int missing = 0;  // of those that the inventory has; negative: some that were lost are back
+    // Who has not given them back; empty: no VMM, there were never more.
+    std::string lost_by;
+  };
+  // Told when a unit has other VINTFs than DeviceLookup::FindUnit() says, which must know it when
+  // this returns. As StatusSink.
+  using VintfSink = std::function<void(const UnitId& unit, const VintfCount& count)>;
+
   // Everything pointed to outlives the manager.
   struct Options {
     KernelApi* kernel = nullptr;
@@ -78,6 +90,7 @@ class GrantManager {
     std::function<void()> on_fenced;
     UnitFaultSink on_unit_fault;  // may be empty
     EventSink on_events;          // may be empty
+    VintfSink on_vintfs;          // may be empty
   };
 
   explicit GrantManager(Options options);

@@ -18,7 +18,10 @@ bool Grant::TearDown() {
   if (status.ok()) status = ProveFree();
   if (status.ok()) status = ResetHandedOff();
   if (status.ok()) status = HitFailpoint(Failpoint::kTeardownDone);
-  if (status.ok()) return true;
+  if (status.ok()) {
+    env_.vintfs->Return(uid_);
+    return true;
+  }
   if (last_vmm_.pid != 0) {
     const std::string pid = std::to_string(last_vmm_.pid);
     status = WithMetadata(Annotate(status, "process " + pid + " had it last"), "last_vmm_pid", pid);
@@ -34,6 +37,7 @@ bool Grant::TearDown() {
 
 absl::Status Grant::DestroyContext() {
   if (context_ == nullptr) return absl::OkStatus();
+  TakeVintfs(VintfUse::Share::kMayHave);
   events_.reset();
   absl::Status status = HitFailpoint(Failpoint::kTeardownResetGuest);
   if (status.ok() && guest_ != nullptr) status = guest_->Reset();

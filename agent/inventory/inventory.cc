@@ -39,19 +39,6 @@ bool IsUncounted(const UnitFacts& facts) {
   return facts.profile == Unit::TEGRA241_CMDQV && !facts.observed_vintfs.has_value();
 }
 
-// The cdevs of all other functions of its unit, also of those that are kept back.
-std::vector<std::string> OthersBehind(const PciFunction& function,
-                                      const std::vector<PciFunction>& functions) {
-  std::vector<std::string> others;
-  for (const PciFunction& other : functions) {
-    if (other.unit == function.unit && other.address != function.address && IsVfio(other) &&
-        !other.cdev.empty()) {
-      others.push_back(other.cdev);
-    }
-  }
-  return others;
-}
-
 GrantDevice ToGrantDevice(const PciFunction& function) {
   return {.id = DeviceId(MakeDeviceId(function)),
           .cdev = function.cdev,
@@ -99,7 +86,12 @@ void Inventory::Remember(const std::vector<internal::v1::JournaledUnitFacts>& un
 
 std::vector<internal::v1::JournaledUnitFacts> Inventory::ToRemember() const {
   std::vector<internal::v1::JournaledUnitFacts> units;
-  for (const auto& [id, facts] : units_) units.push_back(ToRecord(id, facts));
+  absl::MutexLock lock(&mu_);
+  for (const auto& [id, facts] : units_) {
+    units.push_back(ToRecord(id, facts));
+    const auto fault = faults_.find(id);
+    if (fault != faults_.end()) units.back().set_lost_vintfs(fault->second.lost_vintfs);
+  }
   return units;
 }
 
@@ -139,6 +131,7 @@ absl::Status Inventory::Refresh(const absl::Status& kernel) {
       const GrantDevice device = ToGrantDevice(function);
       devices[device.id] = device;
       units[device.unit] = ToGrantUnit(device.unit, facts->second);
+      units[device.unit].vintfs = AllVintfs(function.unit, facts->second).first;
     }
     std::map<UnitId, absl::Status> not_asked;
     for (const auto& [unit, error] : unit_errors_) {
@@ -195,6 +188,18 @@ std::string Inventory::WhyNot(const PciFunction& function) const {
   return absl::StrCat("its cdev ", function.cdev, " cannot be opened: ", node->second.message());
 }
 
+std::vector<std::string> Inventory::OthersBehind(const PciFunction& function,
+                                                 const std::vector<PciFunction>& functions) {
+  std::vector<std::string> others;
+  for (const PciFunction& other : functions) {
+    if (other.unit == function.unit && other.address != function.address && IsVfio(other) &&
+        !other.cdev.empty()) {
+      others.push_back(other.cdev);
+    }
+  }
+  return others;
+}
+
 void Inventory::ProbeUnits(const std::vector<PciFunction>& functions) {
   unit_errors_.clear();
   std::set<std::string> asked;
@@ -211,106 +216,13 @@ void Inventory::ProbeUnits(const std::vector<PciFunction>& functions) {
                   OthersBehind(function, functions));
     if (facts.ok() || (known != units_.end() && !stale)) asked.insert(function.unit);
     if (facts.ok()) {
+      if (facts->observed_vintfs.has_value()) SettleLost(function.unit, &*facts);
       units_[function.unit] = *facts;
       unit_errors_.erase(function.unit);
       stale_.erase(function.unit);
     } else if (known == units_.end()) {
       unit_errors_[function.unit] = Annotate(
           facts.status(), absl::StrCat("probing ", function.unit, " through ", function.address));
-    }
-  }
-}
-
-void Inventory::NoteUnitFault(const UnitId& unit, const absl::Status& fault, int vintfs_in_use) {
-  absl::MutexLock lock(&mu_);
-  UnitFault& known = faults_[unit.str()];
-  if (ReasonOf(fault) == Reason::kVintfExhausted) {
-    known.most_vintfs = std::min(known.most_vintfs.value_or(vintfs_in_use), vintfs_in_use);
-  } else {
-    if (known.timeout.empty()) known.timeout_since = clock_->Now();
-    known.timeout = std::string(fault.message());
-  }
-  known.next_check = clock_->Now() + kFaultRecheck;
-}
-
-void Inventory::ApplyFault(Unit* unit) const {
-  absl::MutexLock lock(&mu_);
-  const auto known = faults_.find(unit->id());
-  if (known == faults_.end()) return;
-  if (known->second.most_vintfs.has_value() && *known->second.most_vintfs < unit->vintfs()) {
-    unit->set_vintfs(*known->second.most_vintfs);
-    unit->set_vintf_source(Unit::OBSERVED);
-  }
-  if (known->second.timeout.empty()) return;
-  v1::Taint* taint = unit->add_taints();
-  taint->set_key(kTimeoutTaint);
-  taint->set_effect(v1::Taint::NO_NEW);
-  taint->set_message(known->second.timeout);
-  v1::Condition* condition = unit->add_conditions();
-  condition->set_type("Responding");
-  condition->set_status(false);
-  condition->set_reason(std::string(ReasonName(Reason::kHardwareTimeout)));
-  condition->set_message(known->second.timeout);
-  *condition->mutable_last_transition_time() = ToTimestamp(known->second.timeout_since);
-}
-
-std::vector<PciFunction> Inventory::AssignableBehind(
-    const std::string& unit, const std::vector<PciFunction>& functions) const {
-  std::vector<PciFunction> found;
-  for (const PciFunction& function : functions) {
-    if (function.unit != unit) continue;
-    if (!WhyNot(function).empty()) continue;
-    found.push_back(function);
-  }
-  return found;
-}
-
-// Whether nothing is left of it.
-bool Inventory::RecheckFault(const std::string& unit, const std::vector<PciFunction>& functions,
-                             UnitFault* fault) {
-  const std::vector<PciFunction> devices = AssignableBehind(unit, functions);
-  for (const PciFunction& device : devices) {
-    if (fault->timeout.empty()) break;
-    const absl::Status answer = CheckVintf(kernel_, device.cdev);
-    if (answer.ok()) fault->timeout.clear();
-    if (ReasonOf(answer) != Reason::kDeviceBusy) break;
-  }
-  if (!fault->timeout.empty()) return false;
-  if (!fault->most_vintfs.has_value()) return true;
-  if (devices.empty()) return false;
-  const absl::StatusOr<UnitFacts> facts =
-      ProbeUnit(kernel_, devices.front().cdev, VintfCount::kObserve,
-                OthersBehind(devices.front(), functions));
-  if (!facts.ok() || !facts->observed_vintfs.has_value()) return false;
-  units_[unit] = *facts;
-  // The operator's number stands, unless there are fewer.
-  if (options_.config.vintfs().count(unit) == 0) return true;
-  fault->most_vintfs = facts->observed_vintfs;
-  fault->next_check = absl::InfiniteFuture();
-  return false;
-}
-
-void Inventory::RecheckFaults(const std::vector<PciFunction>& functions) {
-  std::map<std::string, UnitFault> due;
-  {
-    absl::MutexLock lock(&mu_);
-    for (auto& [unit, fault] : faults_) {
-      if (fault.next_check > clock_->Now()) continue;
-      fault.next_check = clock_->Now() + kFaultRecheck;
-      due[unit] = fault;
-    }
-  }
-  for (auto& [unit, fault] : due) {
-    const absl::Time asked = fault.next_check;
-    const bool over = RecheckFault(unit, functions, &fault);
-    absl::MutexLock lock(&mu_);
-    const auto known = faults_.find(unit);
-    // Unless there is news of it.
-    if (known == faults_.end() || known->second.next_check != asked) continue;
-    if (over) {
-      faults_.erase(known);
-    } else {
-      known->second = fault;
     }
   }
 }
@@ -337,6 +249,14 @@ agent::v1::Inventory Inventory::Build(const std::vector<PciFunction>& functions)
   return inventory;
 }
 
+std::pair<int, Unit::VintfSource> Inventory::AllVintfs(const std::string& id,
+                                                       const UnitFacts& facts) const {
+  const auto configured = options_.config.vintfs().find(id);
+  if (configured != options_.config.vintfs().end()) return {configured->second, Unit::CONFIGURED};
+  if (facts.observed_vintfs.has_value()) return {*facts.observed_vintfs, Unit::OBSERVED};
+  return {DefaultVintfs(facts.profile), Unit::DEFAULT};
+}
+
 Unit Inventory::BuildUnit(const std::string& id, const UnitFacts& facts) const {
   Unit unit;
   unit.set_id(id);
@@ -344,17 +264,9 @@ Unit Inventory::BuildUnit(const std::string& id, const UnitFacts& facts) const {
   unit.set_vcmdqs_per_vintf(facts.vcmdqs_per_vintf);
   unit.set_sids_per_vintf(facts.sids_per_vintf);
   unit.set_max_queue_log2(facts.max_queue_log2);
-  const auto configured = options_.config.vintfs().find(id);
-  if (configured != options_.config.vintfs().end()) {
-    unit.set_vintfs(configured->second);
-    unit.set_vintf_source(Unit::CONFIGURED);
-  } else if (facts.observed_vintfs.has_value()) {
-    unit.set_vintfs(*facts.observed_vintfs);
-    unit.set_vintf_source(Unit::OBSERVED);
-  } else {
-    unit.set_vintfs(DefaultVintfs(facts.profile));
-    unit.set_vintf_source(Unit::DEFAULT);
-  }
+  const auto [vintfs, source] = AllVintfs(id, facts);
+  unit.set_vintfs(vintfs);
+  unit.set_vintf_source(source);
   ApplyFault(&unit);
   events_.AddTo(&unit);
   return unit;
@@ -446,7 +358,12 @@ std::optional<GrantUnit> Inventory::FindUnit(const UnitId& id) const {
   absl::MutexLock lock(&mu_);
   const auto it = grant_units_.find(id);
   if (it == grant_units_.end()) return std::nullopt;
-  return it->second;
+  GrantUnit unit = it->second;
+  if (const auto fault = faults_.find(id.str()); fault != faults_.end()) {
+    unit.vintfs = fault->second.Usable(unit.vintfs);
+    unit.lost_vintfs = fault->second.lost_vintfs;
+  }
+  return unit;
 }
 
 absl::Status Inventory::CheckKnown(const UnitId& id) const {

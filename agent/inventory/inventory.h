@@ -42,6 +42,8 @@ class Inventory : public DeviceLookup {
 
   // What an agent before this one has found of the same kernel; before the first Refresh().
   void Remember(const std::vector<internal::v1::JournaledUnitFacts>& units);
+  // Of that, only which VINTFs are lost: also when no grant was kept.
+  void RememberLost(const std::vector<internal::v1::JournaledUnitFacts>& units);
   // What the next one should know. On the thread of Refresh().
   [[nodiscard]] std::vector<internal::v1::JournaledUnitFacts> ToRemember() const;
 
@@ -59,6 +61,11 @@ class Inventory : public DeviceLookup {
   // HARDWARE_TIMEOUT: the unit has the taint kTimeoutTaint until one of its devices that is idle
   // gets a VINTF. Both are looked into once in kFaultRecheck. Any thread.
   void NoteUnitFault(const UnitId& unit, const absl::Status& fault, int vintfs_in_use);
+  // `missing` more VINTFs of a unit are lost: no grant has them and the hardware does not give
+  // them, since `by` has ended; negative: some are back. They are not handed out until the kernel's
+  // end, or until they are counted again as in NoteUnitFault(). FindUnit() knows it at once, the
+  // inventory from the next Refresh() on. Any thread.
+  void NoteLostVintfs(const UnitId& unit, int missing, const std::string& by);
   // While it has the taint its condition "Responding" is false, too.
   static constexpr char kTimeoutTaint[] = "berth/hardware-timeout";
   static constexpr absl::Duration kFaultRecheck = absl::Minutes(1);
@@ -84,13 +91,28 @@ class Inventory : public DeviceLookup {
     std::optional<int> most_vintfs;
     std::string timeout;  // what the kernel said; empty: none
     absl::Time timeout_since;
-    absl::Time next_check;
+    int lost_vintfs = 0;
+    std::string lost_by;
+    absl::Time lost_since;
+    absl::Time next_check = absl::InfiniteFuture();
+
+    // Of `all` VINTFs.
+    [[nodiscard]] int Usable(int all) const;
   };
 
   absl::Status CheckKernel(const absl::Status& known);
   void RecheckFaults(const std::vector<PciFunction>& functions);
   bool RecheckFault(const std::string& unit, const std::vector<PciFunction>& functions,
                     UnitFault* fault);
+  [[nodiscard]] int StillLost(const std::string& unit, const UnitFault& fault, int counted) const;
+  // `facts` were counted: what was lost is not among them.
+  void SettleLost(const std::string& unit, UnitFacts* facts);
+  // The VINTFs of a unit, lost ones too, and who says so.
+  [[nodiscard]] std::pair<int, v1::Unit::VintfSource> AllVintfs(const std::string& id,
+                                                                const UnitFacts& facts) const;
+  // The cdevs of all other functions of its unit, also of those that are kept back.
+  static std::vector<std::string> OthersBehind(const PciFunction& function,
+                                               const std::vector<PciFunction>& functions);
   std::vector<PciFunction> AssignableBehind(const std::string& unit,
                                             const std::vector<PciFunction>& functions) const;
   void ProbeNodes(const std::vector<PciFunction>& functions);

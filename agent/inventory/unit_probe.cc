@@ -9,10 +9,8 @@
 #include "lib/base/status.h"
 #include "lib/capacity/unit_capacity.h"
 #include "lib/iommufd/device.h"
-#include "lib/iommufd/hwpt.h"
-#include "lib/iommufd/ioas.h"
 #include "lib/iommufd/uapi/smmuv3.h"
-#include "lib/iommufd/viommu.h"
+#include "lib/iommufd/vintf_count.h"
 
 namespace berth {
 namespace {
@@ -32,25 +30,6 @@ absl::StatusOr<v1::Unit::Profile> OtherProfile(const Device& device) {
   info.dev_id = device.id();
   BERTH_RETURN_IF_ERROR(device.context().Call(uapi::kIommuGetHwInfo, &info));
   return info.data_type == uapi::kHwInfoAmd ? v1::Unit::AMD_IOMMU : v1::Unit::VTD;
-}
-
-// As many as there are, but not more than `most`.
-absl::StatusOr<int> CountVintfs(const Context& context, const Device& device, size_t most) {
-  BERTH_ASSIGN_OR_RETURN(Ioas ioas, Ioas::Create(context));
-  BERTH_ASSIGN_OR_RETURN(Hwpt parent, Hwpt::CreateNestingParent(device, ioas));
-  std::vector<Viommu> viommus;
-  while (viommus.size() < most) {
-    absl::StatusOr<Viommu> viommu = Viommu::Create(device, parent, Viommu::Type::kTegra241Cmdqv);
-    if (ReasonOf(viommu.status()) == Reason::kVintfExhausted) break;
-    BERTH_RETURN_IF_ERROR(viommu.status());
-    viommus.push_back(*std::move(viommu));
-  }
-  const int count = static_cast<int>(viommus.size());
-  while (!viommus.empty()) {
-    BERTH_RETURN_IF_ERROR(viommus.back().Destroy());
-    viommus.pop_back();
-  }
-  return count;
 }
 
 absl::StatusOr<std::vector<Device>> OpenAll(const Context& context,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A VMM that knows nothing of Berth: it makes its own ioctls on fds that it inherited.
-//   fd_vmm EMULATOR_SOCKET IOMMUFD CDEV [keeper]
+//   fd_vmm EMULATOR_SOCKET IOMMUFD CDEV [keeper|immortal]
 // Takes a VINTF of the device's unit, prints "holding", and waits to be killed. With "keeper" a
-// child of it, whose pid follows, has the fds, too.
+// child of it, whose pid follows, has the fds, too; with "immortal" its context outlives all fds.
 #include <unistd.h>
 
 #include <cstdlib>
@@ -17,6 +17,7 @@
 #include "lib/iommufd/hwpt.h"
 #include "lib/iommufd/ioas.h"
 #include "lib/iommufd/viommu.h"
+#include "tests/testing/lost_vintf.h"
 
 namespace {
 
@@ -38,8 +39,15 @@ int main(int argc, char** argv) {
   auto ioas = Must(berth::Ioas::Create(context));
   auto parent = Must(berth::Hwpt::CreateNestingParent(device, ioas));
   auto viommu = Must(berth::Viommu::Create(device, parent, berth::Viommu::Type::kTegra241Cmdqv));
+  const std::string how = argc > 4 ? argv[4] : "";
+  if (how == "immortal") {
+    if (const absl::Status status = berth::testing::MakeImmortal(context); !status.ok()) {
+      std::cerr << "fd_vmm: " << status << "\n";
+      return 1;
+    }
+  }
   std::cout << "holding";
-  if (argc > 4) {
+  if (how == "keeper") {
     const pid_t keeper = ::fork();
     if (keeper == 0) {
       for (;;) ::pause();

@@ -93,6 +93,48 @@ TEST_F(HandOff, AProcessThatKeepsTheFdsKeepsTheGrantRecycling) {
   ExpectNothingHeld();
 }
 
+// Linux lets whoever has the raw iommufd do that, and gives nobody a way to undo it.
+TEST_F(HandOff, AVintfOfAnImmortalContextIsReportedAndNeverGranted) {
+  const auto unit = [this]() -> v1::Unit {
+    const v1::Host shown = cluster_.GetHost("gh200");
+    for (const v1::Unit& one : shown.units()) {
+      if (one.id() == assignment_.placement().units(0).unit()) return one;
+    }
+    return {};
+  };
+  const int before = unit().vintfs();
+  const std::unique_ptr<Process> vmm = StartVmm("vmm", {"immortal"});
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::ATTACHED));
+  vmm->Kill();
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED)) << "its devices are free";
+  WaitFor("the controller knows that a VINTF is lost", [&] { return unit().lost_vintfs() == 1; });
+  EXPECT_EQ(unit().vintfs(), before - 1);
+  ASSERT_EQ(unit().conditions_size(), 1);
+  EXPECT_EQ(unit().conditions(0).type(), "VintfsReturned");
+  EXPECT_THAT(unit().conditions(0).message(),
+              ::testing::AllOf(::testing::HasSubstr(assignment_.uid()),
+                               ::testing::HasSubstr(std::to_string(vmm->pid()))));
+  EXPECT_THAT(cluster_.Berthctl({"describe", "host", "gh200"}).out,
+              ::testing::HasSubstr("VINTF_LOST"));
+
+  // The next agent knows it of the journal.
+  host().RestartAgent();
+  cluster_.AwaitReady("gh200");
+  EXPECT_EQ(unit().lost_vintfs(), 1);
+  EXPECT_EQ(unit().vintfs(), before - 1);
+
+  // And nobody gets it; what there is serves.
+  WaitFor("the next agent has prepared it, too", [&] {
+    const auto grants = host().Grants();
+    return !grants.empty() && grants[0].status().observed() == Assignment::PREPARED;
+  });
+  const std::unique_ptr<Process> next = StartVmm("next", {});
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::ATTACHED));
+  next->Kill();
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED));
+  EXPECT_EQ(unit().lost_vintfs(), 1);
+}
+
 TEST_F(HandOff, AnAgentThatRestartsWaitsForTheVmm) {
   const std::unique_ptr<Process> vmm = StartVmm("vmm", {});
   host().RestartAgent();

@@ -95,7 +95,8 @@ class Quickstart : public ::testing::Test {
     return found;
   }
   void ExpectNothingLeft() {
-    EXPECT_THAT(Processes(), IsEmpty());
+    // What was killed may take a moment to be gone.
+    WaitFor("nothing of it runs", [this] { return Processes().empty(); });
     EXPECT_THAT(Folders(), IsEmpty());
   }
 

@@ -116,11 +116,14 @@ std::optional<GrantDevice> EmulatedHost::Lookup::FindDevice(const DeviceId& id) 
 std::optional<GrantUnit> EmulatedHost::Lookup::FindUnit(const UnitId& id) const {
   if (!CheckKnown(id).ok()) return std::nullopt;
   if (id.str() == "smmu0") {
+    absl::MutexLock lock(&mu_);
     return GrantUnit{.id = id,
                      .profile = v1::Unit::TEGRA241_CMDQV,
                      .vcmdqs_per_vintf = 2,
                      .sids_per_vintf = 4,
-                     .max_queue_log2 = 17};
+                     .max_queue_log2 = 17,
+                     .vintfs = vintfs_ - lost_vintfs_,
+                     .lost_vintfs = lost_vintfs_};
   }
   if (id.str() == "smmu1") return GrantUnit{.id = id, .profile = v1::Unit::ARM_SMMUV3};
   if (id.str() == "vtd0") return GrantUnit{.id = id, .profile = v1::Unit::VTD};
@@ -130,6 +133,16 @@ std::optional<GrantUnit> EmulatedHost::Lookup::FindUnit(const UnitId& id) const 
 absl::Status EmulatedHost::Lookup::CheckKnown(const UnitId&) const {
   absl::MutexLock lock(&mu_);
   return hidden_;
+}
+
+void EmulatedHost::Lookup::AssumeVintfs(int vintfs) {
+  absl::MutexLock lock(&mu_);
+  vintfs_ = vintfs;
+}
+
+void EmulatedHost::Lookup::LoseVintfs(int more) {
+  absl::MutexLock lock(&mu_);
+  lost_vintfs_ += more;
 }
 
 void EmulatedHost::Lookup::Hide(const absl::Status& why) {

@@ -39,6 +39,9 @@ class EmulatedHost {
   void SetPrivileged(bool privileged) { privileged_ = privileged; }
   // From now on no grant finds it.
   void Unplug(const std::string& device) { lookup_.Unplug(device); }
+  // What it says of VINTFs of "smmu0": how many there are, and that so many more are lost.
+  void AssumeVintfs(int vintfs) { lookup_.AssumeVintfs(vintfs); }
+  void LoseVintfs(int more) { lookup_.LoseVintfs(more); }
   // Until the next word nothing is found, and this is why. OK: all is found again.
   void HideDevices(const absl::Status& why) { lookup_.Hide(why); }
 
@@ -59,12 +62,16 @@ class EmulatedHost {
     [[nodiscard]] absl::Status CheckKnown(const UnitId& id) const override;
     void Unplug(const std::string& device);
     void Hide(const absl::Status& why);
+    void AssumeVintfs(int vintfs);
+    void LoseVintfs(int more);
     void Add(const GrantDevice& device);
 
    private:
     mutable absl::Mutex mu_;
     std::map<DeviceId, GrantDevice> devices_ ABSL_GUARDED_BY(mu_);
     absl::Status hidden_ ABSL_GUARDED_BY(mu_);
+    int vintfs_ ABSL_GUARDED_BY(mu_) = kVintfs;
+    int lost_vintfs_ ABSL_GUARDED_BY(mu_) = 0;
   };
 
   emulator::HostSpec spec_;

@@ -66,6 +66,12 @@ class GrantsFixture : public ::testing::Test {
         if (news.empty()) event_news_[by.str()].clear();
         for (const EventNews& one : news) event_news_[by.str()].push_back(one);
       };
+      options.on_vintfs = [this](const UnitId&, const GrantManager::VintfCount& count) {
+        // As the inventory does.
+        if (count.missing < 0 || !count.lost_by.empty()) host_.LoseVintfs(count.missing);
+        absl::MutexLock lock(&mu_);
+        vintf_counts_.push_back(count);
+      };
       manager_ = std::make_unique<GrantManager>(std::move(options));
     }
     return *manager_;
@@ -116,6 +122,12 @@ class GrantsFixture : public ::testing::Test {
     return unit_faults_;
   }
 
+  // What was told of the VINTFs of "smmu0".
+  std::vector<GrantManager::VintfCount> VintfCounts() {
+    absl::MutexLock lock(&mu_);
+    return vintf_counts_;
+  }
+
   // Waits until what was told of the events of `uid`, and is not over, fits.
   std::vector<EventNews> AwaitEventNews(const std::string& uid,
                                         std::function<bool(const std::vector<EventNews>&)> fits) {
@@ -149,6 +161,7 @@ class GrantsFixture : public ::testing::Test {
   std::map<std::string, std::vector<agent::v1::GrantStatus>> reported_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, size_t> seen_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> unit_faults_ ABSL_GUARDED_BY(mu_);
+  std::vector<GrantManager::VintfCount> vintf_counts_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, std::vector<EventNews>> event_news_ ABSL_GUARDED_BY(mu_);
   std::atomic<int> fenced_ = 0;
   std::unique_ptr<GrantManager> manager_;

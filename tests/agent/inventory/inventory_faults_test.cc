@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 
 #include <string>
+#include <utility>
 
 #include "lib/base/status.h"
 #include "tests/agent/inventory/inventory_fixture.h"
+#include "tests/testing/lost_vintf.h"
 
 namespace berth {
 namespace {
@@ -41,6 +43,59 @@ TEST_F(InventoryTest, TheOperatorsNumberStandsUnlessThereAreFewer) {
   EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 3) << "counted, and fewer than configured";
   clock_.Advance(Inventory::kFaultRecheck);
   EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 3);
+}
+
+TEST_F(InventoryTest, AVintfThatIsLostIsNotHandedOutUntilItIsCountedAgain) {
+  Configure("observe_vintfs: true");
+  EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 3);
+  inventory().NoteLostVintfs(UnitId("smmu3.0"), 1, "a VMM of assignment u1");
+  EXPECT_EQ(inventory().FindUnit(UnitId("smmu3.0"))->vintfs, 2) << "at once";
+  EXPECT_EQ(inventory().FindUnit(UnitId("smmu3.0"))->lost_vintfs, 1);
+  const v1::Unit less = Unit(Look(), "smmu3.0");
+  EXPECT_EQ(less.vintfs(), 2);
+  EXPECT_EQ(less.lost_vintfs(), 1);
+  ASSERT_EQ(less.conditions_size(), 1);
+  EXPECT_EQ(less.conditions(0).type(), "VintfsReturned");
+  EXPECT_FALSE(less.conditions(0).status());
+  EXPECT_EQ(less.conditions(0).reason(), "VINTF_LOST");
+  EXPECT_THAT(less.conditions(0).message(), ::testing::HasSubstr("assignment u1"));
+  EXPECT_EQ(less.taints_size(), 0) << "the others are as good as before";
+  EXPECT_EQ(Unit(Look(), "smmu3.1").lost_vintfs(), 0);
+
+  inventory().NoteLostVintfs(UnitId("smmu3.0"), 1, "a VMM of assignment u2");
+  inventory().NoteLostVintfs(UnitId("smmu3.0"), -1, "");
+  EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 2);
+  // All are there in truth.
+  clock_.Advance(Inventory::kFaultRecheck);
+  EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 3);
+  EXPECT_EQ(Unit(Look(), "smmu3.0").lost_vintfs(), 0);
+  EXPECT_EQ(Unit(Look(), "smmu3.0").conditions_size(), 0);
+}
+
+TEST_F(InventoryTest, WhatIsLostOutlivesTheAgentButNotTheKernel) {
+  Configure("observe_vintfs: true");
+  EXPECT_EQ(Unit(Look(), "smmu3.0").vintfs(), 3);
+  ASSERT_TRUE(testing::LoseVintf(&client(), OpenContext(), OpenDevice("vfio2")).ok());
+  inventory().NoteLostVintfs(UnitId("smmu3.0"), 1, "a VMM");
+  Look();
+  Inventory::Options options;
+  options.sysfs_root = tree_.root();
+  options.config.set_observe_vintfs(true);
+  Inventory next(&failing_, &clock_, std::move(options));
+  next.Remember(inventory().ToRemember());
+  next.RememberLost(inventory().ToRemember());
+  ASSERT_TRUE(next.Refresh().ok());
+  EXPECT_EQ(Unit(next.Current(), "smmu3.0").lost_vintfs(), 1);
+  clock_.Advance(Inventory::kFaultRecheck);
+  ASSERT_TRUE(next.Refresh().ok());
+  EXPECT_EQ(Unit(next.Current(), "smmu3.0").lost_vintfs(), 1) << "counted, and still lost";
+  EXPECT_EQ(Unit(next.Current(), "smmu3.0").vintfs(), 2);
+  StopServer();
+  EXPECT_EQ(ReasonOf(next.Refresh()), Reason::kKernelGone);
+  StartKernel();
+  ASSERT_TRUE(next.Refresh().ok());
+  EXPECT_EQ(Unit(next.Current(), "smmu3.0").lost_vintfs(), 0);
+  EXPECT_EQ(Unit(next.Current(), "smmu3.0").vintfs(), 3);
 }
 
 TEST_F(InventoryTest, AUnitThatDoesNotAnswerIsTaintedUntilItDoes) {
