@@ -177,6 +177,7 @@ pid_t LeaveBehind(const std::string& lock, const std::string& socket, int fd) {
     ::close(ready[1]);
     int signal = 0;
     ::sigwait(&reload, &signal);
+    while (fd < 0) ::pause();
     const FdStore store(socket);
     const bool stored = store.Add("kept", fd).ok() && store.Barrier(absl::Seconds(60)).ok();
     ::_exit(stored ? kExitFailed : kExitOk);
@@ -199,7 +200,6 @@ TEST_F(SupervisorTest, TakesUpWhatAnotherHasLeftAndStartsTheNext) {
 
 TEST_F(SupervisorTest, WhatItHasTakenUpCanBeStopped) {
   const pid_t left = LeaveBehind(lock(), folder_ + "/elsewhere", -1);
-  // As good as a parent that stops at once: the signal comes before the end of the child.
   signals_.Push(Signal::kStop);
   ExpectCode(Run("exit 9"), kExitOk);
   EXPECT_EQ(Written(), "");
