@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "ctl/cli/client.h"
 
 namespace berth::testing {
 
@@ -28,6 +29,32 @@ devices:
   - {count: 4, first_address: "0001:01:00.0", vendor: "15b3", device: "101e", class_code: "020000",
      first_serial: "b8cef60a00", unit: smmu3.0x20000000, numa_node: 0}
 )";
+
+// What the controller finds when it asks all hosts now; empty: they have answered, and nothing
+// differs.
+std::string Audit(const std::string& api, size_t hosts) {
+  const auto client = cli::Client::Make({.addresses = {api},
+                                         .deadline = absl::Now() + absl::Seconds(10),
+                                         .first_backoff = absl::Milliseconds(50),
+                                         .clock = &Clock::Real()});
+  if (!client.ok()) return client.status().ToString();
+  std::string text;
+  size_t answered = 0;
+  v1::AuditRequest request;
+  do {
+    const absl::StatusOr<v1::AuditResponse> page = (*client)->Audit(request);
+    if (!page.ok()) return page.status().ToString();
+    for (const v1::HostAudit& host : page->hosts()) {
+      if (host.outcome() == v1::HostAudit::ANSWERED) ++answered;
+      for (const v1::AuditDifference& difference : host.differences()) {
+        absl::StrAppend(&text, difference.ShortDebugString(), "\n");
+      }
+    }
+    request.set_page_token(page->next_page_token());
+  } while (!request.page_token().empty());
+  if (answered != hosts) absl::StrAppend(&text, answered, " of ", hosts, " hosts have answered");
+  return text;
+}
 
 }  // namespace
 
@@ -208,9 +235,21 @@ void ChaosFleet::Check(Users& users) {
       },
       3 * kPatience);
   WaitFor("one controller leads and the others stand by", [&] { return IsInOrder(); });
+  AwaitCleanAudit();
   for (const std::string& name : names_) cluster_.AwaitReady(name);
   CheckBook();
   EXPECT_THAT(history_.Violations(), ::testing::IsEmpty());
+}
+
+void ChaosFleet::AwaitCleanAudit() {
+  std::string found;
+  const bool clean = WaitFor("an audit of all hosts is clean", [&] {
+    KeepUp();
+    found = Audit(cluster_.api_address(), names_.size());
+    return found.empty();
+  });
+  EXPECT_TRUE(clean) << found;
+  audits_.push_back(absl::Now() - mended_);
 }
 
 void ChaosFleet::CheckBook() {

@@ -35,7 +35,9 @@ class ChaosFleet {
   [[nodiscard]] const std::map<std::string, uint64_t>& struck() const { return struck_; }
   // What users and hosts say. Nothing in it is a violation, or Check() has failed.
   History& history() { return history_; }
-  // From the end of the faults until all agreed, of each Check().
+  // From the end of the faults until an audit of all hosts was clean, of each Check().
+  [[nodiscard]] const std::vector<absl::Duration>& audits() const { return audits_; }
+  // The same until all agreed.
   [[nodiscard]] const std::vector<absl::Duration>& recoveries() const { return recoveries_; }
 
  private:
@@ -51,6 +53,8 @@ class ChaosFleet {
   bool IsStruck(Target target, size_t index) const { return ill_.contains({target, index}); }
   // One leads and the others stand by.
   bool IsInOrder();
+  // Every host has answered, and nothing differs.
+  void AwaitCleanAudit();
   void CheckBook();
   Host& host(size_t index) { return cluster_.host(names_.at(index)); }
 
@@ -63,6 +67,7 @@ class ChaosFleet {
   std::set<std::string> checked_gone_;  // assignments whose end was looked at
   size_t next_look_ = 0;
   absl::Time mended_;
+  std::vector<absl::Duration> audits_;
   std::vector<absl::Duration> recoveries_;
 };
 

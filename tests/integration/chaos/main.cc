@@ -19,32 +19,40 @@ namespace {
 struct Options {
   int seconds = 600;
   int round_seconds = 15;
-  size_t hosts = 8;
+  size_t hosts = 50;
   int users = 6;
   uint32_t seed = std::random_device{}();
 };
 Options options;
 
+// "to_NAME_p50_ms": ..., "to_NAME_p99_ms": ...
+std::string Percentiles(const std::string& name, std::vector<absl::Duration> times) {
+  std::sort(times.begin(), times.end());
+  std::vector<std::string> entries;
+  for (const size_t percent : {50, 99}) {
+    const absl::Duration time =
+        times.empty() ? absl::ZeroDuration() : times[(times.size() - 1) * percent / 100];
+    entries.push_back(
+        absl::StrCat("\"to_", name, "_p", percent, "_ms\": ", absl::ToInt64Milliseconds(time)));
+  }
+  return absl::StrJoin(entries, ", ");
+}
+
 std::string Json(ChaosFleet& fleet, const Users& users) {
-  std::vector<absl::Duration> recoveries = fleet.recoveries();
-  std::sort(recoveries.begin(), recoveries.end());
-  const auto ms = [&](size_t percent) {
-    return recoveries.empty()
-               ? 0
-               : absl::ToInt64Milliseconds(recoveries[(recoveries.size() - 1) * percent / 100]);
-  };
   uint64_t faults = users.killed();
   std::vector<std::string> kinds = {absl::StrCat("\"kill_vmm\": ", users.killed())};
   for (const auto& [kind, count] : fleet.struck()) {
     faults += count;
     kinds.push_back(absl::StrCat("\"", kind, "\": ", count));
   }
-  return absl::StrCat("{\"seed\": ", options.seed, ", \"operations\": ", users.operations(),
+  return absl::StrCat("{\"seed\": ", options.seed, ", \"hosts\": ", options.hosts,
+                      ", \"operations\": ", users.operations(),
                       ", \"attached\": ", users.attached(), ", \"faults\": ", faults,
                       ", \"looks\": ", fleet.history().looks(),
-                      ", \"recoveries\": ", recoveries.size(),
-                      ", \"to_agreement_p50_ms\": ", ms(50), ", \"to_agreement_p99_ms\": ", ms(99),
-                      ", \"by_kind\": {", absl::StrJoin(kinds, ", "), "}}");
+                      ", \"recoveries\": ", fleet.recoveries().size(), ", ",
+                      Percentiles("clean_audit", fleet.audits()), ", ",
+                      Percentiles("agreement", fleet.recoveries()), ", \"by_kind\": {",
+                      absl::StrJoin(kinds, ", "), "}}");
 }
 
 TEST(Chaos, PromisesHoldWhateverGoesWrong) {
