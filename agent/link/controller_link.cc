@@ -15,6 +15,7 @@
 #include "lib/base/status.h"
 #include "lib/config/duration.h"
 #include "lib/rpc/error.h"
+#include "lib/rpc/message_order.h"
 #include "lib/rpc/why_not_connected.h"
 
 namespace berth {
@@ -30,6 +31,10 @@ class ControllerLink::Session : public grpc::ClientBidiReactor<AgentMessage, Con
 
   void Start(agent::v1::Hello hello) {
     *out_.mutable_hello() = std::move(hello);
+    {
+      absl::MutexLock lock(&mu_);
+      out_.set_number(sent_.Next());
+    }
     stub_->async()->Session(&context_, this);
     StartRead(&in_);
     StartWrite(&out_);
@@ -45,6 +50,7 @@ class ControllerLink::Session : public grpc::ClientBidiReactor<AgentMessage, Con
     std::optional<AgentMessage> next = link_->NextMessage();
     if (!next.has_value()) return;
     out_ = *std::move(next);
+    out_.set_number(sent_.Next());
     writing_ = true;
     StartWrite(&out_);
   }
@@ -69,7 +75,9 @@ class ControllerLink::Session : public grpc::ClientBidiReactor<AgentMessage, Con
 
   void OnReadDone(bool ok) override {
     if (!ok) return End(absl::OkStatus());
-    if (absl::Status status = link_->OnMessage(in_); !status.ok()) {
+    absl::Status status = received_.Check(in_.number());
+    if (status.ok()) status = link_->OnMessage(in_);
+    if (!status.ok()) {
       context_.TryCancel();
       return End(status);
     }
@@ -110,7 +118,9 @@ class ControllerLink::Session : public grpc::ClientBidiReactor<AgentMessage, Con
   grpc::ClientContext context_;
   ControllerMessage in_;
   AgentMessage out_;
+  MessageOrder received_;
   mutable absl::Mutex mu_;
+  MessageOrder sent_ ABSL_GUARDED_BY(mu_);
   bool welcomed_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = true;  // Hello
   bool ended_ ABSL_GUARDED_BY(mu_) = false;

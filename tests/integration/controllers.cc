@@ -19,7 +19,7 @@
 
 namespace berth::testing {
 
-Controllers::Controllers(std::string folder, size_t count, int lease_seconds)
+Controllers::Controllers(std::string folder, size_t count, int lease_seconds, Agents agents)
     : folder_(std::move(folder)), lease_seconds_(lease_seconds) {
   controllers_.resize(count);
   for (size_t i = 0; i < count; ++i) {
@@ -31,11 +31,11 @@ Controllers::Controllers(std::string folder, size_t count, int lease_seconds)
       controller.networks.push_back(std::make_unique<TcpProxy>(address));
       endpoints.push_back(controller.networks.back()->address());
     }
-    const std::string listener = absl::StrCat("unix:", folder_, "/link", i, ".sock");
-    controller.agents = std::make_unique<TcpProxy>(listener);
+    controller.agents =
+        std::make_unique<TcpProxy>(agents == Agents::kReachDoor ? door(i) : listener(i));
     WriteFile(controller.config,
-              absl::StrCat("api: {address: \"", api(i), "\"}\nagent_link: {address: \"", listener,
-                           "\"}\nadvertise: {agent_link: \"", link(i),
+              absl::StrCat("api: {address: \"", api(i), "\"}\nagent_link: {address: \"",
+                           listener(i), "\"}\nadvertise: {agent_link: \"", link(i),
                            "\"}\nstore: {etcd: {endpoints: [\"", absl::StrJoin(endpoints, "\", \""),
                            "\"], lease_ttl: ", lease_seconds_, "s}}\n",
                            "cluster_key_file: ", folder_, "/cluster.key\n"));
@@ -74,6 +74,14 @@ void Controllers::HealToEtcd(size_t index) {
 
 std::string Controllers::api(size_t index) const {
   return absl::StrCat("unix:", folder_, "/api", index, ".sock");
+}
+
+std::string Controllers::door(size_t index) const {
+  return absl::StrCat("unix:", folder_, "/door", index, ".sock");
+}
+
+std::string Controllers::listener(size_t index) const {
+  return absl::StrCat("unix:", folder_, "/link", index, ".sock");
 }
 
 std::string Controllers::link(size_t index) const {

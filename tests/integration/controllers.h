@@ -18,8 +18,12 @@ namespace berth::testing {
 // agents, over networks of its own, which can be cut; its addresses survive a restart.
 class Controllers {
  public:
+  // What agents reach at link(): the controller, or door(), where the test has somebody between.
+  enum class Agents { kReachController, kReachDoor };
+
   // Starts the first and waits until it leads, then the others, which stand by.
-  Controllers(std::string folder, size_t count, int lease_seconds = 2);
+  Controllers(std::string folder, size_t count, int lease_seconds = 2,
+              Agents agents = Agents::kReachController);
 
   [[nodiscard]] size_t size() const { return controllers_.size(); }
   Process& process(size_t index) { return *controllers_.at(index).process; }
@@ -34,6 +38,9 @@ class Controllers {
 
   [[nodiscard]] std::string api(size_t index) const;
   [[nodiscard]] std::string link(size_t index) const;
+  [[nodiscard]] std::string door(size_t index) const;
+  // Where the controller itself serves agents.
+  [[nodiscard]] std::string listener(size_t index) const;
   [[nodiscard]] std::vector<std::string> apis() const;
   [[nodiscard]] std::vector<std::string> links() const;
 

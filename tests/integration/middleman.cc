@@ -8,14 +8,45 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <functional>
+#include <optional>
 #include <thread>
+#include <utility>
 
+#include "absl/time/clock.h"
 #include "berth/agent/v1/agent_link.grpc.pb.h"
 
 namespace berth::testing {
 
 using agent::v1::AgentMessage;
 using agent::v1::ControllerMessage;
+
+// One direction of a session.
+class Middleman::Flow {
+ public:
+  explicit Flow(Middleman* middleman) : middleman_(*middleman) {}
+
+  // `write` may be called never, once or twice. False: the stream is broken.
+  template <typename Message>
+  bool Pass(Message message, std::optional<Message>* behind,
+            const std::function<bool(const Message&)>& write) {
+    message.set_number(message.number() - lost_);
+    const Harm harm = middleman_.harm_;
+    const bool struck = middleman_.passed_++ % kOneIn == 0;
+    if (harm == Harm::kHold) absl::SleepFor(kHeld);
+    if (harm == Harm::kSwap && struck && !behind->has_value()) {
+      *behind = std::move(message);
+      return true;
+    }
+    if (!write(message) || (harm == Harm::kRepeat && struck && !write(message))) return false;
+    return !behind->has_value() || write(*std::exchange(*behind, std::nullopt));
+  }
+  void Lose() { ++lost_; }
+
+ private:
+  Middleman& middleman_;
+  int64_t lost_ = 0;
+};
 
 class Middleman::Service : public agent::v1::AgentLink::Service {
  public:
@@ -30,16 +61,23 @@ class Middleman::Service : public agent::v1::AgentLink::Service {
         grpc::ClientContext::FromServerContext(*agent_context);
     const auto controller = stub_->Session(context.get());
     std::thread up([&] {
+      const auto write = [&](const AgentMessage& out) { return controller->Write(out); };
+      Flow flow(&middleman_);
+      std::optional<AgentMessage> behind;
       AgentMessage message;
-      while (agent->Read(&message) && controller->Write(message)) {
+      while (agent->Read(&message) && flow.Pass<AgentMessage>(message, &behind, write)) {
       }
       controller->WritesDone();
     });
+    const auto write = [&](const ControllerMessage& out) { return agent->Write(out); };
+    Flow flow(&middleman_);
+    std::optional<ControllerMessage> behind;
     ControllerMessage message;
     while (controller->Read(&message)) {
       if (message.has_delta() && middleman_.lose_deltas_) {
         ++middleman_.lost_;
-      } else if (!agent->Write(message)) {
+        flow.Lose();
+      } else if (!flow.Pass<ControllerMessage>(message, &behind, write)) {
         context->TryCancel();
       }
     }

@@ -5,13 +5,18 @@
 #include <grpcpp/server.h>
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 
+#include "absl/time/time.h"
+
 namespace berth::testing {
 
-// Between agents and their controller, and loses what it is told to: what a bug in either would do,
-// since a stream loses nothing by itself. Serves as long as it lives.
+// Between agents and their controller. It loses what it is told to, as a bug in either would, since
+// a stream loses nothing by itself: it numbers what is left anew. Or it does what a bad proxy does:
+// holds, repeats and swaps messages, in both directions. Serves as long as it lives. Of a session
+// that the controller ends the agent hears only that, not why. Thread-safe.
 class Middleman {
  public:
   // Both are addresses of gRPC's: "unix:/tmp/x.sock".
@@ -25,9 +30,19 @@ class Middleman {
   // So many have been lost.
   [[nodiscard]] int lost() const { return lost_; }
 
+  enum class Harm : uint8_t { kNone, kHold, kRepeat, kSwap };
+  // From now on: kHold keeps each message for kHeld; kRepeat sends one in kOneIn twice; kSwap sends
+  // one in kOneIn after the one that comes next.
+  void Do(Harm harm) { harm_ = harm; }
+  static constexpr absl::Duration kHeld = absl::Milliseconds(100);
+  static constexpr uint32_t kOneIn = 8;
+
  private:
   class Service;
+  class Flow;
 
+  std::atomic<Harm> harm_ = Harm::kNone;
+  std::atomic<uint32_t> passed_ = 0;  // messages
   std::atomic<bool> lose_deltas_ = false;
   std::atomic<int> lost_ = 0;
   std::unique_ptr<Service> service_;

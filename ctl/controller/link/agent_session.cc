@@ -104,6 +104,7 @@ void AgentSession::Handle::Pump() {
   std::optional<ControllerMessage> next = NextMessage();
   if (!next.has_value()) return;
   session_->out_ = *std::move(next);
+  session_->out_.set_number(sent_.Next());
   writing_ = true;
   session_->StartWrite(&session_->out_);
 }
@@ -130,6 +131,7 @@ void AgentSession::OnReadDone(bool ok) {
 }
 
 absl::Status AgentSession::OnMessage() {
+  BERTH_RETURN_IF_ERROR(received_.Check(in_.number()));
   if (in_.has_hello() != host_id_.empty()) {
     return Error(Reason::kBadMessage, "Hello comes first, and once");
   }

@@ -15,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "berth/agent/v1/agent_link.pb.h"
 #include "ctl/controller/link/agent_link_service.h"
+#include "lib/rpc/message_order.h"
 
 namespace berth {
 
@@ -43,6 +44,7 @@ class AgentSession
     AgentSession* session_ ABSL_GUARDED_BY(mu_);  // null: the stream is over
     bool writing_ ABSL_GUARDED_BY(mu_) = false;
     bool finished_ ABSL_GUARDED_BY(mu_) = false;
+    MessageOrder sent_ ABSL_GUARDED_BY(mu_);
     std::optional<absl::Status> end_ ABSL_GUARDED_BY(mu_);
     std::optional<agent::v1::Welcome> welcome_ ABSL_GUARDED_BY(mu_);
     agent::v1::Epoch epoch_ ABSL_GUARDED_BY(mu_);
@@ -70,6 +72,7 @@ class AgentSession
   const std::function<void(const std::shared_ptr<Handle>&)> on_done_;
   const std::shared_ptr<Handle> handle_;
   agent::v1::AgentMessage in_;
+  MessageOrder received_;
   agent::v1::ControllerMessage out_;  // guarded by the handle's mutex while nothing is written
   std::string host_id_;               // after Hello
 };

@@ -58,7 +58,12 @@ std::string Audit(const std::string& api, size_t hosts) {
 
 }  // namespace
 
-ChaosFleet::ChaosFleet(size_t hosts) : controllers_(cluster_.folder(), 3) {
+ChaosFleet::ChaosFleet(size_t hosts)
+    : controllers_(cluster_.folder(), 3, 2, Controllers::Agents::kReachDoor) {
+  for (size_t i = 0; i < controllers_.size(); ++i) {
+    middlemen_.push_back(
+        std::make_unique<Middleman>(controllers_.door(i), controllers_.listener(i)));
+  }
   cluster_.UseApi(controllers_.api(0));
   const std::string file = cluster_.folder() + "/host.yaml";
   WriteFile(file, kHost);
@@ -116,6 +121,12 @@ void ChaosFleet::Strike(const ScheduledFault& fault) {
       return controllers_.CutFromEtcd(i);
     case FaultKind::kCutFromAgents:
       return controllers_.CutFromAgents(i);
+    case FaultKind::kHoldMessages:
+      return middlemen_.at(i)->Do(Middleman::Harm::kHold);
+    case FaultKind::kRepeatMessages:
+      return middlemen_.at(i)->Do(Middleman::Harm::kRepeat);
+    case FaultKind::kSwapMessages:
+      return middlemen_.at(i)->Do(Middleman::Harm::kSwap);
     case FaultKind::kCrashControllerAt:
       controllers_.process(i).Kill();
       return controllers_.Start(i, {"--failpoint", fault.setting});
@@ -157,6 +168,11 @@ void ChaosFleet::Mend(const ScheduledFault& fault) {
       break;
     case FaultKind::kCutFromAgents:
       controllers_.HealToAgents(i);
+      break;
+    case FaultKind::kHoldMessages:
+    case FaultKind::kRepeatMessages:
+    case FaultKind::kSwapMessages:
+      middlemen_.at(i)->Do(Middleman::Harm::kNone);
       break;
     case FaultKind::kCrashControllerAt:
       controllers_.process(i).Kill();

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "tests/integration/cluster.h"
 #include "tests/integration/controllers.h"
 #include "tests/integration/history.h"
+#include "tests/integration/middleman.h"
 
 namespace berth::testing {
 
@@ -61,7 +63,8 @@ class ChaosFleet {
   History history_{History::Hold::kWhilePlaced};
   Cluster cluster_;
   Controllers controllers_;
-  std::vector<std::string> names_;  // of hosts
+  std::vector<std::unique_ptr<Middleman>> middlemen_;  // of each controller
+  std::vector<std::string> names_;                     // of hosts
   std::set<Place> ill_;
   std::map<std::string, uint64_t> struck_;
   std::set<std::string> checked_gone_;  // assignments whose end was looked at

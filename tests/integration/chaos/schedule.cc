@@ -43,9 +43,10 @@ std::string Setting(std::mt19937& random, FaultKind kind) {
 
 std::string_view NameOf(FaultKind kind) {
   constexpr std::string_view kNames[kFaultKinds] = {
-      "kill_controller",     "pause_controller", "cut_from_etcd", "cut_from_agents",
-      "crash_controller_at", "kill_etcd",        "pause_etcd",    "kill_agent",
-      "pause_agent",         "crash_agent_at",   "fail_agent_at", "kill_kernel"};
+      "kill_controller", "pause_controller", "cut_from_etcd", "cut_from_agents",
+      "hold_messages",   "repeat_messages",  "swap_messages", "crash_controller_at",
+      "kill_etcd",       "pause_etcd",       "kill_agent",    "pause_agent",
+      "crash_agent_at",  "fail_agent_at",    "kill_kernel"};
   return kNames[static_cast<size_t>(kind)];
 }
 

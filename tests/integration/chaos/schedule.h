@@ -21,6 +21,9 @@ enum class FaultKind : uint8_t {
   kPauseController,
   kCutFromEtcd,
   kCutFromAgents,
+  kHoldMessages,  // of its agents, and to them
+  kRepeatMessages,
+  kSwapMessages,
   kCrashControllerAt,  // a failpoint
   // Of a member of etcd.
   kKillEtcd,
@@ -32,7 +35,7 @@ enum class FaultKind : uint8_t {
   kFailAgentAt,   // the same, with an errno
   kKillKernel,
 };
-inline constexpr size_t kFaultKinds = 12;
+inline constexpr size_t kFaultKinds = 15;
 
 enum class Target : uint8_t { kController, kEtcd, kHost };
 
