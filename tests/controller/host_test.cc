@@ -248,6 +248,15 @@ TEST_F(HostTest, AHelloThatIsWrongIsRefusedByReason) {
   EXPECT_THAT(agent->AwaitEnd(), FailsWith(Reason::kBadMessage));
 }
 
+TEST_F(HostTest, AMessageThatIsNotTheNextEndsTheSession) {
+  const auto agent = AddHost();
+  agent::v1::AgentMessage late;
+  late.mutable_heartbeat()->set_sequence(1);
+  late.set_number(2);
+  agent->Send(late);
+  EXPECT_THAT(agent->AwaitEnd(), FailsWith(Reason::kBadMessage));
+}
+
 TEST_F(HostTest, AReconnectStartsFromTheWholeTruth) {
   auto agent = AddHost();
   ASSERT_THAT(client().Create(CreateOf("vm")), IsOk());

@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A VMM that knows nothing of Berth: it makes its own ioctls on fds that it inherited.
-//   fd_vmm EMULATOR_SOCKET IOMMUFD CDEV [keeper|immortal]
-// Takes a VINTF of the device's unit, prints "holding", and waits to be killed. With "keeper" a
-// child of it, whose pid follows, has the fds, too; with "immortal" its context outlives all fds.
+//   fd_vmm EMULATOR_SOCKET IOMMUFD CDEV [keeps-WHAT|immortal]
+// Takes a VINTF of the device's unit, prints "holding", and waits to be killed. With "keeps-WHAT" a
+// child of it, whose pid follows, has WHAT, too, and nothing else: "iommufd", "cdev", "veventq",
+// "page0" (mapped), or "all". With "immortal" its context outlives all fds.
 #include <unistd.h>
 
 #include <cstdlib>
 #include <iostream>
+#include <map>
 #include <string>
 
+#include "lib/base/mapping.h"
 #include "lib/base/unique_fd.h"
 #include "lib/emulator/emulator_client.h"
 #include "lib/iommufd/context.h"
 #include "lib/iommufd/device.h"
 #include "lib/iommufd/hwpt.h"
 #include "lib/iommufd/ioas.h"
+#include "lib/iommufd/veventq.h"
 #include "lib/iommufd/viommu.h"
 #include "tests/testing/lost_vintf.h"
 
@@ -26,6 +30,13 @@ T Must(absl::StatusOr<T> made) {
   if (made.ok()) return *std::move(made);
   std::cerr << "fd_vmm: " << made.status() << "\n";
   std::exit(1);
+}
+
+// What is mapped stays mapped.
+void CloseAllBut(int kept) {
+  for (int fd = 3; fd < 1024; ++fd) {
+    if (fd != kept) ::close(fd);
+  }
 }
 
 }  // namespace
@@ -46,10 +57,22 @@ int main(int argc, char** argv) {
       return 1;
     }
   }
+  auto events = Must(berth::Veventq::Create(viommu, berth::Veventq::Type::kArmSmmuv3, 16));
+  berth::Mapping page0;
+  if (how == "keeps-page0" || how == "keeps-all") {
+    const auto region = Must(viommu.RegionForVmm());
+    page0 = Must(berth::Mapping::Map(region.fd.get(), region.offset, region.length,
+                                     berth::Mapping::Access::kReadWrite));
+  }
+  const std::map<std::string, int> fds = {{"keeps-iommufd", context.fd()},
+                                          {"keeps-cdev", device.fd()},
+                                          {"keeps-veventq", events.fd()},
+                                          {"keeps-page0", -1}};
   std::cout << "holding";
-  if (how == "keeper") {
+  if (how.rfind("keeps-", 0) == 0) {
     const pid_t keeper = ::fork();
     if (keeper == 0) {
+      if (const auto fd = fds.find(how); fd != fds.end()) CloseAllBut(fd->second);
       for (;;) ::pause();
     }
     std::cout << " " << keeper;

@@ -74,13 +74,33 @@ TEST_F(HandOff, AVmmThatIsKilledLeavesNothingAndTheNextGetsEverything) {
   cluster_.ExpectRecordsAgree(0);
 }
 
-TEST_F(HandOff, AProcessThatKeepsTheFdsKeepsTheGrantRecycling) {
-  const std::unique_ptr<Process> vmm = StartVmm("vmm", {"keeper"});
-  std::istringstream words(cluster_.OutputOf("vmm"));
-  std::string holding;
-  pid_t keeper = 0;
-  ASSERT_TRUE(words >> holding >> keeper);
-  vmm->Kill();
+// A VMM is killed, and a third process has what it was given by fork: all of it, or one of the four
+// things by which the kernel keeps a context.
+class Keeper : public HandOff, public ::testing::WithParamInterface<std::string> {
+ protected:
+  // Kills a VMM; the process that keeps what the parameter says.
+  pid_t LeaveKeeper() {
+    const std::unique_ptr<Process> vmm = StartVmm("vmm", {"keeps-" + GetParam()});
+    EXPECT_TRUE(cluster_.AwaitObserved("vm", Assignment::ATTACHED));
+    std::istringstream words(cluster_.OutputOf("vmm"));
+    std::string holding;
+    pid_t keeper = 0;
+    EXPECT_TRUE(words >> holding >> keeper);
+    vmm->Kill();
+    return keeper;
+  }
+  v1::Unit Unit() {
+    const v1::Host shown = cluster_.GetHost("gh200");
+    for (const v1::Unit& unit : shown.units()) {
+      if (unit.id() == assignment_.placement().units(0).unit()) return unit;
+    }
+    return {};
+  }
+};
+
+using DeviceKeeper = Keeper;
+TEST_P(DeviceKeeper, KeepsTheGrantRecycling) {
+  const pid_t keeper = LeaveKeeper();
   ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::RECYCLING));
   WaitFor("the reason shows", [&] {
     const absl::StatusOr<Assignment> shown = cluster_.Get("vm");
@@ -91,7 +111,35 @@ TEST_F(HandOff, AProcessThatKeepsTheFdsKeepsTheGrantRecycling) {
   KillStranger(keeper);
   ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED));
   ExpectNothingHeld();
+  EXPECT_EQ(Unit().lost_vintfs(), 0);
 }
+INSTANTIATE_TEST_SUITE_P(HandOff, DeviceKeeper, ::testing::Values("all", "cdev"),
+                         [](const auto& param) { return param.param; });
+
+// The device is free, and only the VINTF is not.
+using ContextKeeper = Keeper;
+TEST_P(ContextKeeper, KeepsAVintfUntilItEnds) {
+  const int before = Unit().vintfs();
+  const pid_t keeper = LeaveKeeper();
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED));
+  WaitFor("the VINTF is missed", [&] { return Unit().lost_vintfs() == 1; });
+  EXPECT_EQ(Unit().vintfs(), before - 1);
+  const internal::v1::EmulatorStats stats = host().Stats();
+  EXPECT_EQ(stats.bound_devices(), 0U);
+  EXPECT_EQ(stats.contexts() + stats.pinned_contexts() > 0, true);
+
+  KillStranger(keeper);
+  // The next VMM gets a fresh context, and after it the VINTF is found again.
+  const std::unique_ptr<Process> next = StartVmm("next", {});
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::ATTACHED));
+  next->Kill();
+  ASSERT_TRUE(cluster_.AwaitObserved("vm", Assignment::PREPARED));
+  WaitFor("the VINTF is back", [&] { return Unit().lost_vintfs() == 0; });
+  EXPECT_EQ(Unit().vintfs(), before);
+  ExpectNothingHeld();
+}
+INSTANTIATE_TEST_SUITE_P(HandOff, ContextKeeper, ::testing::Values("iommufd", "veventq", "page0"),
+                         [](const auto& param) { return param.param; });
 
 // Linux lets whoever has the raw iommufd do that, and gives nobody a way to undo it.
 TEST_F(HandOff, AVintfOfAnImmortalContextIsReportedAndNeverGranted) {

@@ -324,6 +324,25 @@ TEST_F(ControllerLinkTest, ADeltaBeforeWelcomeEndsTheSession) {
   EXPECT_EQ(delegate_.AwaitTold(0).size(), 0U);
 }
 
+TEST_F(ControllerLinkTest, AMessageThatIsNotTheNextEndsTheSession) {
+  StartController();
+  agent::v1::ControllerMessage late = DeltaForgetting("u1");
+  late.set_number(3);
+  options_.backoff_min = options_.backoff_max = absl::Hours(1);
+  StartLink();
+  AwaitConnected();
+  controller().Send(late);
+  AwaitError("message 3 came where 1 is due");
+  EXPECT_THAT(delegate_.AwaitTold(1), ElementsAre("welcome store")) << "it was not taken";
+}
+
+TEST_F(ControllerLinkTest, ItsMessagesAreNumbered) {
+  StartController();
+  StartLink();
+  EXPECT_EQ(controller().AwaitKind(agent::v1::AgentMessage::kHello).number(), 1);
+  EXPECT_EQ(controller().AwaitKind(agent::v1::AgentMessage::kHeartbeat).number(), 2);
+}
+
 TEST_F(ControllerLinkTest, WhatANewerControllerSaysIsPassedOver) {
   StartController();
   StartLink();
