@@ -41,7 +41,7 @@ absl::Status CheckHostFile(const internal::v1::BackendConfig& backend) {
 absl::Status Serve(const internal::v1::AgentConfig& config, const DaemonEnvironment& environment,
                    Daemon& daemon) {
   auto agent = AgentDaemon::Start({.config = config,
-                                   .clock = &Clock::Real(),
+                                   .clock = daemon.clock,
                                    .log = &daemon.log,
                                    .metrics = &daemon.metrics,
                                    .fd_store = FdStore(environment.notify.socket),
@@ -102,8 +102,12 @@ absl::Status Supervise(const internal::v1::AgentConfig& config, Supervision* sup
   for (const std::string& failpoint : daemon.failpoints) {
     once.insert(once.end(), {"--failpoint", failpoint});
   }
+  std::vector<std::string> command = supervision->command;
+  if (daemon.clock_offset != absl::ZeroDuration()) {
+    command.insert(command.end(), {"--clock-offset", absl::FormatDuration(daemon.clock_offset)});
+  }
   BERTH_ASSIGN_OR_RETURN(supervision->code,
-                         Supervisor::Run({.command = supervision->command,
+                         Supervisor::Run({.command = std::move(command),
                                           .once = std::move(once),
                                           .socket = config.runtime_dir() + "/supervise.sock",
                                           .lock = AgentState::LockPath(config.state_dir()),

@@ -24,6 +24,23 @@ class Clock {
   static Clock& Real();
 };
 
+// The time of another clock, and `offset`: what a machine has whose clock was set wrong. Its waits
+// end when those of that clock do.
+class OffsetClock : public Clock {
+ public:
+  // `base` must outlive it.
+  OffsetClock(Clock* base, absl::Duration offset) : base_(*base), offset_(offset) {}
+  absl::Time Now() const override { return base_.Now() + offset_; }
+  bool AwaitWithDeadline(absl::Mutex* mu, const absl::Condition& condition,
+                         absl::Time deadline) override {
+    return base_.AwaitWithDeadline(mu, condition, deadline - offset_);
+  }
+
+ private:
+  Clock& base_;
+  const absl::Duration offset_;
+};
+
 // A clock that moves only when told. For tests and simulation.
 class FakeClock : public Clock {
  public:

@@ -30,6 +30,7 @@ struct CommandLine {
   std::string config_path;
   const DaemonCommand* command = nullptr;  // null: serve
   std::vector<std::string> failpoints;     // as ArmedFailpoints::Arm()
+  absl::Duration clock_offset;
 };
 
 // The command's groups, each with its commands; the one that is given goes to *chosen.
@@ -65,6 +66,18 @@ void AddFailpoints(CLI::App* app, std::vector<std::string>* settings, bool* prin
       ->callback([print] { *print = true; });
 }
 
+void AddClockOffset(CLI::App* app, absl::Duration* offset) {
+  app->add_option_function<std::string>(
+         "--clock-offset",
+         [offset](const std::string& text) {
+           if (absl::ParseDuration(text, offset)) return;
+           throw CLI::ValidationError("--clock-offset",
+                                      text + ": expected a duration, e.g. -1h30m");
+         },
+         "For tests: the time is so much later than it is, or earlier")
+      ->type_name("DURATION");
+}
+
 void PrintFailpoints(FailpointInfo::Home home, std::ostream& out) {
   for (const FailpointInfo& info : Failpoints()) {
     if (info.home != home) continue;
@@ -95,7 +108,10 @@ std::variant<CommandLine, int> ParseCommandLine(const DaemonSpec& spec, int argc
   if (spec.add_options) spec.add_options(app);
   AddCommands(spec.commands, &app, &line.command);
   bool print_failpoints = false;
-  if (spec.failpoints.has_value()) AddFailpoints(&app, &line.failpoints, &print_failpoints);
+  if (spec.failpoints.has_value()) {
+    AddFailpoints(&app, &line.failpoints, &print_failpoints);
+    AddClockOffset(&app, &line.clock_offset);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -124,8 +140,7 @@ absl::StatusOr<ArmedFailpoints> Arm(const DaemonSpec& spec, const CommandLine& l
 }
 
 absl::Status Run(const DaemonSpec& spec, const DaemonEnvironment& environment,
-                 const DaemonSettings& settings, const std::vector<std::string>& failpoints,
-                 Logger& log) {
+                 const DaemonSettings& settings, const CommandLine& line, Logger& log) {
   // Before the metrics server, which is the first to start threads.
   BERTH_ASSIGN_OR_RETURN(std::unique_ptr<ProcessSignals> signals, ProcessSignals::Block());
   Notifier notifier(environment.notify);
@@ -135,7 +150,8 @@ absl::Status Run(const DaemonSpec& spec, const DaemonEnvironment& environment,
     BERTH_RETURN_IF_ERROR(metrics.Expose(settings.metrics_address));
     log.Info("serving metrics", {{"port", metrics.port()}});
   }
-  Daemon daemon{log, metrics, *signals, notifier, failpoints};
+  OffsetClock clock(&Clock::Real(), line.clock_offset);
+  Daemon daemon{log, metrics, *signals, notifier, line.failpoints, &clock, line.clock_offset};
   return spec.run(daemon);
 }
 
@@ -219,8 +235,11 @@ int RunDaemon(const DaemonSpec& spec, int argc, const char* const* argv,
   for (const std::string& failpoint : line.failpoints) {
     log.Warn("armed to fail on purpose", {{"failpoint", failpoint}});
   }
-  if (const absl::Status status = Run(spec, environment, *settings, line.failpoints, log);
-      !status.ok()) {
+  if (line.clock_offset != absl::ZeroDuration()) {
+    log.Warn("goes by a wrong clock on purpose",
+             {{"offset", absl::FormatDuration(line.clock_offset)}});
+  }
+  if (const absl::Status status = Run(spec, environment, *settings, line, log); !status.ok()) {
     log.Error("failed", {{"error", status}});
     return kExitFailed;
   }

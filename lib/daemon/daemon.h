@@ -13,6 +13,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "lib/base/clock.h"
 #include "lib/base/failpoint.h"
 #include "lib/daemon/fd_store.h"
 #include "lib/daemon/logging.h"
@@ -70,6 +72,9 @@ struct Daemon {
   Notifier& notifier;
   // What --failpoint armed, for one that starts another.
   std::vector<std::string> failpoints = {};
+  // The machine's, or as --clock-offset, which is `clock_offset`, says.
+  Clock* clock = &Clock::Real();
+  absl::Duration clock_offset = {};
 };
 
 // `berth-controller store check`: something to do with the configuration instead of serving.
@@ -97,7 +102,8 @@ struct DaemonSpec {
   // Further options and positionals, bound to variables of the caller. May be empty.
   std::function<void(CLI::App&)> add_options;
   std::vector<DaemonCommand> commands;
-  // Whose failpoints it has: --failpoint arms some, the command `failpoints` prints all.
+  // Whose failpoints it has: --failpoint arms some, the command `failpoints` prints all. One that
+  // has any can be told to go by a wrong clock, too: --clock-offset.
   std::optional<FailpointInfo::Home> failpoints;
 };
 

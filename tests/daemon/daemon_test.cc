@@ -153,6 +153,22 @@ TEST_F(DaemonTest, FailpointsAreArmedWhileItRunsAndPrintedWithoutAConfiguration)
                     ::testing::Not(HasSubstr("commit.write"))));
 }
 
+TEST_F(DaemonTest, GoesByAWrongClockWhenToldTo) {
+  spec_.failpoints = FailpointInfo::Home::kAgent;
+  absl::Time now;
+  spec_.run = [&now](Daemon& daemon) {
+    now = daemon.clock->Now();
+    return absl::OkStatus();
+  };
+  EXPECT_EQ(Run({"-c", path_.c_str(), "--clock-offset=-25h"}), kExitOk);
+  EXPECT_LT(now, absl::Now() - absl::Hours(24));
+  EXPECT_THAT(err_.str(), HasSubstr("goes by a wrong clock on purpose offset=-25h"));
+  EXPECT_EQ(Run({"-c", path_.c_str()}), kExitOk);
+  EXPECT_GT(now, absl::Now() - absl::Hours(1));
+  EXPECT_EQ(Run({"-c", path_.c_str(), "--clock-offset=soon"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("soon: expected a duration"));
+}
+
 TEST_F(DaemonTest, HelpAndVersionGoToStdout) {
   EXPECT_EQ(Run({"--version"}), kExitOk);
   EXPECT_EQ(out_.str(), "berth-test " + Version() + "\n");

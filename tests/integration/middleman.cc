@@ -13,13 +13,25 @@
 #include <thread>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "berth/agent/v1/agent_link.grpc.pb.h"
 
 namespace berth::testing {
 
 using agent::v1::AgentMessage;
 using agent::v1::ControllerMessage;
+
+void Middleman::Do(Harm harm) {
+  absl::MutexLock lock(&mu_);
+  harm_ = harm;
+}
+
+Middleman::Harm Middleman::HarmNow() {
+  absl::MutexLock lock(&mu_);
+  const Harm harm = harm_;
+  const auto over = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return harm_ != Harm::kHold; };
+  mu_.AwaitWithTimeout(absl::Condition(&over), kHeld);
+  return harm;
+}
 
 // One direction of a session.
 class Middleman::Flow {
@@ -31,9 +43,8 @@ class Middleman::Flow {
   bool Pass(Message message, std::optional<Message>* behind,
             const std::function<bool(const Message&)>& write) {
     message.set_number(message.number() - lost_);
-    const Harm harm = middleman_.harm_;
+    const Harm harm = middleman_.HarmNow();
     const bool struck = middleman_.passed_++ % kOneIn == 0;
-    if (harm == Harm::kHold) absl::SleepFor(kHeld);
     if (harm == Harm::kSwap && struck && !behind->has_value()) {
       *behind = std::move(message);
       return true;

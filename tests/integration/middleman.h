@@ -9,6 +9,8 @@
 #include <memory>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
 namespace berth::testing {
@@ -33,7 +35,7 @@ class Middleman {
   enum class Harm : uint8_t { kNone, kHold, kRepeat, kSwap };
   // From now on: kHold keeps each message for kHeld; kRepeat sends one in kOneIn twice; kSwap sends
   // one in kOneIn after the one that comes next.
-  void Do(Harm harm) { harm_ = harm; }
+  void Do(Harm harm);
   static constexpr absl::Duration kHeld = absl::Milliseconds(100);
   static constexpr uint32_t kOneIn = 8;
 
@@ -41,7 +43,11 @@ class Middleman {
   class Service;
   class Flow;
 
-  std::atomic<Harm> harm_ = Harm::kNone;
+  // After a while, when messages are held.
+  Harm HarmNow();
+
+  absl::Mutex mu_;
+  Harm harm_ ABSL_GUARDED_BY(mu_) = Harm::kNone;
   std::atomic<uint32_t> passed_ = 0;  // messages
   std::atomic<bool> lose_deltas_ = false;
   std::atomic<int> lost_ = 0;

@@ -43,7 +43,7 @@ absl::Status RunController(const internal::v1::ControllerConfig& config, Daemon&
   Verdict verdict;
   const absl::StatusOr<std::unique_ptr<ControllerDaemon>> controller = ControllerDaemon::Start(
       {.config = config,
-       .clock = &Clock::Real(),
+       .clock = daemon.clock,
        .log = &daemon.log,
        .metrics = &daemon.metrics,
        .on_fatal = [&verdict](const absl::Status& status) { verdict.Fail(status); }});

@@ -127,6 +127,9 @@ void ChaosFleet::Strike(const ScheduledFault& fault) {
       return middlemen_.at(i)->Do(Middleman::Harm::kRepeat);
     case FaultKind::kSwapMessages:
       return middlemen_.at(i)->Do(Middleman::Harm::kSwap);
+    case FaultKind::kJumpController:
+      controllers_.process(i).Kill();
+      return controllers_.Start(i, {fault.setting});
     case FaultKind::kCrashControllerAt:
       controllers_.process(i).Kill();
       return controllers_.Start(i, {"--failpoint", fault.setting});
@@ -145,6 +148,9 @@ void ChaosFleet::StrikeHost(const ScheduledFault& fault, Host& host) {
       return host.agent().Signal(SIGSTOP);
     case FaultKind::kKillKernel:
       return host.KillEmulator();
+    case FaultKind::kJumpAgent:
+      host.agent().Kill();
+      return host.StartAgent({fault.setting});
     case FaultKind::kCrashAgentAt:
     case FaultKind::kFailAgentAt:
       host.agent().Kill();
@@ -174,6 +180,7 @@ void ChaosFleet::Mend(const ScheduledFault& fault) {
     case FaultKind::kSwapMessages:
       middlemen_.at(i)->Do(Middleman::Harm::kNone);
       break;
+    case FaultKind::kJumpController:
     case FaultKind::kCrashControllerAt:
       controllers_.process(i).Kill();
       controllers_.Start(i);

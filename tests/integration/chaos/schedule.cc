@@ -22,6 +22,12 @@ absl::Duration Between(std::mt19937& random, absl::Duration least, absl::Duratio
   return least + absl::Milliseconds(Below(random, range + 1));
 }
 
+// Up to an hour to and fro: a request is remembered for a day.
+std::string ClockOffset(std::mt19937& random) {
+  const int minutes = static_cast<int>(Below(random, 120)) - 60;
+  return absl::StrCat("--clock-offset=", minutes, "m");
+}
+
 std::string Setting(std::mt19937& random, FaultKind kind) {
   const bool fails = kind == FaultKind::kFailAgentAt;
   const auto home = kind == FaultKind::kCrashControllerAt ? FailpointInfo::Home::kController
@@ -43,10 +49,11 @@ std::string Setting(std::mt19937& random, FaultKind kind) {
 
 std::string_view NameOf(FaultKind kind) {
   constexpr std::string_view kNames[kFaultKinds] = {
-      "kill_controller", "pause_controller", "cut_from_etcd", "cut_from_agents",
-      "hold_messages",   "repeat_messages",  "swap_messages", "crash_controller_at",
-      "kill_etcd",       "pause_etcd",       "kill_agent",    "pause_agent",
-      "crash_agent_at",  "fail_agent_at",    "kill_kernel"};
+      "kill_controller",     "pause_controller", "cut_from_etcd",  "cut_from_agents",
+      "hold_messages",       "repeat_messages",  "swap_messages",  "jump_controller",
+      "crash_controller_at", "kill_etcd",        "pause_etcd",     "kill_agent",
+      "pause_agent",         "jump_agent",       "crash_agent_at", "fail_agent_at",
+      "kill_kernel"};
   return kNames[static_cast<size_t>(kind)];
 }
 
@@ -75,6 +82,8 @@ std::vector<ScheduledFault> MakeRound(std::mt19937& random, const ScheduleSize& 
     if (kind == FaultKind::kCrashControllerAt || kind == FaultKind::kCrashAgentAt ||
         kind == FaultKind::kFailAgentAt) {
       fault.setting = Setting(random, kind);
+    } else if (kind == FaultKind::kJumpController || kind == FaultKind::kJumpAgent) {
+      fault.setting = ClockOffset(random);
     }
     if (now + fault.lasts >= length) return faults;
     absl::Duration& until = busy[{target, target == Target::kEtcd ? 0 : fault.target}];

@@ -24,6 +24,7 @@ enum class FaultKind : uint8_t {
   kHoldMessages,  // of its agents, and to them
   kRepeatMessages,
   kSwapMessages,
+  kJumpController,     // the clock of it: killed, and started with another time
   kCrashControllerAt,  // a failpoint
   // Of a member of etcd.
   kKillEtcd,
@@ -31,11 +32,12 @@ enum class FaultKind : uint8_t {
   // Of a host.
   kKillAgent,
   kPauseAgent,
+  kJumpAgent,     // as kJumpController
   kCrashAgentAt,  // a failpoint
   kFailAgentAt,   // the same, with an errno
   kKillKernel,
 };
-inline constexpr size_t kFaultKinds = 15;
+inline constexpr size_t kFaultKinds = 17;
 
 enum class Target : uint8_t { kController, kEtcd, kHost };
 
@@ -47,7 +49,7 @@ struct ScheduledFault {
   size_t target = 0;  // an index
   absl::Duration at;  // from the beginning of the round
   absl::Duration lasts;
-  std::string setting = {};  // of a failpoint, as the command line takes it
+  std::string setting = {};  // of a failpoint or the clock, as the command line takes it
 };
 
 struct ScheduleSize {
