@@ -158,11 +158,11 @@ void Host::StartAgent(const std::vector<std::string>& args) {
   Process::Options options = {.program = ProgramFile("berth-agent"),
                               .args = {"--config", config_file()},
                               .out = log_file(),
-                              .err = ""};
+                              .err = "",
+                              .network = options_.network};
   options.args.insert(options.args.end(), args.begin(), args.end());
-  if (options_.parent == Parent::kSupervise) {
-    options.args.insert(options.args.begin(), "supervise");
-  }
+  const bool supervised = options_.parent == Parent::kSupervise;
+  if (supervised) options.args.insert(options.args.begin(), "supervise");
   agent_.reset();
   if (options_.parent == Parent::kStore) {
     if (store_ == nullptr) store_ = std::make_unique<FdStoreServer>(folder_ + "/notify");

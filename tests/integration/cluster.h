@@ -51,6 +51,7 @@ class Host {
     std::string host_file;
     Emulator emulator = Emulator::kOfTheAgent;
     Parent parent = Parent::kTest;
+    int network = -1;  // of the agent, as Process::Options
   };
   Host(Options options, const std::string& folder, const std::vector<std::string>& controllers);
   ~Host();  // ends both

@@ -19,7 +19,8 @@
 
 namespace berth::testing {
 
-Controllers::Controllers(std::string folder, size_t count, int lease_seconds, Agents agents)
+Controllers::Controllers(std::string folder, size_t count, int lease_seconds, Agents agents,
+                         const std::string& host)
     : folder_(std::move(folder)), lease_seconds_(lease_seconds) {
   controllers_.resize(count);
   for (size_t i = 0; i < count; ++i) {
@@ -32,7 +33,7 @@ Controllers::Controllers(std::string folder, size_t count, int lease_seconds, Ag
       endpoints.push_back(controller.networks.back()->address());
     }
     controller.agents =
-        std::make_unique<TcpProxy>(agents == Agents::kReachDoor ? door(i) : listener(i));
+        std::make_unique<TcpProxy>(agents == Agents::kReachDoor ? door(i) : listener(i), host);
     WriteFile(controller.config,
               absl::StrCat("api: {address: \"", api(i), "\"}\nagent_link: {address: \"",
                            listener(i), "\"}\nadvertise: {agent_link: \"", link(i),

@@ -22,8 +22,9 @@ class Controllers {
   enum class Agents { kReachController, kReachDoor };
 
   // Starts the first and waits until it leads, then the others, which stand by.
+  // Agents find them at ports of `host`, an IPv4 address.
   Controllers(std::string folder, size_t count, int lease_seconds = 2,
-              Agents agents = Agents::kReachController);
+              Agents agents = Agents::kReachController, const std::string& host = "127.0.0.1");
 
   [[nodiscard]] size_t size() const { return controllers_.size(); }
   Process& process(size_t index) { return *controllers_.at(index).process; }

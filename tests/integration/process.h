@@ -40,6 +40,8 @@ class Process {
     // Fds 3, 4, ... of the child, as sd_listen_fds(3) wants them, with LISTEN_PID beside the
     // variables above; not closed here.
     std::vector<int> fds = {};
+    // Network namespace that it runs in; -1: this process's.
+    int network = -1;
   };
   explicit Process(const Options& options);
   ~Process();

@@ -45,17 +45,17 @@ sockaddr_in ParseAddress(const std::string& address) {
 
 }  // namespace
 
-TcpProxy::TcpProxy(const std::string& target)
+TcpProxy::TcpProxy(const std::string& target, const std::string& host)
     : target_(target),
       listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  sockaddr_in here = ParseAddress("127.0.0.1:0");
+  sockaddr_in here = ParseAddress(host + ":0");
   socklen_t size = sizeof(here);
   auto* name = reinterpret_cast<sockaddr*>(&here);
   Require(::bind(listener_.get(), name, size) == 0, "bind");
   Require(::listen(listener_.get(), SOMAXCONN) == 0, "listen");
   Require(::getsockname(listener_.get(), name, &size) == 0, "getsockname");
-  address_ = absl::StrCat("127.0.0.1:", ntohs(here.sin_port));
+  address_ = absl::StrCat(host, ":", ntohs(here.sin_port));
   thread_ = std::thread([this] { Run(); });
 }
 

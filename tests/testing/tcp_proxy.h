@@ -17,12 +17,13 @@ namespace berth::testing {
 // Thread-safe.
 class TcpProxy {
  public:
-  explicit TcpProxy(const std::string& target);
+  // Listens at a port of `host`, an IPv4 address.
+  explicit TcpProxy(const std::string& target, const std::string& host = "127.0.0.1");
   ~TcpProxy();
   TcpProxy(const TcpProxy&) = delete;
   TcpProxy& operator=(const TcpProxy&) = delete;
 
-  // "127.0.0.1:port"
+  // "HOST:PORT"
   [[nodiscard]] const std::string& address() const { return address_; }
   void Cut() { SetCut(true); }
   // What was stuck goes on.

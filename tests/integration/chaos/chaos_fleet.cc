@@ -58,8 +58,10 @@ std::string Audit(const std::string& api, size_t hosts) {
 
 }  // namespace
 
-ChaosFleet::ChaosFleet(size_t hosts)
-    : controllers_(cluster_.folder(), 3, 2, Controllers::Agents::kReachDoor) {
+ChaosFleet::ChaosFleet(size_t hosts, HostNetworks* networks)
+    : networks_(networks),
+      controllers_(cluster_.folder(), 3, 2, Controllers::Agents::kReachDoor,
+                   networks == nullptr ? "127.0.0.1" : HostNetworks::kHere) {
   for (size_t i = 0; i < controllers_.size(); ++i) {
     middlemen_.push_back(
         std::make_unique<Middleman>(controllers_.door(i), controllers_.listener(i)));
@@ -73,6 +75,7 @@ ChaosFleet::ChaosFleet(size_t hosts)
     history_.HasVintfs(names_.back(), kUnit, kVintfs);
     options.push_back(
         {.id = names_.back(), .host_file = file, .emulator = Host::Emulator::kExternal});
+    if (networks_ != nullptr) options.back().network = networks_->network(i);
   }
   cluster_.AddHosts(options, controllers_.links());
   for (const std::string& name : names_) cluster_.AwaitReady(name);
@@ -137,6 +140,8 @@ void ChaosFleet::Strike(const ScheduledFault& fault) {
       return controllers_.etcd().member(i).Kill();
     case FaultKind::kPauseEtcd:
       return controllers_.etcd().member(i).Pause();
+    case FaultKind::kCutHost:
+      return networks_->Cut(i);
     default:
       return StrikeHost(fault, host(i));
   }
@@ -190,6 +195,9 @@ void ChaosFleet::Mend(const ScheduledFault& fault) {
       break;
     case FaultKind::kPauseEtcd:
       controllers_.etcd().member(i).Resume();
+      break;
+    case FaultKind::kCutHost:
+      networks_->Heal(i);
       break;
     default:
       MendHost(fault, host(i));

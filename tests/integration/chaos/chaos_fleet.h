@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "tests/integration/chaos/host_networks.h"
 #include "tests/integration/chaos/schedule.h"
 #include "tests/integration/chaos/users.h"
 #include "tests/integration/cluster.h"
@@ -23,7 +24,8 @@ namespace berth::testing {
 // true meanwhile and afterwards. Of one thread; what is broken is a failure of the test.
 class ChaosFleet {
  public:
-  explicit ChaosFleet(size_t hosts);
+  // `networks` outlives it; null: hosts share that of this process.
+  ChaosFleet(size_t hosts, HostNetworks* networks);
 
   // Does the faults of a round, and looks at the fleet all the while. When it returns all have been
   // mended.
@@ -62,6 +64,7 @@ class ChaosFleet {
 
   History history_{History::Hold::kWhilePlaced};
   Cluster cluster_;
+  HostNetworks* const networks_;
   Controllers controllers_;
   std::vector<std::unique_ptr<Middleman>> middlemen_;  // of each controller
   std::vector<std::string> names_;                     // of hosts

@@ -21,6 +21,7 @@ struct Options {
   int round_seconds = 15;
   size_t hosts = 50;
   int users = 6;
+  bool namespaces = false;  // found out
   uint32_t seed = std::random_device{}();
 };
 Options options;
@@ -46,6 +47,7 @@ std::string Json(ChaosFleet& fleet, const Users& users) {
     kinds.push_back(absl::StrCat("\"", kind, "\": ", count));
   }
   return absl::StrCat("{\"seed\": ", options.seed, ", \"hosts\": ", options.hosts,
+                      ", \"namespaces\": ", options.namespaces ? "true" : "false",
                       ", \"operations\": ", users.operations(),
                       ", \"attached\": ", users.attached(), ", \"faults\": ", faults,
                       ", \"looks\": ", fleet.history().looks(),
@@ -58,7 +60,11 @@ std::string Json(ChaosFleet& fleet, const Users& users) {
 TEST(Chaos, PromisesHoldWhateverGoesWrong) {
   std::cout << "--seed " << options.seed << std::endl;
   std::mt19937 random(options.seed);
-  ChaosFleet fleet(options.hosts);
+  const std::unique_ptr<HostNetworks> networks = HostNetworks::Make(options.hosts);
+  options.namespaces = networks != nullptr;
+  if (!options.namespaces)
+    std::cout << "hosts have no network namespaces: it is not allowed here\n";
+  ChaosFleet fleet(options.hosts, networks.get());
   Users users({.controllers = fleet.controllers(),
                .folder = fleet.folder(),
                .count = options.users,
@@ -66,7 +72,8 @@ TEST(Chaos, PromisesHoldWhateverGoesWrong) {
               &fleet.history());
   const absl::Time end = absl::Now() + absl::Seconds(options.seconds);
   while (absl::Now() < end && !::testing::Test::HasFailure()) {
-    fleet.Suffer(MakeRound(random, {.hosts = options.hosts}, absl::Seconds(options.round_seconds)));
+    fleet.Suffer(MakeRound(random, {.hosts = options.hosts, .networks = options.namespaces},
+                           absl::Seconds(options.round_seconds)));
     fleet.Check(users);
     std::cout << Json(fleet, users) << std::endl;
     users.Resume();

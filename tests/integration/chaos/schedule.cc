@@ -49,11 +49,11 @@ std::string Setting(std::mt19937& random, FaultKind kind) {
 
 std::string_view NameOf(FaultKind kind) {
   constexpr std::string_view kNames[kFaultKinds] = {
-      "kill_controller",     "pause_controller", "cut_from_etcd",  "cut_from_agents",
-      "hold_messages",       "repeat_messages",  "swap_messages",  "jump_controller",
-      "crash_controller_at", "kill_etcd",        "pause_etcd",     "kill_agent",
-      "pause_agent",         "jump_agent",       "crash_agent_at", "fail_agent_at",
-      "kill_kernel"};
+      "kill_controller",     "pause_controller", "cut_from_etcd", "cut_from_agents",
+      "hold_messages",       "repeat_messages",  "swap_messages", "jump_controller",
+      "crash_controller_at", "kill_etcd",        "pause_etcd",    "kill_agent",
+      "pause_agent",         "cut_host",         "jump_agent",    "crash_agent_at",
+      "fail_agent_at",       "kill_kernel"};
   return kNames[static_cast<size_t>(kind)];
 }
 
@@ -71,6 +71,7 @@ std::vector<ScheduledFault> MakeRound(std::mt19937& random, const ScheduleSize& 
   for (;;) {
     now += Between(random, absl::Milliseconds(100), absl::Milliseconds(900));
     const auto kind = static_cast<FaultKind>(Below(random, kFaultKinds));
+    if (kind == FaultKind::kCutHost && !size.networks) continue;
     const Target target = TargetOf(kind);
     const size_t count = target == Target::kController ? size.controllers
                          : target == Target::kEtcd     ? size.etcd_members

@@ -32,12 +32,13 @@ enum class FaultKind : uint8_t {
   // Of a host.
   kKillAgent,
   kPauseAgent,
+  kCutHost,       // its link is down; only where hosts have networks of their own
   kJumpAgent,     // as kJumpController
   kCrashAgentAt,  // a failpoint
   kFailAgentAt,   // the same, with an errno
   kKillKernel,
 };
-inline constexpr size_t kFaultKinds = 17;
+inline constexpr size_t kFaultKinds = 18;
 
 enum class Target : uint8_t { kController, kEtcd, kHost };
 
@@ -56,6 +57,7 @@ struct ScheduleSize {
   size_t controllers = 3;
   size_t etcd_members = 3;
   size_t hosts = 0;
+  bool networks = false;  // of each host
 };
 
 // The faults of a round, ordered by their beginning; all end before `length`. A target has one at a
